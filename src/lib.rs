@@ -1,0 +1,3 @@
+//! unwedge.
+pub mod error;
+pub mod lock;
