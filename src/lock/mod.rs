@@ -14,7 +14,7 @@
 //! impl Lock for Spin {
 //!     type Guard<'a> = SpinGuard<'a>;
 //!     fn try_lock(&self) -> Option<SpinGuard<'_>> {
-//!         (!self.0.swap(true, Acquire)).then_some(SpinGuard(self))
+//!         (!self.0.swap(true, Acquire)).then(|| SpinGuard(self))
 //!     }
 //! }
 //!
@@ -28,13 +28,18 @@
 //! The traits are safe to implement: a wrong implementation may make others wait too long, it cannot make this crate unsound, because
 //! nothing here touches the data but through the guard that the lock itself gave out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-#[cfg(feature = "parking_lot")]
-mod lock_api_04;
-#[cfg(feature = "parking_lot_0_13")]
-mod lock_api_05;
 mod foreign;
+#[cfg(all(feature = "parking_lot", not(unwedge_loom)))]
+mod lock_api_04;
+#[cfg(all(feature = "parking_lot_0_13", not(unwedge_loom)))]
+mod lock_api_05;
+#[cfg(all(
+    any(feature = "parking_lot", feature = "parking_lot_0_13"),
+    not(unwedge_loom)
+))]
+mod lock_api_impls;
 mod std_sync;
 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
 mod tokio_sync;
@@ -83,9 +88,11 @@ pub trait LockData: Lock {
 }
 
 /// How a lock that others also take directly is taken again after a notification: see [`ForeignLock`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relock {
-    /// The lock has a timed form of its own and queues in it: no polling. A stop is seen within [`Relock::SLICE`].
+    /// The lock has a timed form of its own and queues in it, in slices: no polling. A stop is seen at the end of the slice; the first is
+    /// [`Relock::SLICE`], and each next twice as long up to [`Relock::MAX_SLICE`], because the end of a slice is also the end of the place
+    /// in a fair lock's queue.
     Timed,
     /// `try_lock` with growing pauses, at most [`Relock::MAX_PAUSE`]. Starves on a fair lock, which refuses `try_lock` while anyone queues.
     Backoff,
@@ -94,19 +101,88 @@ pub enum Relock {
     Plain,
 }
 
+impl Relock {
+    /// The first stay of a [`Relock::Timed`] lock in its own queue before it looks for a stop.
+    pub const SLICE: Duration = Duration::from_millis(10);
+
+    /// The longest such stay. A fair queue that moves on within this time starves no waiter.
+    pub const MAX_SLICE: Duration = Duration::from_millis(320);
+
+    /// The longest pause between two attempts of a [`Relock::Backoff`] lock.
+    pub const MAX_PAUSE: Duration = Duration::from_millis(1);
+}
+
 /// A lock that others also take directly, so that no monitor sees its unlocks: how a wait on a [`Condvar`](crate::Condvar) takes it again.
 ///
 /// | [`RELOCK`](ForeignLock::RELOCK) | waits | L1: bounded | L2: stopped means unlocked | latency of a stop during the relock |
 /// |---|---|---|---|---|
-/// | [`Timed`](Relock::Timed) | in the lock's own queue | yes | yes | 10 ms |
+/// | [`Timed`](Relock::Timed) | in the lock's own queue | yes | yes | 10 ms and as long again as the relock has lasted, at most 320 ms |
 /// | [`Backoff`](Relock::Backoff) | polls | yes | yes | 1 ms |
 /// | [`Plain`](Relock::Plain) | in the lock's own queue | while the others let go | yes | until the lock is free |
 ///
 /// A stop that comes before the notification never touches the lock, whatever the policy.
+///
+/// The adapters of this crate, both modes of a reader-writer lock alike (the reader's as [`Reading`]):
+///
+/// | lock | policy | fairness of the relock |
+/// |---|---|---|
+/// | std `Mutex`, `RwLock` | back-off | none; readers that overlap without a gap keep a writer out |
+/// | `lock_api` locks that are timed: parking_lot's `Mutex`, `FairMutex`, `RwLock`, `ReentrantMutex` (one level) | timed | the lock's own, while its queue moves on within 320 ms |
+/// | other `lock_api` locks (spin's) as [`Backoff`] | back-off | none |
+/// | tokio's `Mutex`, `RwLock` | timed, place in the queue kept, so 10 ms always | first come, first served |
+/// | your own | back-off, unless it says otherwise | |
+///
+/// A lock of your own needs nothing more than to say so: `impl ForeignLock for Spin {}`. One with a queue of its own does better to use it.
+/// A ticket lock, fair and with neither a timed form nor a way to give a ticket back, is a plain one:
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering::{Acquire, Relaxed, Release}};
+/// use std::time::Instant;
+/// use unwedge::lock::{ForeignLock, Lock, Relock};
+///
+/// #[derive(Default)]
+/// struct Ticket { next: AtomicU32, serving: AtomicU32 }
+/// struct TicketGuard<'a>(&'a Ticket);
+/// impl Drop for TicketGuard<'_> {
+///     fn drop(&mut self) { self.0.serving.fetch_add(1, Release); }
+/// }
+/// impl Lock for Ticket {
+///     type Guard<'a> = TicketGuard<'a>;
+///     fn try_lock(&self) -> Option<TicketGuard<'_>> {
+///         let serving = self.serving.load(Acquire);
+///         self.next.compare_exchange(serving, serving.wrapping_add(1), Acquire, Relaxed).ok().map(|_| TicketGuard(self))
+///     }
+/// }
+/// impl ForeignLock for Ticket {
+///     const RELOCK: Relock = Relock::Plain;
+///     fn lock_until(&self, _: Instant) -> Option<TicketGuard<'_>> {
+///         let mine = self.next.fetch_add(1, Relaxed);
+///         while self.serving.load(Acquire) != mine { std::thread::yield_now() } // a real one would park
+///         Some(TicketGuard(self))
+///     }
+/// }
+///
+/// let lock = Ticket::default();
+/// let guard = lock.lock_until(Instant::now());
+/// assert!(guard.is_some() && lock.try_lock().is_none());
+/// ```
 pub trait ForeignLock: Lock {
     /// Which of the three ways this is.
-    const RELOCK: Relock;
+    const RELOCK: Relock = Relock::Backoff;
 
     /// Takes the lock, waiting for it until `until` at the latest. A [`Relock::Plain`] lock ignores `until` and always returns a guard.
-    fn lock_until(&self, until: Instant) -> Option<Self::Guard<'_>>;
+    ///
+    /// Unless the lock says otherwise, by `try_lock` with growing pauses.
+    fn lock_until(&self, until: Instant) -> Option<Self::Guard<'_>> {
+        foreign::backoff_until(self, until)
+    }
+
+    /// Takes the lock again after a notification, unless `stopped` says that a stop was requested: what a wait calls.
+    ///
+    /// `None` means stopped, and the lock is not held. Unless the lock says otherwise, it does what [`RELOCK`](ForeignLock::RELOCK) says,
+    /// through [`lock_until`](ForeignLock::lock_until) (timed, plain) or [`try_lock`](Lock::try_lock) (back-off). Say otherwise where the
+    /// lock can look for a stop and keep its place in the queue.
+    fn relock(&self, stopped: &dyn Fn() -> bool) -> Option<Self::Guard<'_>> {
+        foreign::relock(self, stopped)
+    }
 }
