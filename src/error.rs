@@ -18,7 +18,6 @@ use std::{error, fmt};
 /// assert_eq!(stop.reason().as_deref(), Some("SIGTERM"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Stopped;
 
 impl fmt::Display for Stopped {
@@ -31,7 +30,6 @@ impl error::Error for Stopped {}
 
 /// Who owed a result dropped its [`Completer`](crate::Completer) without completing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Abandoned;
 
 impl fmt::Display for Abandoned {

@@ -1,0 +1,354 @@
+//! One-shot results: what a wait for storage, or for anything that somebody owes, is made of.
+//!
+//! A completion costs one allocation and nothing at a stop domain until somebody waits: a waiter registers when it begins to wait.
+
+mod cell;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::error::{Abandoned, Stopped, WaitError};
+use crate::registry::domain::DomainRef;
+use crate::stop::Stop;
+use crate::wait::waiter::{Kind, NOTIFIED, Note, STOPPED, Ticket, WAITING, What};
+
+use cell::{Receiver, Sender};
+
+/// What is owed by whom: how a report names a completion.
+#[derive(Clone, Debug, Default)]
+pub struct Owed {
+    /// What is done, for example `read` (16 bytes of it are kept in a report).
+    pub operation: &'static str,
+    /// To what: a file or an object (48 bytes of it are kept in a report).
+    pub object: Option<Arc<str>>,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// How much, in bytes.
+    pub length: u64,
+}
+
+impl From<&'static str> for Owed {
+    fn from(operation: &'static str) -> Self {
+        Owed { operation, ..Owed::default() }
+    }
+}
+
+/// A result that somebody owes: `Ok(T)`, or `Err(E)` where `E` can also say that it was abandoned.
+///
+/// ```
+/// use unwedge::{Abandoned, Completion, Stop};
+///
+/// let stop = Stop::new("mds.a");
+/// let (completer, mut completion) = Completion::<u32>::new("answer", &stop);
+/// stop.spawn("oracle", move || completer.complete(42))?;
+/// assert_eq!(completion.wait()?, Ok(42));        // Err(Stopped) if a stop comes first
+///
+/// let (completer, mut completion) = Completion::<u32>::new("answer", &stop);
+/// drop(completer);
+/// assert_eq!(completion.wait()?, Err(Abandoned));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It is waited for by a thread ([`wait`](Self::wait)), a task (`.await`), under a monitor's lock
+/// ([`MonitorGuard::wait_for`](crate::MonitorGuard::wait_for)) or by nobody ([`on_complete`](Self::on_complete)). A wait that begins after the
+/// stop of its domain is stopped even if the value is there; the value stays. The value is given out once; afterwards there is `Abandoned`.
+///
+/// # Cancel safety
+/// Dropping a completion says that nobody wants the result: it goes back to its [`Completer`], or is dropped once.
+#[must_use = "a dropped completion says that nobody wants the result"]
+pub struct Completion<T, E = Abandoned> {
+    source: Source<Result<T, E>>,
+    domain: DomainRef,
+    owed: Owed,
+    ticket: Option<Ticket>,
+}
+
+enum Source<V> {
+    Owed(Receiver<V>),
+    Ready(V),
+    Taken,
+}
+
+/// Who owes a [`Completion`] its result. Dropped without one, the result is [`Abandoned`].
+///
+/// It may be used from any thread and under any lock: it never blocks and runs no callback.
+#[must_use = "a dropped completer abandons its completion"]
+pub struct Completer<T, E: From<Abandoned> = Abandoned> {
+    sender: Option<Sender<Result<T, E>>>,
+}
+
+impl<T, E: From<Abandoned>> Completion<T, E> {
+    /// A result owed in the domain `stop`, and who owes it. What is owed is a name, or an [`Owed`] that says more.
+    pub fn new(owed: impl Into<Owed>, stop: &Stop) -> (Completer<T, E>, Self) {
+        let (sender, receiver) = cell::cell();
+        let completion =
+            Completion { source: Source::Owed(receiver), domain: stop.domain(), owed: owed.into(), ticket: None };
+        (Completer { sender: Some(sender) }, completion)
+    }
+
+    /// A result that is there already. Nothing is allocated.
+    pub fn ready(result: Result<T, E>, stop: &Stop) -> Self {
+        Completion { source: Source::Ready(result), domain: stop.domain(), owed: Owed::default(), ticket: None }
+    }
+
+    /// Whether the result is there.
+    pub fn is_complete(&self) -> bool {
+        match &self.source {
+            Source::Owed(receiver) => receiver.is_ready(),
+            Source::Ready(_) | Source::Taken => true,
+        }
+    }
+
+    /// What is owed.
+    pub fn owed(&self) -> &Owed {
+        &self.owed
+    }
+
+    /// Waits for the result; blocks the thread. One `?` for the stop, one for the value.
+    ///
+    /// # Errors
+    /// [`Stopped`]; then the result, if it comes, stays here and can be had under another domain (a phase) only.
+    ///
+    /// # Deadlocks
+    /// Where the completer needs what the caller holds; a stop of the domain ends it.
+    #[track_caller]
+    pub fn wait(&mut self) -> Result<Result<T, E>, Stopped> {
+        self.wait_ready_in(self.domain, Location::caller())?;
+        Ok(self.take())
+    }
+
+    /// As [`wait`](Self::wait), in another domain: a phase of a shutdown.
+    ///
+    /// # Errors
+    /// [`Stopped`] by that domain.
+    #[track_caller]
+    pub fn wait_in(&mut self, domain: &Stop) -> Result<Result<T, E>, Stopped> {
+        self.wait_ready_in(domain.domain(), Location::caller())?;
+        Ok(self.take())
+    }
+
+    /// As [`wait`](Self::wait), until a deadline. After a timeout it can be waited for again.
+    ///
+    /// # Errors
+    /// [`WaitError::Stopped`] or [`WaitError::TimedOut`].
+    #[track_caller]
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<Result<T, E>, WaitError> {
+        self.wait_ready(self.domain, Some(deadline), Location::caller())?;
+        Ok(self.take())
+    }
+
+    /// Says that nobody wants the result any more. A result that was there already comes back.
+    pub fn cancel(mut self) -> Option<Result<T, E>> {
+        self.ticket = None;
+        match std::mem::replace(&mut self.source, Source::Taken) {
+            Source::Owed(receiver) => receiver.take().ok(),
+            Source::Ready(result) => Some(result),
+            Source::Taken => None,
+        }
+    }
+
+    /// Runs a callback with the result, on the callback thread of the completion's domain (never on the thread that completes or stops).
+    ///
+    /// A stop runs it with `Err(Stopped)`.
+    ///
+    /// # Errors
+    /// The system's, if the callback thread cannot be started; then the callback does not run.
+    pub fn on_complete(
+        self,
+        stop: &Stop,
+        callback: impl FnOnce(Result<Result<T, E>, Stopped>) + Send + 'static,
+    ) -> std::io::Result<()>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        stop.run_callback(async move { callback(self.await) })
+    }
+
+    /// The result, if the wait is already over when it begins.
+    pub(crate) fn take_ready_in(&mut self, domain: DomainRef) -> Result<Option<Result<T, E>>, Stopped> {
+        if domain.is_over() {
+            return Err(Stopped);
+        }
+        Ok(self.is_complete().then(|| self.take()))
+    }
+
+    /// Blocks until the result is there.
+    pub(crate) fn wait_ready_in(
+        &mut self,
+        domain: DomainRef,
+        location: &'static Location<'static>,
+    ) -> Result<(), Stopped> {
+        self.wait_ready(domain, None, location).map_err(|_| Stopped)
+    }
+
+    fn wait_ready(
+        &mut self,
+        domain: DomainRef,
+        deadline: Option<Instant>,
+        location: &'static Location<'static>,
+    ) -> Result<(), WaitError> {
+        if domain.is_over() {
+            return Err(WaitError::Stopped);
+        }
+        if self.is_complete() {
+            return Ok(());
+        }
+        let ticket = self.begin(Kind::Thread, domain, location);
+        if ticket.is_over() {
+            return Err(WaitError::Stopped);
+        }
+        if self.register(&ticket) {
+            return Ok(());
+        }
+        ticket.park_while(|state| state == WAITING, deadline);
+        match ticket.retire() {
+            NOTIFIED => Ok(()),
+            STOPPED => Err(WaitError::Stopped),
+            _ => Err(WaitError::TimedOut),
+        }
+    }
+
+    fn begin(&self, kind: Kind, domain: DomainRef, location: &'static Location<'static>) -> Ticket {
+        let owed = &self.owed;
+        let note = Note {
+            owed: Some((owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length)),
+            ..Note::new(What::Completion, domain, location)
+        };
+        Ticket::begin(kind, WAITING, &note)
+    }
+
+    fn register(&mut self, ticket: &Ticket) -> bool {
+        match &mut self.source {
+            Source::Owed(receiver) => receiver.register(ticket),
+            Source::Ready(_) | Source::Taken => true,
+        }
+    }
+
+    /// The result, which is there.
+    pub(crate) fn take(&mut self) -> Result<T, E> {
+        match std::mem::replace(&mut self.source, Source::Taken) {
+            Source::Ready(result) => result,
+            Source::Taken => Err(E::from(Abandoned)),
+            Source::Owed(receiver) => match receiver.take() {
+                Ok(result) => result,
+                Err(receiver) => {
+                    debug_assert!(false, "the caller knows that the result is there");
+                    self.source = Source::Owed(receiver);
+                    Err(E::from(Abandoned))
+                }
+            },
+        }
+    }
+}
+
+/// The same as [`Completion::wait`], for a task.
+///
+/// # Cancel safety
+/// A future that is polled by reference can be dropped and polled again later: the result is not lost.
+impl<T, E: From<Abandoned>> Future for Completion<T, E> {
+    type Output = Result<Result<T, E>, Stopped>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ticket.is_none() {
+            if let Some(result) = this.take_ready_in(this.domain)? {
+                return Poll::Ready(Ok(result));
+            }
+            let ticket = this.begin(Kind::Task, this.domain, Location::caller());
+            if ticket.is_over() {
+                return Poll::Ready(Err(Stopped));
+            }
+            ticket.set_waker(cx.waker());
+            if this.register(&ticket) {
+                return Poll::Ready(Ok(this.take()));
+            }
+            this.ticket = Some(ticket);
+        } else if let Some(ticket) = &this.ticket {
+            ticket.set_waker(cx.waker());
+        }
+        let state = this.ticket.as_ref().map_or(WAITING, Ticket::state);
+        match state {
+            WAITING => Poll::Pending,
+            NOTIFIED => {
+                this.ticket = None;
+                Poll::Ready(Ok(this.take()))
+            }
+            _ => {
+                this.ticket = None;
+                Poll::Ready(Err(Stopped))
+            }
+        }
+    }
+}
+
+// Nothing in it is pinned: the value moves only out of it.
+impl<T, E> Unpin for Completion<T, E> {}
+
+impl<T, E: From<Abandoned>> Completer<T, E> {
+    /// Gives the value.
+    ///
+    /// # Errors
+    /// Nobody wants it any more: the value comes back.
+    pub fn complete(self, value: T) -> Result<(), T> {
+        match self.finish(Ok(value)) {
+            Err(Ok(value)) => Err(value),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that there will be no value, and why.
+    ///
+    /// # Errors
+    /// Nobody wants to know any more: the error comes back.
+    pub fn fail(self, error: E) -> Result<(), E> {
+        match self.finish(Err(error)) {
+            Err(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the result, be it a value or an error.
+    ///
+    /// # Errors
+    /// Nobody wants it any more: the result comes back.
+    pub fn finish(mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
+        match self.sender.take() {
+            Some(sender) => sender.send(result),
+            None => Err(result),
+        }
+    }
+
+    /// Whether somebody still wants the result.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.sender.as_ref().is_some_and(Sender::is_wanted)
+    }
+}
+
+impl<T, E: From<Abandoned>> Drop for Completer<T, E> {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            let unwanted = sender.send(Err(E::from(Abandoned)));
+            drop(unwanted);
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Completion<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").field("owed", &self.owed).finish_non_exhaustive()
+    }
+}
+
+impl<T, E: From<Abandoned>> fmt::Debug for Completer<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completer").field("is_wanted", &self.is_wanted()).finish()
+    }
+}

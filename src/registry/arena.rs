@@ -1,0 +1,109 @@
+//! An arena of type-stable slots: indices that never dangle.
+//!
+//! Chunk `k` holds `FIRST << k` slots, so that a slot never moves and an index leads to it in a few instructions. Slots that are given
+//! back go to a free list. `len` only grows.
+
+use std::sync::OnceLock;
+
+use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, Mutex, Relaxed};
+
+const FIRST: u32 = 1 << ARENA_SHIFT;
+const CHUNKS: usize = 24;
+
+/// Slots of one type. Index 0 is never given out, so that it can mean "none".
+pub(crate) struct Arena<T: 'static> {
+    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+    /// One past the highest index that was ever given out.
+    len: AtomicU32,
+    free: Mutex<Vec<u32>>,
+    make: fn() -> T,
+}
+
+impl<T> Arena<T> {
+    #[cfg(not(unwedge_loom))]
+    pub(crate) const fn new(make: fn() -> T) -> Self {
+        Arena {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            len: AtomicU32::new(1),
+            free: Mutex::new(Vec::new()),
+            make,
+        }
+    }
+
+    #[cfg(unwedge_loom)]
+    pub(crate) fn new(make: fn() -> T) -> Self {
+        Arena {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            len: AtomicU32::new(1),
+            free: Mutex::new(Vec::new()),
+            make,
+        }
+    }
+
+    fn place(index: u32) -> (usize, usize) {
+        let n = index + FIRST;
+        let chunk = n.ilog2() - ARENA_SHIFT;
+        (chunk as usize, (n - (FIRST << chunk)) as usize)
+    }
+
+    /// The slot at an index that [`claim`](Self::claim) gave out.
+    #[inline]
+    pub(crate) fn get(&'static self, index: u32) -> &'static T {
+        let (chunk, at) = Self::place(index);
+        &self.chunk(chunk)[at]
+    }
+
+    fn chunk(&'static self, chunk: usize) -> &'static [T] {
+        self.chunks[chunk].get_or_init(|| {
+            (0..FIRST << chunk).map(|_| (self.make)()).collect()
+        })
+    }
+
+    /// A slot for the caller alone, until it gives it back.
+    pub(crate) fn claim(&'static self) -> u32 {
+        if let Some(index) = self.free.lock().pop() {
+            return index;
+        }
+        // Ordering: AcqRel, partner of the read-modify-write in `scan`: see there.
+        let index = self.len.fetch_add(1, AcqRel);
+        assert!(Self::place(index).0 < CHUNKS, "more than a billion waits at once");
+        index
+    }
+
+    /// Gives a slot back for others to claim.
+    pub(crate) fn release(&'static self, index: u32) {
+        self.free.lock().push(index);
+    }
+
+    /// Every slot that was ever given out, in use or not.
+    ///
+    /// A slot whose claim happens after this call's read of `len` is not among them; its claimer then sees everything that the caller did
+    /// before this call (both are read-modify-writes of `len`).
+    pub(crate) fn scan(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
+        let len = self.len.fetch_add(0, AcqRel);
+        (1..len).map(|index| (index, self.get(index)))
+    }
+
+    /// As [`scan`](Self::scan), for readers who need no such guarantee.
+    pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
+        (1..self.len.load(Relaxed)).map(|index| (index, self.get(index)))
+    }
+}
+
+/// Declares the arena of a type: a static in what ships, one for each execution in a model.
+macro_rules! arena {
+    ($(#[$doc:meta])* $name:ident: $type:ty = $make:expr) => {
+        $(#[$doc])*
+        #[inline]
+        pub(crate) fn $name() -> &'static $crate::registry::arena::Arena<$type> {
+            #[cfg(not(unwedge_loom))]
+            static ARENA: $crate::registry::arena::Arena<$type> = $crate::registry::arena::Arena::new($make);
+            #[cfg(unwedge_loom)]
+            loom::lazy_static! {
+                static ref ARENA: $crate::registry::arena::Arena<$type> = $crate::registry::arena::Arena::new($make);
+            }
+            &ARENA
+        }
+    };
+}
+pub(crate) use arena;

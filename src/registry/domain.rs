@@ -1,0 +1,83 @@
+//! The flag of a stop domain: one word that every wait looks at.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `live` (even: a generation) | the domain lives; a [`DomainRef`] remembers this value |
+//! | `live + 1` | a stop was requested |
+//! | anything else | the domain is gone, and the cell serves another |
+//!
+//! So "is it over?" is one load and one comparison, and a reference that outlives its domain needs no count: it finds the domain over.
+
+use crate::sys::{Acquire, AtomicU64, PlainU64, Relaxed, Release};
+
+use super::arena::arena;
+use super::text::Text;
+
+/// The cell of a domain.
+pub(crate) struct DomainCell {
+    word: AtomicU64,
+    /// Which life this is, for reports.
+    pub(crate) name: Text<4>,
+    next: PlainU64,
+}
+
+arena!(
+    /// All domains of the process.
+    domains: DomainCell = || DomainCell { word: AtomicU64::new(0), name: Text::new(), next: PlainU64::new(2) }
+);
+
+/// A domain, as waits know it. Plain data: copying it costs nothing, and it is never dangling.
+#[derive(Clone, Copy)]
+pub(crate) struct DomainRef {
+    cell: &'static DomainCell,
+    live: u64,
+    index: u32,
+}
+
+impl DomainRef {
+    /// A new domain in a cell of its own.
+    pub(crate) fn claim(name: &str) -> Self {
+        let index = domains().claim();
+        let cell = domains().get(index);
+        // The claimer owns the cell: nobody else writes to it.
+        let live = cell.next.load(Relaxed);
+        cell.next.store(live + 2, Relaxed);
+        cell.name.set(name);
+        // Ordering: Release, partner of the Acquire in `is_over`: nothing but the word itself is published here.
+        cell.word.store(live, Release);
+        DomainRef { cell, live, index }
+    }
+
+    /// Marks the stop as requested. Only under the domain tree's lock, and before the waiters are looked at.
+    pub(crate) fn mark(self) {
+        // Ordering: Release, partner of the Acquire in `is_over`: who sees the flag sees the reason too.
+        self.cell.word.store(self.live + 1, Release);
+    }
+
+    /// Gives the cell back. References that remain find the domain over: the word stays odd until a new generation is written.
+    pub(crate) fn release(self) {
+        domains().release(self.index);
+    }
+
+    /// Whether a stop was requested, or the domain is gone. One load.
+    #[inline]
+    pub(crate) fn is_over(self) -> bool {
+        // Ordering: Acquire, partner of the Release in `mark`. That a waiter does not miss a flag is not this load's doing, see `wait::waiter`.
+        self.cell.word.load(Acquire) != self.live
+    }
+
+    /// As two words, for a waiter's slot.
+    pub(crate) fn parts(self) -> (u32, u64) {
+        (self.index, self.live)
+    }
+
+    /// From the two words. A torn pair names no living domain: who acts on it is stopped by the generation of the slot it came from.
+    pub(crate) fn from_parts(index: u32, live: u64) -> Option<Self> {
+        (index != 0).then(|| DomainRef { cell: domains().get(index), live, index })
+    }
+
+    /// Name of the domain.
+    pub(crate) fn name(self) -> String {
+        self.cell.name.get()
+    }
+}

@@ -1,0 +1,195 @@
+//! The domain's callback thread: callbacks run here, never inside `request`, `complete` or a guard's drop, whose caller may hold the big lock.
+//!
+//! A callback is a small future that waits for its completion and then calls; the thread polls those that were woken. It starts with the
+//! first callback, and ends when its domain is gone and no callback is left.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::Instant;
+
+use crate::registry::member::{self, Kind, Membership};
+use crate::sys::{self, JoinHandle, Mutex, Parker};
+use crate::wait::waiter::{self, NOTIFIED, Ticket, WAITING};
+
+use super::{StartHook, Stop};
+
+type Callback = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A domain's callbacks.
+pub(super) struct Callbacks {
+    thread: Mutex<Option<(Arc<Shared>, Option<JoinHandle<()>>)>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    parker: Parker,
+}
+
+struct State {
+    woken: VecDeque<Arc<Job>>,
+    /// Callbacks that have not run.
+    jobs: usize,
+    /// No more will come.
+    closed: bool,
+    /// Who waits for the last one: slot and word.
+    watcher: Option<(u32, u64)>,
+    running: bool,
+    /// The thread, as a member; 0 before it runs.
+    member: u32,
+}
+
+struct Job {
+    /// Taken out while it is polled: so no lock is held over foreign code.
+    callback: Mutex<Option<Callback>>,
+    shared: Arc<Shared>,
+}
+
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        let shared = self.shared.clone();
+        shared.state.lock().woken.push_back(self);
+        shared.parker.unpark();
+    }
+}
+
+impl Callbacks {
+    pub(super) fn new() -> Self {
+        Callbacks { thread: Mutex::new(None) }
+    }
+
+    /// Has a callback run by the thread, which is started if need be.
+    pub(super) fn run(
+        &self,
+        callback: impl Future<Output = ()> + Send + 'static,
+        hook: Option<StartHook>,
+    ) -> io::Result<()> {
+        let shared = {
+            let mut thread = self.thread.lock();
+            match &*thread {
+                Some((shared, _)) if shared.state.lock().running => shared.clone(),
+                _ => {
+                    let shared = Arc::new(Shared::new());
+                    let own = shared.clone();
+                    let handle = sys::spawn_service("uw-callback", move || own.serve(hook))?;
+                    *thread = Some((shared.clone(), Some(handle)));
+                    shared
+                }
+            }
+        };
+        shared.state.lock().jobs += 1;
+        let job = Job { callback: Mutex::new(Some(Box::pin(callback))), shared };
+        Arc::new(job).wake();
+        Ok(())
+    }
+
+    /// Whether this runs on the callback thread: then nobody can wait for it.
+    pub(super) fn is_current(&self) -> bool {
+        let me = member::current();
+        self.thread.lock().as_ref().is_some_and(|(shared, _)| shared.state.lock().member == me)
+    }
+
+    /// The domain is gone: the thread ends when its last callback has run.
+    pub(super) fn leave(&self) {
+        if let Some((shared, _)) = &*self.thread.lock() {
+            shared.close();
+        }
+    }
+
+    /// Lets the callbacks that are left run, and the thread end. How many threads (one at most) and callbacks are late.
+    pub(super) fn finish(&self, deadline: Instant) -> (usize, usize) {
+        let Some((shared, handle)) = self.thread.lock().take() else { return (0, 0) };
+        shared.close();
+        let late = shared.wait_idle(deadline);
+        match handle {
+            Some(handle) if late == 0 => (usize::from(!sys::join_until(handle, deadline)), 0),
+            _ => (1, late),
+        }
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        Shared {
+            state: Mutex::new(State {
+                woken: VecDeque::new(),
+                jobs: 0,
+                closed: false,
+                watcher: None,
+                running: true,
+                member: 0,
+            }),
+            parker: Parker::new(),
+        }
+    }
+
+    fn close(&self) {
+        self.state.lock().closed = true;
+        self.parker.unpark();
+    }
+
+    /// Waits until no callback is left. How many are.
+    #[track_caller]
+    fn wait_idle(&self, deadline: Instant) -> usize {
+        let location = std::panic::Location::caller();
+        let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Stop::watcher_note(location));
+        {
+            let mut state = self.state.lock();
+            if !state.running {
+                return 0;
+            }
+            state.watcher = Some((ticket.index(), ticket.waiting_word()));
+        }
+        ticket.park_while(|state| state == WAITING, Some(deadline));
+        if ticket.retire() == NOTIFIED { 0 } else { self.state.lock().jobs }
+    }
+
+    /// The thread's loop.
+    fn serve(&self, hook: Option<StartHook>) {
+        let membership = Membership::new("uw-callback", Kind::Thread);
+        let _entered = membership.enter();
+        self.state.lock().member = membership.index();
+        if let Some(hook) = hook {
+            hook("uw-callback");
+        }
+        self.parker.bind();
+        loop {
+            let next = {
+                let mut state = self.state.lock();
+                let next = state.woken.pop_front();
+                if next.is_none() && state.closed && state.jobs == 0 {
+                    state.running = false;
+                    let watcher = state.watcher.take();
+                    drop(state);
+                    if let Some((index, word)) = watcher {
+                        waiter::notify(index, word);
+                    }
+                    return;
+                }
+                next
+            };
+            match next {
+                Some(job) => self.poll(&job),
+                None => self.parker.park(None),
+            }
+        }
+    }
+
+    fn poll(&self, job: &Arc<Job>) {
+        let Some(mut callback) = job.callback.lock().take() else { return };
+        let waker = Waker::from(job.clone());
+        let polled = catch_unwind(AssertUnwindSafe(|| callback.as_mut().poll(&mut Context::from_waker(&waker))));
+        match polled {
+            Ok(std::task::Poll::Pending) => *job.callback.lock() = Some(callback),
+            // Done, or the callback panicked: the panic hook has told; the others run all the same.
+            _ => {
+                drop(callback);
+                self.state.lock().jobs -= 1;
+            }
+        }
+    }
+}

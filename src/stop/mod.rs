@@ -1,0 +1,312 @@
+//! The stop domain: one for each life of a daemon, a tree of them where a life has parts.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | the domain, its flag and its tree |
+//! | `spawn` | threads and tasks that belong to a domain |
+//! | `callback` | the domain's callback thread |
+//! | `plan` | what a shutdown does, and its phases |
+//! | `shutdown` | the shutdown itself |
+//! | `token` | to and from tokio-util's `CancellationToken` |
+//!
+//! # Invariants
+//! - **Born stopped.** A child is entered in its parent's list under the same lock under which a request sets the parent's flag: either the
+//!   request finds the child, or the child is born stopped.
+//! - **Flag before waiters.** A request sets the flags of the domain and all its descendants, and then looks at every waiter (see
+//!   `wait::waiter` for why that misses nobody).
+
+mod callback;
+mod plan;
+mod shutdown;
+mod spawn;
+#[cfg(all(feature = "tokio", not(unwedge_loom)))]
+mod token;
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::registry::domain::DomainRef;
+use crate::sys::{self, Mutex};
+use crate::wait::waiter::{self, Kind, Note, Ticket, WAITING, What};
+
+pub use plan::{Phase, Plan};
+pub(crate) use shutdown::{Leaked, Service};
+pub use spawn::{JoinError, Spawned};
+
+use callback::Callbacks;
+use spawn::Members;
+
+/// A hook that runs first on every thread that a domain starts; it is given the thread's name.
+type StartHook = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A stop domain: what a stop is requested of, and what every wait through unwedge belongs to. Cheap to clone.
+///
+/// ```
+/// use std::time::Duration;
+/// use unwedge::{Plan, Stop};
+///
+/// let stop = Stop::new("mds.a");
+/// let beacon = stop.clone();
+/// stop.spawn("beacon", move || while !beacon.wait_timeout(Duration::from_secs(4)) { /* send one */ })?;
+/// let report = stop.shutdown(Plan::within(Duration::from_secs(10)));      // at once, not in four seconds
+/// assert!(report.is_clean(), "{report}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A domain has children ([`child`](Self::child)): a request reaches them, and not the other way round. A restart is a new `Stop`.
+/// A stop cannot be taken back. When the last handle of a domain is dropped its stop is requested.
+#[derive(Clone)]
+pub struct Stop {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    domain: DomainRef,
+    name: Box<str>,
+    reason: Mutex<Option<Arc<str>>>,
+    /// Its lock orders the setting of the flag and the birth of children.
+    children: Mutex<Vec<Weak<Inner>>>,
+    members: Members,
+    services: Mutex<Vec<Arc<dyn Service>>>,
+    callbacks: Callbacks,
+    hook: Option<StartHook>,
+    /// What links it to a cancellation token.
+    #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+    bridge: Mutex<Option<Arc<token::Bridge>>>,
+    /// A child keeps its parent.
+    _parent: Option<Stop>,
+}
+
+/// Makes a [`Stop`] with settings of its own.
+#[must_use = "a builder builds nothing by itself"]
+pub struct StopBuilder {
+    name: String,
+    hook: Option<StartHook>,
+}
+
+impl StopBuilder {
+    /// Runs on every thread that this domain or a child of it starts, before anything else there: for affinity, priority, naming in a
+    /// profiler. It is given the thread's name.
+    pub fn on_thread_start(mut self, hook: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// The domain.
+    #[must_use]
+    pub fn build(self) -> Stop {
+        Stop::make(&self.name, None, self.hook)
+    }
+}
+
+impl Stop {
+    /// A new domain: a life. The name is what reports call it (32 bytes of it).
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Stop::make(name, None, None)
+    }
+
+    /// A new domain with settings of its own.
+    pub fn builder(name: &str) -> StopBuilder {
+        StopBuilder { name: name.to_owned(), hook: None }
+    }
+
+    fn make(name: &str, parent: Option<Stop>, hook: Option<StartHook>) -> Self {
+        Stop {
+            inner: Arc::new(Inner {
+                domain: DomainRef::claim(name),
+                name: name.into(),
+                reason: Mutex::new(None),
+                children: Mutex::new(Vec::new()),
+                members: Members::new(),
+                services: Mutex::new(Vec::new()),
+                callbacks: Callbacks::new(),
+                hook,
+                #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+                bridge: Mutex::new(None),
+                _parent: parent,
+            }),
+        }
+    }
+
+    /// A part of this domain, with a stop of its own. A request of this domain's stop reaches it; a child of a stopped domain is born stopped.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Stop {
+        let child = Stop::make(name, Some(self.clone()), self.inner.hook.clone());
+        let mut children = self.inner.children.lock();
+        if self.is_requested() {
+            child.inner.mark(&self.reason().unwrap_or_else(|| "stopped".into()));
+        } else {
+            if children.len() == children.capacity() {
+                children.retain(|child| child.strong_count() > 0);
+            }
+            children.push(Arc::downgrade(&child.inner));
+        }
+        child
+    }
+
+    /// Name of the domain.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Requests the stop: every wait of this domain and its descendants ends, now and from now on. Whether this was the first request.
+    ///
+    /// It never blocks, runs no callback, and may be called any number of times, from any thread, also one of the domain, from a callback and
+    /// under any lock (L6, L7). Wakers of tasks run inside it, with no lock of unwedge's held. It is not for a signal handler: use a thread
+    /// that waits for signals.
+    pub fn request(&self, reason: &str) -> bool {
+        let first = self.inner.mark(&reason.into());
+        if first {
+            waiter::stop_all();
+        }
+        first
+    }
+
+    /// Whether the stop was requested. One load.
+    #[inline]
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.inner.domain.is_over()
+    }
+
+    /// Why, once it was requested: the first request's reason.
+    #[must_use]
+    pub fn reason(&self) -> Option<Arc<str>> {
+        self.inner.reason.lock().clone()
+    }
+
+    /// Waits until the stop is requested, as a task.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    #[track_caller]
+    pub fn requested(&self) -> Requested<'_> {
+        over(self.inner.domain)
+    }
+
+    /// Sleeps, but not past a stop: whether it was requested.
+    #[track_caller]
+    pub fn wait_timeout(&self, time: Duration) -> bool {
+        let deadline = sys::now().checked_add(time);
+        let note = Note::new(What::Stop, self.inner.domain, Location::caller());
+        let ticket = Ticket::begin(Kind::Thread, WAITING, &note);
+        if !ticket.is_over() {
+            ticket.park_while(|state| state == WAITING, deadline);
+        }
+        self.is_requested()
+    }
+
+    pub(crate) fn domain(&self) -> DomainRef {
+        self.inner.domain
+    }
+
+    /// Runs a future on the callback thread, for [`Completion::on_complete`](crate::Completion::on_complete).
+    pub(crate) fn run_callback(&self, callback: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+        self.inner.callbacks.run(callback, self.inner.hook.clone())
+    }
+
+    /// Has a service closed in the last stage of a shutdown.
+    #[cfg(not(unwedge_loom))]
+    pub(crate) fn register_service(&self, service: Arc<dyn Service>) {
+        self.inner.services.lock().push(service);
+    }
+
+    /// The hook that runs first on every thread of this domain.
+    #[cfg(not(unwedge_loom))]
+    pub(crate) fn start_hook(&self) -> Option<StartHook> {
+        self.inner.hook.clone()
+    }
+
+    /// This domain and its descendants.
+    pub(crate) fn family(&self) -> Vec<Stop> {
+        let mut family = vec![self.clone()];
+        let mut at = 0;
+        while at < family.len() {
+            let children: Vec<_> = family[at].inner.children.lock().iter().filter_map(Weak::upgrade).collect();
+            family.extend(children.into_iter().map(|inner| Stop { inner }));
+            at += 1;
+        }
+        family
+    }
+}
+
+impl Inner {
+    /// Sets the flag here and below. Whether it was not set here before.
+    fn mark(&self, reason: &Arc<str>) -> bool {
+        let below: Vec<_> = {
+            let children = self.children.lock();
+            if self.domain.is_over() {
+                return false;
+            }
+            *self.reason.lock() = Some(reason.clone());
+            self.domain.mark();
+            children.iter().filter_map(Weak::upgrade).collect()
+        };
+        for child in below {
+            child.mark(reason);
+        }
+        true
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.mark(&"the last handle was dropped".into()) {
+            // Completions know their domain without keeping it: who waits for one now would wait for nobody's stop.
+            waiter::stop_all();
+        }
+        self.callbacks.leave();
+        self.domain.release();
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").field("name", &self.name()).field("reason", &self.reason()).finish()
+    }
+}
+
+/// Future of [`Stop::requested`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Requested<'a> {
+    domain: DomainRef,
+    ticket: Option<Ticket>,
+    location: &'static Location<'static>,
+    _stop: PhantomData<&'a Stop>,
+}
+
+/// Ends when the domain is over.
+#[track_caller]
+fn over<'a>(domain: DomainRef) -> Requested<'a> {
+    Requested { domain, ticket: None, location: Location::caller(), _stop: PhantomData }
+}
+
+impl Future for Requested<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let note = Note::new(What::Stop, this.domain, this.location);
+        let ticket = this.ticket.get_or_insert_with(|| Ticket::begin(Kind::Task, WAITING, &note));
+        ticket.set_waker(cx.waker());
+        if ticket.is_over() || ticket.state() != WAITING {
+            this.ticket = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Requested<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requested").field("domain", &self.domain.name()).finish_non_exhaustive()
+    }
+}

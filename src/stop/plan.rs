@@ -1,0 +1,108 @@
+//! What a shutdown does, and in what time.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use crate::sys;
+
+use super::Stop;
+
+/// A plan for [`Stop::shutdown`]: a limit for the whole, and phases in order.
+///
+/// ```
+/// use std::time::Duration;
+/// use unwedge::{Monitor, Plan, Stop};
+///
+/// let stop = Stop::new("mds.a");
+/// let sessions = std::sync::Arc::new(Monitor::new("sessions", std::sync::Mutex::new(vec![4123]), &stop));
+/// let saved = sessions.clone();
+/// let plan = Plan::within(Duration::from_secs(5)).phase("save sessions", Duration::from_secs(1), move |phase| {
+///     let guard = saved.lock_in(phase)?;            // the monitor's own domain is stopped; the phase is not
+///     assert_eq!(*guard, [4123]);
+///     Ok(())
+/// });
+/// let report = stop.shutdown(plan);
+/// assert!(report.is_clean(), "{report}");
+/// ```
+#[must_use = "a plan does nothing until a shutdown follows it"]
+pub struct Plan {
+    pub(super) within: Duration,
+    pub(super) phases: Vec<PlannedPhase>,
+}
+
+pub(super) type Step = Box<dyn FnOnce(&Phase) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+pub(super) struct PlannedPhase {
+    pub(super) name: String,
+    pub(super) limit: Duration,
+    pub(super) step: Step,
+}
+
+impl Plan {
+    /// A shutdown that returns within this time, whoever is left then.
+    pub fn within(limit: Duration) -> Self {
+        Plan { within: limit, phases: Vec::new() }
+    }
+
+    /// Adds a phase: a step that runs after the request, when the domain's members have ended or their time is up, on a thread of its own and
+    /// within its own limit (and the plan's).
+    ///
+    /// When the limit is up the phase is stopped like any domain: its waits end, and the shutdown goes on. The members have the plan's time
+    /// less that of all phases.
+    ///
+    /// What a stopped wait leaves to be undone (a counter, a pin) is undone here: code after a wait may never run, but at every wait the
+    /// monitor's invariant holds, so a phase finds the data in a state that it understands.
+    pub fn phase(
+        mut self,
+        name: &str,
+        limit: Duration,
+        step: impl FnOnce(&Phase) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    ) -> Self {
+        self.phases.push(PlannedPhase { name: name.to_owned(), limit, step: Box::new(step) });
+        self
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phases: Vec<_> = self.phases.iter().map(|phase| (&phase.name, phase.limit)).collect();
+        f.debug_struct("Plan").field("within", &self.within).field("phases", &phases).finish()
+    }
+}
+
+/// A phase of a shutdown: a [`Stop`] of its own, not a child of the stopped domain, whose stop is requested when its deadline comes.
+///
+/// In it a monitor is taken with [`lock_in`](crate::Monitor::lock_in), or carried over by who holds it with
+/// [`adopt`](crate::MonitorGuard::adopt).
+#[derive(Debug)]
+pub struct Phase {
+    stop: Stop,
+    deadline: Instant,
+}
+
+impl Phase {
+    pub(super) fn new(stop: Stop, deadline: Instant) -> Self {
+        Phase { stop, deadline }
+    }
+
+    /// When the phase is stopped.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How much time is left.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(sys::now())
+    }
+}
+
+impl Deref for Phase {
+    type Target = Stop;
+
+    fn deref(&self) -> &Stop {
+        &self.stop
+    }
+}

@@ -1,0 +1,197 @@
+//! The shutdown: request, wait for the members, run the phases, close the services, report.
+//!
+//! It is bounded by its plan's limit: every wait in it has a deadline, and none needs the help of storage or of a thread that is stuck (L1).
+//! It never takes a lock of the user's: the caller may hold any (L2).
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use crate::completion::Completion;
+use crate::registry::member;
+use crate::report::{Outcome, PhaseReport, Report};
+use crate::sys;
+
+use super::plan::{Phase, Plan, PlannedPhase};
+use super::{JoinError, Stop};
+
+/// How long a thread that has given its result may take for its thread-locals' destructors, and a phase that was stopped for its way out.
+const WAY_OUT: Duration = Duration::from_millis(100);
+
+/// What a service could not give back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leaked {
+    pub(crate) operations: usize,
+    pub(crate) bytes: usize,
+    pub(crate) threads: usize,
+}
+
+/// What a domain closes last: its I/O.
+pub(crate) trait Service: Send + Sync {
+    /// Ends it by the deadline. What has to be left, because the kernel holds it, is counted.
+    fn close(&self, deadline: Instant) -> Leaked;
+}
+
+impl Stop {
+    /// Stops the domain: requests the stop, waits for its threads and tasks, runs the plan's phases, closes its I/O. Blocks the thread, never
+    /// longer than the plan's limit and what a phase that was stopped needs for its way out.
+    ///
+    /// It may be called from any thread: one of the domain's own is not waited for, nor is one that shuts the same domain down.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use unwedge::{Completion, Plan, Stop};
+    /// let stop = Stop::new("mds.a");
+    /// let (_never, mut read) = Completion::<u8>::new("read", &stop);
+    /// stop.spawn("replay", move || read.wait())?;
+    /// let report = stop.shutdown(Plan::within(Duration::from_secs(10)));
+    /// assert!(report.is_clean(), "{report}");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn shutdown(&self, plan: Plan) -> Report {
+        self.shut_down(plan, member::current(), (), Location::caller())
+    }
+
+    /// As [`shutdown`](Self::shutdown), by who holds a lock: threads and tasks are waited for with the lock held, so that nobody else gets in
+    /// between; it is let go before the phases.
+    ///
+    /// No deadlock comes of it: a wait that a stop ends never takes a lock again (L2).
+    #[track_caller]
+    pub fn shutdown_holding<G>(&self, guard: G, plan: Plan) -> Report {
+        self.shut_down(plan, member::current(), guard, Location::caller())
+    }
+
+    /// As [`shutdown`](Self::shutdown), for a task. The work is done by a thread, so that a runtime with one thread goes on polling the tasks
+    /// that have to end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the shutdown.
+    #[track_caller]
+    pub fn shutdown_async(&self, plan: Plan) -> impl Future<Output = Report> + Send + 'static + use<> {
+        let me = member::current();
+        let location = Location::caller();
+        // A life of its own: the stop of this domain must not end the wait for its end.
+        let life = Stop::new("shutdown");
+        let (completer, completion) = Completion::<Report, JoinError>::new("shutdown", &life);
+        let stop = self.clone();
+        let own = life.clone();
+        let started = sys::spawn_service("uw-shutdown", move || {
+            let report = stop.shut_down(plan, me, (), location);
+            drop(own);
+            drop(completer.complete(report));
+        });
+        let stop = self.clone();
+        async move {
+            if started.is_err() {
+                // No thread to be had: what is left is to request the stop and to say who is there.
+                stop.request("shutdown");
+                return stop.report();
+            }
+            let result = completion.await;
+            drop(life);
+            match result {
+                Ok(Ok(report)) => report,
+                _ => stop.report(),
+            }
+        }
+    }
+
+    fn shut_down<G>(&self, plan: Plan, me: u32, guard: G, location: &'static Location<'static>) -> Report {
+        let begun = sys::now();
+        let deadline = begun + plan.within;
+        let family = self.family();
+        for stop in &family {
+            stop.inner.members.set_shuts_down(me, true);
+        }
+        self.request("shutdown");
+
+        let reserve: Duration = plan.phases.iter().map(|phase| phase.limit).sum();
+        let members_until = deadline.checked_sub(reserve).unwrap_or(begun).max(begun);
+        self.wait_for_members(me, members_until, location);
+        drop(guard);
+
+        let phases = plan.phases.into_iter().map(|phase| run_phase(phase, deadline)).collect();
+
+        if !self.wait_for_members(me, deadline, location) {
+            #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+            for stop in &family {
+                stop.inner.members.abort_tasks();
+            }
+        }
+        let mut leaked = Leaked::default();
+        let mut late_callbacks = 0;
+        let mut unjoined = 0;
+        let way_out = deadline.max(sys::now() + WAY_OUT);
+        for stop in &family {
+            let services = std::mem::take(&mut *stop.inner.services.lock());
+            for service in services {
+                let left = service.close(deadline);
+                leaked.operations += left.operations;
+                leaked.bytes += left.bytes;
+                leaked.threads += left.threads;
+            }
+            if !stop.inner.callbacks.is_current() {
+                let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
+                unjoined += threads;
+                late_callbacks += callbacks;
+            }
+            unjoined += stop.inner.members.join_ended(way_out);
+        }
+        let mut report = self.report_without(me);
+        report.finish(phases, leaked, unjoined, late_callbacks, sys::now() - begun);
+        for stop in &family {
+            stop.inner.members.set_shuts_down(me, false);
+        }
+        report
+    }
+
+    /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.report_without(0)
+    }
+
+    fn report_without(&self, me: u32) -> Report {
+        let family = self.family();
+        let left = family.iter().flat_map(|stop| stop.inner.members.left(me)).collect::<Vec<_>>();
+        let panicked = family.iter().flat_map(|stop| stop.inner.members.panicked()).collect();
+        let left = left.into_iter().map(|left| (left.member, left.name, left.kind));
+        Report::new(self.name(), self.reason(), left, panicked)
+    }
+}
+
+/// Runs a phase on a thread of its own, stops it at its deadline, and says how it ended.
+fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
+    let PlannedPhase { name, limit, step } = phase;
+    let begun = sys::now();
+    let until = (begun + limit).min(deadline);
+    let stop = Stop::new(&name);
+    let own = Phase::new(stop.clone(), until);
+    // The result's life is longer than the phase's.
+    let life = Stop::new("phase");
+    let (completer, mut result) = Completion::<_, JoinError>::new("end of a phase", &life);
+    let spawned = stop.spawn(&name, move || drop(completer.finish(Ok(step(&own)))));
+    let outcome = match spawned {
+        Err(error) => Outcome::Failed(format!("its thread could not be started: {error}")),
+        Ok(_) => {
+            let mut ended = result.wait_until(until);
+            let late = ended.is_err();
+            if late {
+                stop.request("the phase's time is up");
+                ended = result.wait_until(sys::now() + WAY_OUT);
+            }
+            match ended {
+                Ok(Ok(Ok(()))) => Outcome::Done,
+                Ok(Ok(Err(_))) if late => Outcome::Stopped,
+                Ok(Ok(Err(error))) => Outcome::Failed(error.to_string()),
+                Ok(Err(_)) => Outcome::Failed("it panicked".to_owned()),
+                Err(_) => Outcome::Left,
+            }
+        }
+    };
+    if !matches!(outcome, Outcome::Left) {
+        stop.wait_for_members(0, sys::now() + WAY_OUT, Location::caller());
+        stop.inner.members.join_ended(sys::now() + WAY_OUT);
+    }
+    PhaseReport::new(name, outcome, sys::now() - begun)
+}

@@ -1,0 +1,420 @@
+//! Threads and tasks that belong to a domain: a shutdown waits for them and names those that do not end.
+//!
+//! A member ends in this order: its closure or future is dropped, its result is given to its [`Spawned`], and then it is taken off the list of
+//! members, whose watchers are told. A thread's handle goes to the list of the ended, where the next spawn or a shutdown joins it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::completion::{Completer, Completion, Owed};
+use crate::error::{Abandoned, Stopped};
+use crate::registry::member::{self, Kind, Membership};
+use crate::sys::{self, JoinHandle, Mutex};
+use crate::wait::waiter::{self, Note, Ticket, WAITING, What};
+
+use super::Stop;
+
+/// The members of one domain.
+pub(super) struct Members(Mutex<State>);
+
+struct State {
+    running: HashMap<u32, Running>,
+    /// Threads that are at their end: their handles, to be joined.
+    ended: Vec<JoinHandle<()>>,
+    /// Who wants to know when a member ends: slot and word of a waiter.
+    watchers: Vec<(u32, u64)>,
+    panicked: Vec<String>,
+}
+
+struct Running {
+    name: Arc<str>,
+    kind: Kind,
+    handle: Option<JoinHandle<()>>,
+    #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+    task: Option<tokio::task::AbortHandle>,
+    /// It is in a shutdown of this domain itself: nobody waits for it there (L7).
+    shuts_down: bool,
+}
+
+/// A member that has not ended, as a shutdown sees it.
+#[derive(Clone)]
+pub(super) struct Left {
+    pub(super) member: u32,
+    pub(super) name: Arc<str>,
+    pub(super) kind: Kind,
+}
+
+impl Members {
+    pub(super) fn new() -> Self {
+        Members(Mutex::new(State {
+            running: HashMap::new(),
+            ended: Vec::new(),
+            watchers: Vec::new(),
+            panicked: Vec::new(),
+        }))
+    }
+
+    fn add(&self, member: u32, name: &Arc<str>, kind: Kind) {
+        self.0.lock().running.insert(
+            member,
+            Running {
+                name: name.clone(),
+                kind,
+                handle: None,
+                #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+                task: None,
+                shuts_down: false,
+            },
+        );
+    }
+
+    /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before.
+    fn started(&self, member: u32, handle: JoinHandle<()>) {
+        let ended = {
+            let mut state = self.0.lock();
+            let ended = std::mem::take(&mut state.ended);
+            match state.running.get_mut(&member) {
+                Some(running) => running.handle = Some(handle),
+                None => state.ended.push(handle),
+            }
+            ended
+        };
+        let soon = sys::now() + Duration::from_millis(100);
+        for handle in ended {
+            sys::join_until(handle, soon);
+        }
+    }
+
+    fn end(&self, member: u32, panicked: bool) {
+        let watchers = {
+            let mut state = self.0.lock();
+            if let Some(running) = state.running.remove(&member) {
+                if panicked {
+                    state.panicked.push(running.name.as_ref().to_owned());
+                }
+                state.ended.extend(running.handle);
+            }
+            std::mem::take(&mut state.watchers)
+        };
+        for (index, word) in watchers {
+            waiter::notify(index, word);
+        }
+    }
+
+    /// Who has not ended, but for those that shut the domain down themselves, and `me`.
+    pub(super) fn left(&self, me: u32) -> Vec<Left> {
+        let state = self.0.lock();
+        state
+            .running
+            .iter()
+            .filter(|(member, running)| **member != me && !running.shuts_down)
+            .map(|(member, running)| Left { member: *member, name: running.name.clone(), kind: running.kind })
+            .collect()
+    }
+
+    /// As [`left`](Self::left); if somebody is left, the watcher is told at the next end.
+    pub(super) fn watch(&self, me: u32, watcher: &Ticket) -> bool {
+        let mut state = self.0.lock();
+        let left = state.running.iter().any(|(member, running)| *member != me && !running.shuts_down);
+        if left {
+            state.watchers.push((watcher.index(), watcher.waiting_word()));
+        }
+        left
+    }
+
+    /// Marks a member as one that shuts down, or not any more. Those who wait for it look again.
+    pub(super) fn set_shuts_down(&self, member: u32, shuts_down: bool) {
+        let watchers = {
+            let mut state = self.0.lock();
+            match state.running.get_mut(&member) {
+                Some(running) => running.shuts_down = shuts_down,
+                None => return,
+            }
+            std::mem::take(&mut state.watchers)
+        };
+        for (index, word) in watchers {
+            waiter::notify(index, word);
+        }
+    }
+
+    /// Has the tasks that are left dropped by their runtime, at their next await.
+    #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+    pub(super) fn abort_tasks(&self) {
+        let tasks: Vec<_> = self.0.lock().running.values().filter_map(|running| running.task.clone()).collect();
+        for task in tasks {
+            task.abort();
+        }
+    }
+
+    /// Joins the threads that are at their end. The names of those that do not get past it (a thread-local's destructor that blocks).
+    pub(super) fn join_ended(&self, deadline: Instant) -> usize {
+        let ended = std::mem::take(&mut self.0.lock().ended);
+        ended.into_iter().map(|handle| usize::from(!sys::join_until(handle, deadline))).sum()
+    }
+
+    pub(super) fn panicked(&self) -> Vec<String> {
+        self.0.lock().panicked.clone()
+    }
+}
+
+/// Why [`Spawned::join`] gave no result.
+pub enum JoinError {
+    /// A stop of the domain ended the wait. The shutdown waits for the thread itself.
+    Stopped,
+    /// It panicked; what it panicked with.
+    Panicked(Box<dyn Any + Send>),
+    /// A thread would wait for its own end.
+    Itself,
+    /// The task was dropped before it ended.
+    Aborted,
+}
+
+impl JoinError {
+    /// Whether a stop ended the wait.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, JoinError::Stopped)
+    }
+
+    /// Whether the thread or task panicked.
+    #[must_use]
+    pub fn is_panicked(&self) -> bool {
+        matches!(self, JoinError::Panicked(_))
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            JoinError::Stopped => "Stopped",
+            JoinError::Panicked(_) => "Panicked",
+            JoinError::Itself => "Itself",
+            JoinError::Aborted => "Aborted",
+        })
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            JoinError::Stopped => "stopped while waiting for a thread or task to end",
+            JoinError::Panicked(_) => "the thread or task panicked",
+            JoinError::Itself => "a thread cannot wait for its own end",
+            JoinError::Aborted => "the task was dropped before it ended",
+        })
+    }
+}
+
+impl error::Error for JoinError {}
+
+impl From<Abandoned> for JoinError {
+    fn from(_: Abandoned) -> Self {
+        JoinError::Aborted
+    }
+}
+
+impl From<Stopped> for JoinError {
+    fn from(_: Stopped) -> Self {
+        JoinError::Stopped
+    }
+}
+
+/// A thread or task that a domain started. Dropping it lets go of the result only: a shutdown waits for the thread or task all the same.
+pub struct Spawned<T> {
+    completion: Completion<T, JoinError>,
+    member: u32,
+    name: Arc<str>,
+}
+
+impl<T> Spawned<T> {
+    /// Name of the thread or task.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has given its result.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.completion.is_complete()
+    }
+
+    /// Waits for the result; blocks the thread.
+    ///
+    /// # Errors
+    /// [`JoinError`]: a stop of the domain, a panic, an aborted task, or a thread that would wait for its own end (L7).
+    #[track_caller]
+    pub fn join(mut self) -> Result<T, JoinError> {
+        if self.member == member::current() {
+            return Err(JoinError::Itself);
+        }
+        self.completion.wait()?
+    }
+}
+
+/// The same as [`Spawned::join`], for a task.
+///
+/// # Cancel safety
+/// Dropping it lets go of the result only.
+impl<T> Future for Spawned<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.member == member::current() {
+            return Poll::Ready(Err(JoinError::Itself));
+        }
+        Pin::new(&mut self.completion).poll(cx).map(|result| result?)
+    }
+}
+
+impl<T> fmt::Debug for Spawned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawned").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Ends a membership however the member ends.
+struct Ending {
+    stop: Stop,
+    membership: Membership,
+    panicked: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.stop.inner.members.end(self.membership.index(), self.panicked);
+    }
+}
+
+impl Stop {
+    fn member<T>(&self, name: &str, kind: Kind) -> (Ending, Completer<T, JoinError>, Spawned<T>) {
+        let membership = Membership::new(name, kind);
+        let member = membership.index();
+        let name: Arc<str> = name.into();
+        let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
+        let (completer, completion) = Completion::new(owed, self);
+        self.inner.members.add(member, &name, kind);
+        let ending = Ending { stop: self.clone(), membership, panicked: false };
+        (ending, completer, Spawned { completion, member, name })
+    }
+
+    /// Starts a thread that belongs to this domain: a shutdown waits for it, and a report names it. (The kernel keeps 15 bytes of the name.)
+    ///
+    /// In a domain whose stop was requested the thread starts all the same; its first wait is stopped.
+    ///
+    /// # Errors
+    /// The system's, if it cannot start a thread.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &str,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Spawned<T>> {
+        let (mut ending, completer, spawned) = self.member(name, Kind::Thread);
+        let member = spawned.member;
+        let hook = self.inner.hook.clone();
+        let thread_name = spawned.name.clone();
+        let handle = sys::spawn(name, move || {
+            let entered = ending.membership.enter();
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(hook) = hook {
+                    hook(&thread_name);
+                }
+                f()
+            }));
+            ending.panicked = result.is_err();
+            let unwanted = completer.finish(result.map_err(JoinError::Panicked));
+            // A result that nobody wants is dropped here, and its drop may panic as well.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(unwanted)));
+            drop(entered);
+            drop(ending);
+        })?;
+        self.inner.members.started(member, handle);
+        Ok(spawned)
+    }
+
+    /// Starts a task that belongs to this domain, on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, as `tokio::spawn`.
+    #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+    pub fn spawn_task<T: Send + 'static>(
+        &self,
+        name: &str,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Spawned<T> {
+        let (spawned, future) = self.track(name, future);
+        let task = tokio::spawn(future).abort_handle();
+        if let Some(running) = self.inner.members.0.lock().running.get_mut(&spawned.member) {
+            running.task = Some(task);
+        }
+        spawned
+    }
+
+    /// Makes a future a member of this domain: to be run on any executor. A shutdown waits until the future has ended or is dropped.
+    pub fn track<T, F: Future<Output = T>>(
+        &self,
+        name: &str,
+        future: F,
+    ) -> (Spawned<T>, impl Future<Output = ()> + use<T, F>) {
+        let (ending, completer, spawned) = self.member(name, Kind::Task);
+        let mut member = Tracked { future: Some(Box::pin(future)), completer: Some(completer), ending };
+        (spawned, std::future::poll_fn(move |cx| member.poll(cx)))
+    }
+
+    /// What a watcher of this domain's members waits with: no stop ends it, a deadline does.
+    pub(super) fn watcher_note(location: &'static std::panic::Location<'static>) -> Note<'static> {
+        Note::endless(What::End, location)
+    }
+
+    /// Waits until nobody is left but `me` and those that shut down themselves, in this domain and its descendants. Not past the deadline.
+    pub(super) fn wait_for_members(&self, me: u32, deadline: Instant, location: &'static std::panic::Location<'static>) -> bool {
+        for stop in self.family() {
+            loop {
+                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
+                if !stop.inner.members.watch(me, &ticket) {
+                    break;
+                }
+                if !ticket.park_while(|state| state == WAITING, Some(deadline)) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// A future that is a member. Its parts are dropped in the order of the head of this file.
+struct Tracked<T, F> {
+    future: Option<Pin<Box<F>>>,
+    completer: Option<Completer<T, JoinError>>,
+    ending: Ending,
+}
+
+impl<T, F: Future<Output = T>> Tracked<T, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(future) = &mut self.future else { return Poll::Ready(()) };
+        let entered = self.ending.membership.enter();
+        let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        let result = match result {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(panic) => Err(JoinError::Panicked(panic)),
+        };
+        self.ending.panicked = result.is_err();
+        self.future = None;
+        drop(entered);
+        if let Some(completer) = self.completer.take() {
+            drop(completer.finish(result));
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,30 @@
+//! The only place that names std's synchronisation types, futexes, the clock or loom.
+//!
+//! Two variants with the same surface: [`real`](self) for what ships, `model` for what loom explores. They differ in this, and each
+//! difference is covered by a stress test on real threads (`tests/stress.rs`):
+//!
+//! | | shipped | modelled |
+//! |---|---|---|
+//! | [`Parker`] | a futex word with a token | loom's park and unpark, which has a token too |
+//! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
+//! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
+//! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
+//! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
+
+#[cfg(unwedge_loom)]
+mod model;
+#[cfg(unwedge_loom)]
+pub(crate) use model::*;
+
+#[cfg(not(unwedge_loom))]
+mod real;
+#[cfg(not(unwedge_loom))]
+pub(crate) use real::*;
+
+/// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a
+/// report) is free of undefined behaviour, and are always accessed relaxed. loom does not see them, which keeps models small.
+pub(crate) use std::sync::atomic::{
+    AtomicPtr as PlainPtr, AtomicU8 as PlainU8, AtomicU32 as PlainU32, AtomicU64 as PlainU64,
+};
+
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};

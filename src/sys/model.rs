@@ -1,0 +1,126 @@
+//! What loom explores. See the table in `sys` for how it differs from what ships.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+pub(crate) use loom::cell::UnsafeCell;
+pub(crate) use loom::sync::MutexGuard;
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
+pub(crate) use loom::thread::JoinHandle;
+
+/// No spinning in a model: it adds executions and no behaviour.
+pub(crate) const SPIN_ROUNDS: u32 = 0;
+
+/// Small arenas: loom makes every object anew in each execution.
+pub(crate) const ARENA_SHIFT: u32 = 2;
+
+/// loom's mutex behind the same surface.
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Mutex(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// loom's park, with its token.
+pub(crate) struct Parker {
+    // A std mutex on purpose: it is never held across a scheduling point, and loom need not see it.
+    thread: std::sync::Mutex<Option<loom::thread::Thread>>,
+}
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Parker { thread: std::sync::Mutex::new(None) }
+    }
+
+    fn thread(&self) -> std::sync::MutexGuard<'_, Option<loom::thread::Thread>> {
+        self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The thread that will park here.
+    pub(crate) fn bind(&self) {
+        *self.thread() = Some(loom::thread::current());
+    }
+
+    /// Sleeps until an unpark. Deadlines are the model's: who moves the clock unparks everybody who has one.
+    pub(crate) fn park(&self, deadline: Option<Instant>) {
+        if deadline.is_some_and(|at| at <= now()) {
+            return;
+        }
+        loom::thread::park();
+    }
+
+    /// Wakes the owner, or leaves a token.
+    pub(crate) fn unpark(&self) {
+        let thread = self.thread().clone();
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+}
+
+loom::lazy_static! {
+    /// The model's time in milliseconds: moved by `model::advance` alone.
+    static ref MILLIS: AtomicU64 = AtomicU64::new(0);
+}
+
+fn epoch() -> Instant {
+    static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
+
+/// Now, on the model's clock.
+pub(crate) fn now() -> Instant {
+    epoch() + Duration::from_millis(MILLIS.load(super::Acquire))
+}
+
+/// Moves the model's clock.
+pub(crate) fn advance(by: Duration) {
+    MILLIS.fetch_add(by.as_millis() as u64, super::AcqRel);
+}
+
+/// Ages play no part in a model.
+pub(crate) fn coarse_millis() -> u64 {
+    0
+}
+
+loom::thread_local! {
+    static MEMBER: Cell<u32> = Cell::new(0);
+}
+
+/// Who runs on this thread now.
+pub(crate) fn current_member() -> u32 {
+    MEMBER.try_with(Cell::get).unwrap_or(0)
+}
+
+/// Sets who runs on this thread now, and returns who ran before.
+pub(crate) fn set_current_member(index: u32) -> u32 {
+    MEMBER.try_with(|member| member.replace(index)).unwrap_or(0)
+}
+
+/// Starts a modelled thread.
+pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
+    name: &str,
+    body: F,
+) -> std::io::Result<JoinHandle<()>> {
+    loom::thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+/// Starts a modelled thread of this crate's own.
+pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(
+    name: &str,
+    body: F,
+) -> std::io::Result<JoinHandle<()>> {
+    spawn(name, body)
+}
+
+/// Joins; a model's shutdown has its deadline in the waits before this.
+pub(crate) fn join_until(handle: JoinHandle<()>, _deadline: Instant) -> bool {
+    let _ = handle.join();
+    true
+}

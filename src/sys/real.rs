@@ -1,0 +1,205 @@
+//! What ships: std, futexes and the kernel's clock.
+
+use std::cell::Cell;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use rustix::thread::futex;
+
+use super::{Acquire, Release};
+
+pub(crate) use std::sync::MutexGuard;
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
+pub(crate) use std::thread::JoinHandle;
+
+/// How often a locker tries before it queues: see `wait::monitor`.
+pub(crate) const SPIN_ROUNDS: u32 = 10;
+
+/// log2 of the slots in an arena's first chunk.
+pub(crate) const ARENA_SHIFT: u32 = 6;
+
+/// A mutex for this crate's own short critical sections: no foreign code runs under it (L6), so that poison says nothing and is ignored.
+pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts one thread to sleep. A token, as with `std::thread::park`: an unpark that comes first makes the next park return at once.
+///
+/// | word | meaning |
+/// |---|---|
+/// | `EMPTY` | nobody sleeps, no token |
+/// | `ASLEEP` | the owner sleeps or is about to |
+/// | `TOKEN` | an unpark came |
+pub(crate) struct Parker {
+    word: AtomicU32,
+}
+
+const EMPTY: u32 = 0;
+const ASLEEP: u32 = 1;
+const TOKEN: u32 = 2;
+
+impl Parker {
+    pub(crate) const fn new() -> Self {
+        Parker { word: AtomicU32::new(EMPTY) }
+    }
+
+    /// The thread that will park here. (Only the model needs to know.)
+    pub(crate) fn bind(&self) {}
+
+    /// Sleeps until an unpark or the deadline; may also return for no reason.
+    pub(crate) fn park(&self, deadline: Option<Instant>) {
+        // Ordering: Acquire, partner of the Release in `unpark`: what was done before the unpark is seen.
+        if self.word.compare_exchange(EMPTY, ASLEEP, Acquire, Acquire).is_ok() {
+            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            match timeout {
+                Some(Duration::ZERO) => {}
+                Some(left) => {
+                    if let Ok(left) = rustix::thread::Timespec::try_from(left) {
+                        let _ = futex::wait(&self.word, futex::Flags::PRIVATE, ASLEEP, Some(&left));
+                    } else {
+                        let _ = futex::wait(&self.word, futex::Flags::PRIVATE, ASLEEP, None);
+                    }
+                }
+                None => {
+                    let _ = futex::wait(&self.word, futex::Flags::PRIVATE, ASLEEP, None);
+                }
+            }
+        }
+        self.word.swap(EMPTY, Acquire);
+    }
+
+    /// Wakes the owner, or leaves a token.
+    pub(crate) fn unpark(&self) {
+        // Ordering: Release, partner of the Acquire in `park`.
+        if self.word.swap(TOKEN, Release) == ASLEEP {
+            let _ = futex::wake(&self.word, futex::Flags::PRIVATE, 1);
+        }
+    }
+}
+
+/// Now, on the clock that deadlines are on.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds on a coarse clock (a few ns to read, 1 to 4 ms resolution): for ages in reports.
+pub(crate) fn coarse_millis() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+thread_local! {
+    static MEMBER: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Who runs on this thread now: an index of `registry::member`, 0 if not known yet.
+#[inline]
+pub(crate) fn current_member() -> u32 {
+    MEMBER.with(Cell::get)
+}
+
+/// Sets who runs on this thread now, and returns who ran before.
+pub(crate) fn set_current_member(index: u32) -> u32 {
+    MEMBER.with(|member| member.replace(index))
+}
+
+/// Starts a thread with this name (cut to the 15 bytes that the kernel keeps).
+pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
+    name: &str,
+    body: F,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(short_name(name)).spawn(body)
+}
+
+/// Starts a thread of this crate's own: it blocks every signal, so that the daemon's handlers run on the daemon's threads.
+pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(
+    name: &str,
+    body: F,
+) -> std::io::Result<JoinHandle<()>> {
+    let blocked = SignalsBlocked::new();
+    let handle = spawn(name, body);
+    drop(blocked);
+    handle
+}
+
+/// The kernel keeps 15 bytes of a thread's name; std refuses a NUL in it.
+fn short_name(name: &str) -> String {
+    let mut short = String::new();
+    for c in name.chars().filter(|c| *c != '\0') {
+        if short.len() + c.len_utf8() > 15 {
+            break;
+        }
+        short.push(c);
+    }
+    short
+}
+
+/// While it lives, this thread blocks every signal, and threads that it starts inherit that for good.
+struct SignalsBlocked {
+    before: libc::sigset_t,
+}
+
+impl SignalsBlocked {
+    fn new() -> Self {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: `all` is valid for writing a sigset_t.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: `all` was filled by sigfillset, which does not fail for a valid pointer; `before` is valid for writing. `SIG_BLOCK` is a
+        // valid `how`, so that the call does not fail and `before` is written.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
+        // SAFETY: written by the call above.
+        let before = unsafe { before.assume_init() };
+        SignalsBlocked { before }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: `before` is a mask that the kernel gave; the old mask is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// Waits until the thread has ended, destructors of thread-locals included, but not past the deadline. Whether it has ended.
+pub(crate) fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
+    use std::os::unix::thread::JoinHandleExt;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let nanos = real.tv_nsec as u64 + u64::from(left.subsec_nanos());
+    let at = libc::timespec {
+        tv_sec: (real.tv_sec as u64 + left.as_secs() + nanos / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanos % 1_000_000_000) as _,
+    };
+    let thread = handle.into_pthread_t();
+    // SAFETY: `thread` came from `into_pthread_t`, so it is joinable and nobody else joins or detaches it; `at` is a valid timespec.
+    let joined = unsafe { libc::pthread_timedjoin_np(thread, std::ptr::null_mut(), &at) } == 0;
+    if !joined {
+        // SAFETY: the timed join failed (late), so the thread is still joinable and ours to detach.
+        unsafe { libc::pthread_detach(thread) };
+    }
+    joined
+}
+
+/// Storage whose exclusion is a protocol's doing; the model checks every access.
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}

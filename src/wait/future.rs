@@ -1,0 +1,212 @@
+//! The futures of a monitor. None of them holds a guard while it waits, and none allocates: its waiter lies in a slot of the registry.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::error::Stopped;
+use crate::lock::{Lock, LockData};
+use crate::registry::domain::DomainRef;
+
+use super::condition::Condition;
+use super::guard::{Exclusive, Mode, MonitorGuard};
+use super::monitor::Monitor;
+use super::pending::Pending;
+use super::waiter::{Kind, What};
+
+/// Polls an acquisition: the waker goes in first, then the state is looked at (see `waiter`).
+fn poll_pending<'a, L: Lock, M: Mode<L>>(
+    pending: &mut Pending,
+    monitor: &'a Monitor<L>,
+    domain: DomainRef,
+    cx: &mut Context<'_>,
+) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
+    pending.ticket().set_waker(cx.waker());
+    pending.poll(|| monitor.try_guard(domain))
+}
+
+/// Future of [`Monitor::lock_async`] and [`Monitor::read_async`].
+#[must_use = "futures do nothing unless polled"]
+pub struct LockFuture<'a, L, M = Exclusive> {
+    monitor: &'a Monitor<L>,
+    domain: DomainRef,
+    pending: Option<Pending>,
+    location: &'static Location<'static>,
+    _mode: PhantomData<fn() -> M>,
+}
+
+impl<'a, L, M> LockFuture<'a, L, M> {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, location: &'static Location<'static>) -> Self {
+        LockFuture { monitor, domain, pending: None, location, _mode: PhantomData }
+    }
+}
+
+impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
+    type Output = Result<MonitorGuard<'a, L, M>, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.pending.is_none() {
+            if this.domain.is_over() {
+                return Poll::Ready(Err(Stopped));
+            }
+            if let Some(guard) = this.monitor.try_acquire(this.domain) {
+                return Poll::Ready(Ok(guard));
+            }
+            let note = this.monitor.note(What::Lock, M::SHARED, 0, this.domain, this.location);
+            this.pending = Some(Pending::in_line(this.monitor.cell, Kind::Task, &note)?);
+        }
+        let Some(pending) = &mut this.pending else { return Poll::Pending };
+        let result = ready!(poll_pending(pending, this.monitor, this.domain, cx));
+        this.pending = None;
+        Poll::Ready(result)
+    }
+}
+
+/// Future of [`MonitorGuard::wait_async`].
+#[must_use = "the wait is registered, but ends only when polled"]
+pub struct Wait<'a, L, M = Exclusive> {
+    monitor: &'a Monitor<L>,
+    domain: DomainRef,
+    pending: Result<Pending, Stopped>,
+    _mode: PhantomData<fn() -> M>,
+}
+
+impl<'a, L, M> Wait<'a, L, M> {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, pending: Result<Pending, Stopped>) -> Self {
+        Wait { monitor, domain, pending, _mode: PhantomData }
+    }
+}
+
+impl<'a, L: Lock, M: Mode<L>> Future for Wait<'a, L, M> {
+    type Output = Result<MonitorGuard<'a, L, M>, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let result = match &mut this.pending {
+            Ok(pending) => ready!(poll_pending(pending, this.monitor, this.domain, cx)),
+            Err(stopped) => Err(*stopped),
+        };
+        this.pending = Err(Stopped);
+        Poll::Ready(result)
+    }
+}
+
+/// Future of [`MonitorGuard::wait_while_async`].
+#[must_use = "the wait is registered, but ends only when polled"]
+pub struct WaitWhile<'a, L, F> {
+    monitor: &'a Monitor<L>,
+    domain: DomainRef,
+    condition: &'static Condition,
+    index: u32,
+    /// `None`: the lock is to be taken first.
+    pending: Option<Result<Pending, Stopped>>,
+    predicate: F,
+    location: &'static Location<'static>,
+}
+
+impl<'a, L, F> WaitWhile<'a, L, F> {
+    pub(super) fn new(
+        monitor: &'a Monitor<L>,
+        domain: DomainRef,
+        condition: &'static Condition,
+        index: u32,
+        pending: Option<Result<Pending, Stopped>>,
+        predicate: F,
+        location: &'static Location<'static>,
+    ) -> Self {
+        WaitWhile { monitor, domain, condition, index, pending, predicate, location }
+    }
+}
+
+// Nothing in it is pinned: the closure is called by reference and never moved from.
+impl<L, F> Unpin for WaitWhile<'_, L, F> {}
+
+impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L, F> {
+    type Output = Result<MonitorGuard<'a, L>, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let mut guard = ready!(poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx))?;
+            if !guard.over_data(&mut this.predicate) {
+                return Poll::Ready(Ok(guard));
+            }
+            this.pending = Some(guard.wait_again(this.condition, What::Condition, this.index, this.location));
+        }
+    }
+}
+
+/// Future of [`Monitor::when_async`].
+#[must_use = "futures do nothing unless polled"]
+pub struct When<'a, L, F> {
+    monitor: &'a Monitor<L>,
+    domain: DomainRef,
+    pending: Option<Result<Pending, Stopped>>,
+    f: F,
+    location: &'static Location<'static>,
+}
+
+impl<'a, L, F> When<'a, L, F> {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, f: F, location: &'static Location<'static>) -> Self {
+        When { monitor, domain, pending: None, f, location }
+    }
+}
+
+// As `WaitWhile`.
+impl<L, F> Unpin for When<'_, L, F> {}
+
+impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L, F> {
+    type Output = Result<R, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let mut guard = ready!(poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx))?;
+            if let Some(value) = guard.fulfil(&mut this.f) {
+                return Poll::Ready(Ok(value));
+            }
+            this.pending = Some(guard.wait_again(&this.monitor.cell.when, What::Predicate, 0, this.location));
+        }
+    }
+}
+
+/// Polls what is pending, or takes the lock if nothing is; what is pending is used up by an outcome.
+fn poll_first<'a, L: Lock>(
+    pending: &mut Option<Result<Pending, Stopped>>,
+    monitor: &'a Monitor<L>,
+    domain: DomainRef,
+    location: &'static Location<'static>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<MonitorGuard<'a, L>, Stopped>> {
+    if pending.is_none() {
+        if domain.is_over() {
+            return Poll::Ready(Err(Stopped));
+        }
+        if let Some(guard) = monitor.try_acquire(domain) {
+            return Poll::Ready(Ok(guard));
+        }
+        let note = monitor.note(What::Lock, false, 0, domain, location);
+        *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note));
+    }
+    let result = match pending {
+        Some(Ok(waiting)) => ready!(poll_pending(waiting, monitor, domain, cx)),
+        _ => Err(Stopped),
+    };
+    *pending = None;
+    Poll::Ready(result)
+}
+
+macro_rules! debug_as {
+    ($($name:literal: $type:ident<$($param:ident),*>),*) => {$(
+        impl<$($param),*> fmt::Debug for $type<'_, $($param),*> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct($name).field("monitor", self.monitor).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+debug_as!("LockFuture": LockFuture<L, M>, "Wait": Wait<L, M>, "WaitWhile": WaitWhile<L, F>, "When": When<L, F>);

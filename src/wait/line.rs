@@ -1,0 +1,289 @@
+//! A monitor's line: who waits for its lock, and who is woken at an unlock.
+//!
+//! The user's lock is taken by its own `try_lock` and by nothing else. Who fails queues here and sleeps; who unlocks looks at `word` and, if
+//! somebody needs it, gives the first in line its *turn*: a wake-up with which it tries again. The lock is not handed over, so a thread that
+//! just runs may be faster; a thread that was overtaken repeatedly closes the fast path until it has the lock.
+//!
+//! | bit of `word` | meaning |
+//! |---|---|
+//! | `NEED` | somebody is queued and no thread has a turn: an unlock must give one |
+//! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it |
+//! | `CLOSED` | the first thread in line was overtaken too often: nobody else may try |
+//! | `READER` × n | n guards hold the lock for reading |
+//!
+//! # No lost wake-up (L3)
+//! A waiter links itself, sets `NEED` by a read-modify-write, and *then* tries the lock once more. Who unlocks unlocks, and *then* does a
+//! read-modify-write on the same word. The later of the two sees the earlier: either the waiter finds the lock free, or the unlocker finds
+//! `NEED`. (With a plain load after the unlock both can miss each other: the model `twin_unlock_with_a_load` deadlocks.)
+//!
+//! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
+//! fails and queues again, and when it is stopped, times out or unwinds.
+//!
+//! # Tasks
+//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it.
+//!
+//! # Who holds it
+//! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
+//! read-modify-write of that, still finds a holder, then that holder's unlock comes later and sees `NEED`.
+
+use crate::registry::arena::arena;
+use crate::registry::member;
+use crate::registry::text::Text;
+use crate::sys::{AcqRel, Acquire, AtomicU32, Mutex, MutexGuard, Relaxed};
+
+use super::condition::Condition;
+use super::list::List;
+use super::waiter::{Place, QUEUED, TURN, Waiter, waiter};
+
+const NEED: u32 = 1;
+const WRITER: u32 = 2;
+const CLOSED: u32 = 4;
+const READER: u32 = 8;
+
+/// What a monitor is besides the user's lock.
+pub(crate) struct MonitorCell {
+    word: AtomicU32,
+    /// The member that holds the lock exclusively, 0 for none.
+    holder: AtomicU32,
+    line: Mutex<Line>,
+    /// Who waits for a change of the data (`when`).
+    pub(crate) when: Condition,
+    pub(crate) name: Text<4>,
+}
+
+/// Guarded by its mutex.
+struct Line {
+    list: List,
+    /// The thread that has a turn, 0 for none.
+    turn: u32,
+    /// The thread for which the line is closed, 0 for none.
+    closed_for: u32,
+    /// How many threads are linked.
+    threads: u32,
+}
+
+arena!(
+    /// Every monitor of the process.
+    monitors: MonitorCell = || MonitorCell {
+        word: AtomicU32::new(0),
+        holder: AtomicU32::new(0),
+        line: Mutex::new(Line { list: List::new(Place::Line), turn: 0, closed_for: 0, threads: 0 }),
+        when: Condition::new(),
+        name: Text::new(),
+    }
+);
+
+impl MonitorCell {
+    /// Whether who comes now may try the lock, or has to queue.
+    #[inline]
+    pub(crate) fn is_open(&self, shared: bool) -> bool {
+        // A hint: fairness rests on it, and nothing else.
+        self.word.load(Relaxed) & if shared { CLOSED | WRITER } else { CLOSED } == 0
+    }
+
+    /// The lock was taken.
+    #[inline]
+    pub(crate) fn acquired(&self, shared: bool) {
+        if shared {
+            self.word.fetch_add(READER, AcqRel);
+        } else {
+            // Ordering: Relaxed, see "Who holds it": the unlock's read-modify-write of `word` publishes the clearing.
+            self.holder.store(member::current(), Relaxed);
+        }
+    }
+
+    /// The lock is about to be let go.
+    #[inline]
+    pub(crate) fn releasing(&self, shared: bool) {
+        if !shared {
+            self.holder.store(0, Relaxed);
+        }
+    }
+
+    /// The lock was let go.
+    #[inline]
+    pub(crate) fn released(&self, shared: bool) {
+        // Ordering: AcqRel in both, partner of the read-modify-writes in `refresh`: see "No lost wake-up".
+        let word = if shared {
+            self.word.fetch_sub(READER, AcqRel)
+        } else {
+            match self.word.compare_exchange(0, 0, AcqRel, Acquire) {
+                Ok(word) => word,
+                Err(_) => self.touch(),
+            }
+        };
+        if word & NEED != 0 {
+            self.wake_next();
+        }
+    }
+
+    /// A read-modify-write that changes nothing.
+    #[cold]
+    fn touch(&self) -> u32 {
+        let mut word = self.word.load(Relaxed);
+        while let Err(now) = self.word.compare_exchange(word, word, AcqRel, Acquire) {
+            word = now;
+        }
+        word
+    }
+
+    /// Whether somebody holds the lock whose unlock is yet to come: see "Who holds it".
+    pub(super) fn is_held(&self) -> bool {
+        self.holder.load(Relaxed) != 0 || self.word.load(Relaxed) >= READER
+    }
+
+    /// The member that holds the lock exclusively, 0 for none.
+    pub(crate) fn holder(&self) -> u32 {
+        self.holder.load(Relaxed)
+    }
+
+    /// Brings the bits in line with the line. At least one read-modify-write.
+    fn refresh(&self, line: &Line) {
+        let mut bits = 0;
+        if let Some((_, first)) = line.list.front() {
+            if line.turn == 0 {
+                bits |= NEED;
+            }
+            if !first.is_shared() {
+                bits |= WRITER;
+            }
+        }
+        if line.closed_for != 0 {
+            bits |= CLOSED;
+        }
+        // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
+        let old = self.word.fetch_or(bits, AcqRel);
+        let off = old & !bits & (NEED | WRITER | CLOSED);
+        if off != 0 {
+            self.word.fetch_and(!off, AcqRel);
+        }
+    }
+
+    fn link(&self, line: &mut MutexGuard<'_, Line>, index: u32) {
+        line.list.push_back(index);
+        line.threads += u32::from(waiter(index).is_thread());
+        self.refresh(line);
+    }
+
+    /// Puts a waiter at the end of the line. It tries the lock once more afterwards.
+    pub(super) fn enqueue(&self, index: u32) {
+        self.link(&mut self.line.lock(), index);
+    }
+
+    /// Puts a waiter that was notified at the end of the line, if `won` says that the notification was first. The caller wakes the line
+    /// unless somebody holds the lock.
+    pub(super) fn morph(&self, index: u32, won: impl FnOnce() -> bool) -> bool {
+        let mut line = self.line.lock();
+        let won = won();
+        if won {
+            self.link(&mut line, index);
+        }
+        won
+    }
+
+    /// Back to sleep after a turn in which the lock was not free; keeps its place. Whether it is queued again (it may have been stopped).
+    pub(super) fn requeue(&self, index: u32, overtaken: u32) -> bool {
+        let mut line = self.line.lock();
+        if line.turn == index {
+            line.turn = 0;
+        }
+        let queued = waiter(index).advance(TURN, QUEUED);
+        if queued && overtaken >= 2 && line.closed_for == 0 && waiter(index).is_thread() {
+            line.closed_for = index;
+        }
+        self.refresh(&line);
+        queued
+    }
+
+    /// Whether this waiter may try the lock without having a turn.
+    pub(super) fn may_try(&self) -> bool {
+        self.word.load(Relaxed) & CLOSED == 0
+    }
+
+    /// Takes a waiter out, whether it has the lock now or gave up.
+    pub(super) fn leave(&self, index: u32, has_lock: bool) {
+        let mut line = self.line.lock();
+        if line.list.remove(index) {
+            line.threads -= u32::from(waiter(index).is_thread());
+        }
+        let had_turn = line.turn == index;
+        if had_turn {
+            line.turn = 0;
+        }
+        if line.closed_for == index {
+            line.closed_for = 0;
+        }
+        self.refresh(&line);
+        // A turn that was not used goes on. A reader that has the lock lets the readers behind it in.
+        let next_reader = has_lock
+            && waiter(index).is_shared()
+            && line.list.front().is_some_and(|(_, first)| first.is_shared());
+        drop(line);
+        if next_reader || (had_turn && !has_lock) {
+            self.wake_next();
+        }
+    }
+
+    /// Gives the first in line its turn.
+    #[cold]
+    pub(crate) fn wake_next(&self) {
+        let mut wake: [Option<&'static Waiter>; 2] = [None; 2];
+        {
+            let mut line = self.line.lock();
+            if line.turn != 0 {
+                if waiter(line.turn).is(TURN) {
+                    return;
+                }
+                // Stopped, or has the lock already and is on its way to say so.
+                line.turn = 0;
+            }
+            let mut turn = 0;
+            for (index, waiter) in line.list.iter() {
+                let is_thread = waiter.is_thread();
+                if (is_thread || wake[0].is_none()) && waiter.advance(QUEUED, TURN) {
+                    wake[usize::from(wake[0].is_some())] = Some(waiter);
+                    if is_thread {
+                        turn = index;
+                        break;
+                    }
+                }
+                if wake[0].is_some() && line.threads == 0 {
+                    break;
+                }
+            }
+            line.turn = turn;
+            if turn != 0 || wake[0].is_none() {
+                // The thread has the duty now; or nobody is there to be woken, and who queues again sets the bit anew.
+                self.word.fetch_and(!NEED, AcqRel);
+            } else {
+                self.refresh(&line);
+            }
+        }
+        for waiter in wake.into_iter().flatten() {
+            waiter.wake();
+        }
+    }
+
+    /// A cell for a new monitor.
+    pub(super) fn claim(name: &str) -> u32 {
+        let index = monitors().claim();
+        monitors().get(index).name.set(name);
+        index
+    }
+
+    /// Gives the cell back. The line is empty but for futures that were forgotten.
+    pub(super) fn give_back(index: u32) {
+        let cell = monitors().get(index);
+        cell.when.clear();
+        {
+            let mut line = cell.line.lock();
+            while let Some((index, _)) = line.list.front() {
+                line.list.remove(index);
+            }
+            *line = Line { list: List::new(Place::Line), turn: 0, closed_for: 0, threads: 0 };
+            cell.word.swap(0, AcqRel);
+        }
+        cell.holder.store(0, Relaxed);
+        monitors().release(index);
+    }
+}

@@ -1,0 +1,367 @@
+//! The monitor: any lock, made stoppable.
+//!
+//! The lock is the user's and is taken by its `try_lock`; the line, the turn and the stop are ours (see `line`). The fast path is a look at
+//! the domain's flag, a look at the line's word, the user's `try_lock`, and a store of who holds it.
+
+use std::fmt;
+use std::panic::Location;
+use std::task::Poll;
+use std::time::Instant;
+
+use crossbeam_utils::Backoff;
+
+use crate::error::{Stopped, WaitError};
+use crate::lock::{Lock, LockData, SharedLock};
+use crate::registry::domain::DomainRef;
+use crate::stop::Stop;
+use crate::sys;
+
+use super::future::{LockFuture, When};
+use super::guard::{Exclusive, Mode, MonitorGuard, Shared};
+use super::line::{MonitorCell, monitors};
+use super::pending::Pending;
+use super::waiter::{Kind, Note, What};
+
+/// Any lock `L`, made stoppable: one queue for threads and tasks, readers and writers.
+///
+/// The monitor owns the lock. Taking it is a wait like any other: a stop of the domain ends it, without the lock (laws L1 and L2).
+///
+/// ```
+/// use std::time::Duration;
+/// use unwedge::{Condvar, Monitor, Plan, Stop};
+///
+/// static READY: Condvar = Condvar::new();
+///
+/// let stop = Stop::new("mds.a");
+/// let mds = std::sync::Arc::new(Monitor::new("mds_lock", std::sync::Mutex::new(false), &stop));
+/// let waiter = mds.clone();
+/// stop.spawn("waiter", move || {
+///     let guard = waiter.lock()?.wait_while(&READY, |ready| !*ready)?;   // nobody will ever set it
+///     Ok::<bool, unwedge::Stopped>(*guard)
+/// })?;
+/// let held = mds.lock()?;                                            // held while the thread is waited for: no deadlock
+/// let report = stop.shutdown_holding(held, Plan::within(Duration::from_secs(10)));
+/// assert!(report.is_clean());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Fairness
+/// Threads and tasks queue in one order. A thread that runs may overtake one that is just being woken, twice at the most; then the line is
+/// closed until the overtaken thread has the lock. A reader queues behind a writer that is first in line.
+///
+/// # Deadlocks
+/// A thread that takes a monitor while it holds its guard waits for itself, until the domain's stop: the report names it. The same goes for
+/// reading twice when a writer comes in between.
+pub struct Monitor<L> {
+    pub(super) cell: &'static MonitorCell,
+    pub(super) index: u32,
+    pub(super) home: DomainRef,
+    stop: Stop,
+    pub(super) lock: L,
+}
+
+impl<L> Monitor<L> {
+    /// A monitor over `lock`, in the domain `stop`. The name (cut to 32 bytes) is what reports call it.
+    pub fn new(name: &'static str, lock: L, stop: &Stop) -> Self {
+        let index = MonitorCell::claim(name);
+        Monitor { cell: monitors().get(index), index, home: stop.domain(), stop: stop.clone(), lock }
+    }
+
+    /// The domain that ends this monitor's waits.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// The lock and what it protects: nobody can hold it any more.
+    ///
+    /// A monitor that a life leaves behind can so serve the next: `Monitor::new(name, old.into_lock(), &new_stop)`.
+    pub fn into_lock(self) -> L {
+        let this = std::mem::ManuallyDrop::new(self);
+        MonitorCell::give_back(this.index);
+        // SAFETY: `this` is never used or dropped again, so that `stop` is dropped once, here.
+        drop(unsafe { std::ptr::read(&this.stop) });
+        // SAFETY: as above: `lock` is moved out once.
+        unsafe { std::ptr::read(&this.lock) }
+    }
+}
+
+impl<L> Drop for Monitor<L> {
+    fn drop(&mut self) {
+        MonitorCell::give_back(self.index);
+    }
+}
+
+impl<L> fmt::Debug for Monitor<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor").field("name", &self.cell.name.get()).finish_non_exhaustive()
+    }
+}
+
+impl<L: Lock> Monitor<L> {
+    /// Takes the lock; blocks the thread until it has it.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the domain's stop was requested before or meanwhile, whether or not the lock is free.
+    ///
+    /// # Deadlocks
+    /// See [`Monitor`]. A stop of the domain ends each of them.
+    #[inline]
+    #[track_caller]
+    pub fn lock(&self) -> Result<MonitorGuard<'_, L>, Stopped> {
+        self.acquire::<Exclusive>(self.home)
+    }
+
+    /// Takes the lock if it is free, and nobody in line has been overtaken too often.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the domain's stop was requested.
+    pub fn try_lock(&self) -> Result<Option<MonitorGuard<'_, L>>, Stopped> {
+        if self.home.is_over() {
+            return Err(Stopped);
+        }
+        Ok(self.try_acquire::<Exclusive>(self.home))
+    }
+
+    /// As [`lock`](Self::lock), until a deadline.
+    ///
+    /// # Errors
+    /// [`WaitError::Stopped`] or [`WaitError::TimedOut`]; without the lock in both cases. A free lock is taken also after the deadline.
+    #[track_caller]
+    pub fn lock_until(&self, deadline: Instant) -> Result<MonitorGuard<'_, L>, WaitError> {
+        self.acquire_until::<Exclusive>(self.home, Some(deadline), Location::caller())
+    }
+
+    /// As [`lock`](Self::lock), in another domain than the monitor's own: a phase of a shutdown, in which the monitor can be taken after the
+    /// stop of its own domain.
+    ///
+    /// # Errors
+    /// [`Stopped`] if that domain's stop was requested, or its deadline has come.
+    #[track_caller]
+    pub fn lock_in(&self, domain: &Stop) -> Result<MonitorGuard<'_, L>, Stopped> {
+        self.acquire::<Exclusive>(domain.domain())
+    }
+
+    /// As [`lock`](Self::lock), for a task.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes it out of the queue; nothing is lost.
+    #[track_caller]
+    pub fn lock_async(&self) -> LockFuture<'_, L> {
+        LockFuture::new(self, self.home, Location::caller())
+    }
+
+    /// As [`lock_async`](Self::lock_async), in another domain: see [`lock_in`](Self::lock_in).
+    #[track_caller]
+    pub fn lock_async_in(&self, domain: &Stop) -> LockFuture<'_, L> {
+        LockFuture::new(self, domain.domain(), Location::caller())
+    }
+
+    /// Takes the lock for reading; blocks the thread until it has it.
+    ///
+    /// # Errors
+    /// [`Stopped`], as [`lock`](Self::lock).
+    #[track_caller]
+    pub fn read(&self) -> Result<MonitorGuard<'_, L, Shared>, Stopped>
+    where
+        L: SharedLock,
+    {
+        self.acquire::<Shared>(self.home)
+    }
+
+    /// As [`read`](Self::read), until a deadline.
+    ///
+    /// # Errors
+    /// As [`lock_until`](Self::lock_until).
+    #[track_caller]
+    pub fn read_until(&self, deadline: Instant) -> Result<MonitorGuard<'_, L, Shared>, WaitError>
+    where
+        L: SharedLock,
+    {
+        self.acquire_until::<Shared>(self.home, Some(deadline), Location::caller())
+    }
+
+    /// As [`read`](Self::read), in another domain: see [`lock_in`](Self::lock_in).
+    ///
+    /// # Errors
+    /// As [`lock_in`](Self::lock_in).
+    #[track_caller]
+    pub fn read_in(&self, domain: &Stop) -> Result<MonitorGuard<'_, L, Shared>, Stopped>
+    where
+        L: SharedLock,
+    {
+        self.acquire::<Shared>(domain.domain())
+    }
+
+    /// As [`read`](Self::read), for a task.
+    ///
+    /// # Cancel safety
+    /// As [`lock_async`](Self::lock_async).
+    #[track_caller]
+    pub fn read_async(&self) -> LockFuture<'_, L, Shared>
+    where
+        L: SharedLock,
+    {
+        LockFuture::new(self, self.home, Location::caller())
+    }
+
+    /// Waits until the closure, run under the lock, gives `Some`, and returns that; blocks the thread.
+    ///
+    /// The closure runs again whenever an exclusive guard of this monitor was dereferenced mutably and let go, or another `when` was
+    /// fulfilled: nobody has to notify. While it gives `None` it must leave the data as they are.
+    ///
+    /// ```
+    /// # use unwedge::{Monitor, Stop};
+    /// let stop = Stop::new("mds.a");
+    /// let queue = Monitor::new("queue", std::sync::Mutex::new(vec![7]), &stop);
+    /// assert_eq!(queue.when(|jobs| jobs.pop())?, 7);
+    /// # Ok::<(), unwedge::Stopped>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Stopped`]: then the closure gave `Some` in no run. Once it gave `Some` the result is `Ok`, whatever comes.
+    #[track_caller]
+    pub fn when<R>(&self, f: impl FnMut(&mut L::Data) -> Option<R>) -> Result<R, Stopped>
+    where
+        L: LockData,
+    {
+        match self.when_by(self.home, None, Location::caller(), f) {
+            Ok(value) => Ok(value),
+            Err(_) => Err(Stopped),
+        }
+    }
+
+    /// As [`when`](Self::when), until a deadline.
+    ///
+    /// # Errors
+    /// [`WaitError::Stopped`], or [`WaitError::TimedOut`] if the closure gave `None` also in a last run after the deadline.
+    #[track_caller]
+    pub fn when_until<R>(
+        &self,
+        deadline: Instant,
+        f: impl FnMut(&mut L::Data) -> Option<R>,
+    ) -> Result<R, WaitError>
+    where
+        L: LockData,
+    {
+        self.when_by(self.home, Some(deadline), Location::caller(), f)
+    }
+
+    /// As [`when`](Self::when), for a task: `Send` over every lock, because no guard lives across an await.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes it out of the queue. A value that the closure has taken is returned by the same poll: it cannot be lost.
+    #[track_caller]
+    pub fn when_async<R, F>(&self, f: F) -> When<'_, L, F>
+    where
+        L: LockData,
+        F: FnMut(&mut L::Data) -> Option<R>,
+    {
+        When::new(self, self.home, f, Location::caller())
+    }
+
+    fn when_by<R>(
+        &self,
+        domain: DomainRef,
+        deadline: Option<Instant>,
+        location: &'static Location<'static>,
+        mut f: impl FnMut(&mut L::Data) -> Option<R>,
+    ) -> Result<R, WaitError>
+    where
+        L: LockData,
+    {
+        let mut guard = self.acquire_until::<Exclusive>(domain, None, location)?;
+        let mut timed_out = false;
+        loop {
+            if let Some(value) = guard.fulfil(&mut f) {
+                return Ok(value);
+            }
+            if timed_out {
+                return Err(WaitError::TimedOut);
+            }
+            let back = guard.wait_on(&self.cell.when, What::Predicate, 0, deadline, location)?;
+            guard = back.guard;
+            timed_out = back.timed_out;
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    fn acquire<M: Mode<L>>(&self, domain: DomainRef) -> Result<MonitorGuard<'_, L, M>, Stopped> {
+        if domain.is_over() {
+            return Err(Stopped);
+        }
+        if let Some(guard) = self.try_acquire(domain) {
+            return Ok(guard);
+        }
+        match self.acquire_slow(domain, None, Location::caller()) {
+            Ok(guard) => Ok(guard),
+            Err(_) => Err(Stopped),
+        }
+    }
+
+    pub(super) fn acquire_until<M: Mode<L>>(
+        &self,
+        domain: DomainRef,
+        deadline: Option<Instant>,
+        location: &'static Location<'static>,
+    ) -> Result<MonitorGuard<'_, L, M>, WaitError> {
+        if domain.is_over() {
+            return Err(WaitError::Stopped);
+        }
+        match self.try_acquire(domain) {
+            Some(guard) => Ok(guard),
+            None => self.acquire_slow(domain, deadline, location),
+        }
+    }
+
+    /// Tries the lock, unless somebody in line has precedence.
+    #[inline]
+    pub(super) fn try_acquire<M: Mode<L>>(&self, domain: DomainRef) -> Option<MonitorGuard<'_, L, M>> {
+        if self.cell.is_open(M::SHARED) { self.try_guard(domain) } else { None }
+    }
+
+    /// Tries the lock.
+    #[inline]
+    pub(super) fn try_guard<M: Mode<L>>(&self, domain: DomainRef) -> Option<MonitorGuard<'_, L, M>> {
+        let guard = M::try_lock(&self.lock)?;
+        self.cell.acquired(M::SHARED);
+        Some(MonitorGuard::new(self, domain, guard))
+    }
+
+    #[cold]
+    fn acquire_slow<M: Mode<L>>(
+        &self,
+        domain: DomainRef,
+        deadline: Option<Instant>,
+        location: &'static Location<'static>,
+    ) -> Result<MonitorGuard<'_, L, M>, WaitError> {
+        let backoff = Backoff::new();
+        for _ in 0..sys::SPIN_ROUNDS {
+            backoff.snooze();
+            if domain.is_over() {
+                return Err(WaitError::Stopped);
+            }
+            if let Some(guard) = self.try_acquire(domain) {
+                return Ok(guard);
+            }
+        }
+        let note = self.note(What::Lock, M::SHARED, 0, domain, location);
+        let mut pending = Pending::in_line(self.cell, Kind::Thread, &note)?;
+        match pending.block(deadline, || self.try_guard(domain)) {
+            Poll::Ready(result) => Ok(result?),
+            Poll::Pending => Err(WaitError::TimedOut),
+        }
+    }
+
+    /// What is noted of a wait in this monitor.
+    pub(super) fn note(
+        &self,
+        what: What,
+        shared: bool,
+        condition: u32,
+        domain: DomainRef,
+        location: &'static Location<'static>,
+    ) -> Note<'static> {
+        Note { what, domain: Some(domain), monitor: self.index, shared, condition, owed: None, location }
+    }
+}
