@@ -156,7 +156,6 @@ impl Shared {
         if let Some(hook) = hook {
             hook("uw-callback");
         }
-        self.parker.bind();
         loop {
             let next = {
                 let mut state = self.state.lock();

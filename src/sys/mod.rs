@@ -1,11 +1,11 @@
 //! The only place that names std's synchronisation types, futexes, the clock or loom.
 //!
-//! Two variants with the same surface: [`real`](self) for what ships, `model` for what loom explores. They differ in this, and each
+//! Two variants with the same surface: `real` for what ships, `model` for what loom explores. They differ in this, and each
 //! difference is covered by a stress test on real threads (`tests/stress.rs`):
 //!
 //! | | shipped | modelled |
 //! |---|---|---|
-//! | [`Parker`] | a futex word with a token | loom's park and unpark, which has a token too |
+//! | [`Parker`] | a futex word with a token | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |

@@ -27,40 +27,37 @@ impl<T> Mutex<T> {
     }
 }
 
-/// loom's park, with its token.
+/// A token under loom's mutex and condition variable. (loom's own `unpark` loses its token if the thread waits for a mutex just then.)
 pub(crate) struct Parker {
-    // A std mutex on purpose: it is never held across a scheduling point, and loom need not see it.
-    thread: std::sync::Mutex<Option<loom::thread::Thread>>,
+    token: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
 }
 
 impl Parker {
     pub(crate) fn new() -> Self {
-        Parker { thread: std::sync::Mutex::new(None) }
+        Parker { token: loom::sync::Mutex::new(false), changed: loom::sync::Condvar::new() }
     }
 
-    fn thread(&self) -> std::sync::MutexGuard<'_, Option<loom::thread::Thread>> {
-        self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn token(&self) -> MutexGuard<'_, bool> {
+        self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The thread that will park here.
-    pub(crate) fn bind(&self) {
-        *self.thread() = Some(loom::thread::current());
-    }
-
-    /// Sleeps until an unpark. Deadlines are the model's: who moves the clock unparks everybody who has one.
+    /// Sleeps until an unpark. Deadlines are the model's: who moves the clock unparks everybody.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
         if deadline.is_some_and(|at| at <= now()) {
             return;
         }
-        loom::thread::park();
+        let mut token = self.token();
+        while !*token {
+            token = self.changed.wait(token).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        *token = false;
     }
 
     /// Wakes the owner, or leaves a token.
     pub(crate) fn unpark(&self) {
-        let thread = self.thread().clone();
-        if let Some(thread) = thread {
-            thread.unpark();
-        }
+        *self.token() = true;
+        self.changed.notify_one();
     }
 }
 

@@ -52,9 +52,6 @@ impl Parker {
         Parker { word: AtomicU32::new(EMPTY) }
     }
 
-    /// The thread that will park here. (Only the model needs to know.)
-    pub(crate) fn bind(&self) {}
-
     /// Sleeps until an unpark or the deadline; may also return for no reason.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
         // Ordering: Acquire, partner of the Release in `unpark`: what was done before the unpark is seen.

@@ -320,9 +320,6 @@ impl Ticket {
         }
         waiter.location.store(std::ptr::from_ref(note.location).cast_mut(), Relaxed);
         waiter.since.store(sys::coarse_millis(), Relaxed);
-        if kind == Kind::Thread {
-            waiter.parker.bind();
-        }
         // Only the owner changes the generation.
         let generation = (waiter.word.load(Relaxed) & !STATE) + GENERATION;
         // Ordering: AcqRel, partner of the read-modify-write in `Waiter::stop`: see the head of this file.
