@@ -41,6 +41,21 @@ struct Cell<V> {
     value: UnsafeCell<MaybeUninit<V>>,
 }
 
+impl<V> Cell<V> {
+    /// Moves the value out.
+    ///
+    /// # Safety
+    /// It was written, the caller alone may touch it (table above), and nobody reads it again.
+    unsafe fn take_value(&self) -> V {
+        self.value.with_mut(|place| {
+            // SAFETY: the caller alone may touch it.
+            let place = unsafe { &mut *place };
+            // SAFETY: it was written and is not read again.
+            unsafe { place.assume_init_read() }
+        })
+    }
+}
+
 /// A new cell: its two ends.
 pub(super) fn cell<V>() -> (Sender<V>, Receiver<V>) {
     let cell = Box::new(Cell {
@@ -91,13 +106,15 @@ impl<V> Sender<V> {
     /// Gives the value to the completion, or back if that is gone.
     pub(super) fn send(self, value: V) -> Result<(), V> {
         let cell = self.cell();
-        // SAFETY: before `READY` the value is the completer's alone (table above).
-        cell.value.with_mut(|place| unsafe { (*place).write(value) });
+        cell.value.with_mut(|place| {
+            // SAFETY: before `READY` the value is the completer's alone (table above).
+            unsafe { &mut *place }.write(value);
+        });
         let mut word = cell.word.load(Acquire);
         loop {
             if word & TAG == CLOSED {
                 // SAFETY: written above, and the completion is gone.
-                let value = cell.value.with_mut(|place| unsafe { (*place).assume_init_read() });
+                let value = unsafe { cell.take_value() };
                 // SAFETY: "Last one frees": `CLOSED` was seen.
                 unsafe { free(self.0) };
                 return Err(value);
@@ -145,7 +162,7 @@ impl<V> Receiver<V> {
                     cell.waiter_index.store(ticket.index(), Relaxed);
                     cell.waiter_word.store(ticket.waiting_word(), Relaxed);
                     // Ordering: Release, partner of the Acquire loads in `send`: the waiter's name is seen.
-                    match cell.word.compare_exchange(word, (word & !TAG) + VERSION | WAITED, AcqRel, Acquire) {
+                    match cell.word.compare_exchange(word, ((word & !TAG) + VERSION) | WAITED, AcqRel, Acquire) {
                         Ok(_) => return false,
                         Err(now) => word = now,
                     }
@@ -161,7 +178,7 @@ impl<V> Receiver<V> {
         }
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `READY` was seen: the value is there and the completer is gone; it is read once, because the receiver is used up.
-        let value = this.cell().value.with_mut(|place| unsafe { (*place).assume_init_read() });
+        let value = unsafe { this.cell().take_value() };
         // SAFETY: "Last one frees": `READY` was seen.
         unsafe { free(this.0) };
         Ok(value)
@@ -180,7 +197,7 @@ impl<V> Drop for Receiver<V> {
             }
         }
         // SAFETY: `READY` was seen: the value is there, and nobody else will read or drop it.
-        let value = cell.value.with_mut(|place| unsafe { (*place).assume_init_read() });
+        let value = unsafe { cell.take_value() };
         // SAFETY: "Last one frees": `READY` was seen.
         unsafe { free(self.0) };
         drop(value);

@@ -22,7 +22,13 @@ type Callback = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A domain's callbacks.
 pub(super) struct Callbacks {
-    thread: Mutex<Option<(Arc<Shared>, Option<JoinHandle<()>>)>>,
+    thread: Mutex<Option<Thread>>,
+}
+
+/// The thread, once it was started.
+struct Thread {
+    shared: Arc<Shared>,
+    handle: JoinHandle<()>,
 }
 
 struct Shared {
@@ -32,7 +38,7 @@ struct Shared {
 
 struct State {
     woken: VecDeque<Arc<Job>>,
-    /// Callbacks that have not run.
+    /// Callbacks that have not run; the first one starts the thread.
     jobs: usize,
     /// No more will come.
     closed: bool,
@@ -71,17 +77,17 @@ impl Callbacks {
         let shared = {
             let mut thread = self.thread.lock();
             match &*thread {
-                Some((shared, _)) if shared.state.lock().running => shared.clone(),
+                // Counted before the thread can find that nothing is left.
+                Some(Thread { shared, .. }) if shared.expect_one() => shared.clone(),
                 _ => {
                     let shared = Arc::new(Shared::new());
                     let own = shared.clone();
                     let handle = sys::spawn_service("uw-callback", move || own.serve(hook))?;
-                    *thread = Some((shared.clone(), Some(handle)));
+                    *thread = Some(Thread { shared: shared.clone(), handle });
                     shared
                 }
             }
         };
-        shared.state.lock().jobs += 1;
         let job = Job { callback: Mutex::new(Some(Box::pin(callback))), shared };
         Arc::new(job).wake();
         Ok(())
@@ -90,25 +96,22 @@ impl Callbacks {
     /// Whether this runs on the callback thread: then nobody can wait for it.
     pub(super) fn is_current(&self) -> bool {
         let me = member::current();
-        self.thread.lock().as_ref().is_some_and(|(shared, _)| shared.state.lock().member == me)
+        self.thread.lock().as_ref().is_some_and(|thread| thread.shared.state.lock().member == me)
     }
 
     /// The domain is gone: the thread ends when its last callback has run.
     pub(super) fn leave(&self) {
-        if let Some((shared, _)) = &*self.thread.lock() {
-            shared.close();
+        if let Some(thread) = &*self.thread.lock() {
+            thread.shared.close();
         }
     }
 
     /// Lets the callbacks that are left run, and the thread end. How many threads (one at most) and callbacks are late.
     pub(super) fn finish(&self, deadline: Instant) -> (usize, usize) {
-        let Some((shared, handle)) = self.thread.lock().take() else { return (0, 0) };
+        let Some(Thread { shared, handle }) = self.thread.lock().take() else { return (0, 0) };
         shared.close();
         let late = shared.wait_idle(deadline);
-        match handle {
-            Some(handle) if late == 0 => (usize::from(!sys::join_until(handle, deadline)), 0),
-            _ => (1, late),
-        }
+        if late == 0 { (usize::from(!sys::join_until(handle, deadline)), 0) } else { (1, late) }
     }
 }
 
@@ -117,7 +120,7 @@ impl Shared {
         Shared {
             state: Mutex::new(State {
                 woken: VecDeque::new(),
-                jobs: 0,
+                jobs: 1,
                 closed: false,
                 watcher: None,
                 running: true,
@@ -125,6 +128,15 @@ impl Shared {
             }),
             parker: Parker::new(),
         }
+    }
+
+    /// Counts a callback that is about to come, if the thread still serves.
+    fn expect_one(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.running {
+            state.jobs += 1;
+        }
+        state.running
     }
 
     fn close(&self) {

@@ -9,7 +9,9 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 pub(crate) use loom::thread::JoinHandle;
 
 /// No spinning in a model: it adds executions and no behaviour.
-pub(crate) const SPIN_ROUNDS: u32 = 0;
+pub(crate) fn spin_rounds() -> u32 {
+    0
+}
 
 /// Small arenas: loom makes every object anew in each execution.
 pub(crate) const ARENA_SHIFT: u32 = 2;

@@ -13,7 +13,9 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 pub(crate) use std::thread::JoinHandle;
 
 /// How often a locker tries before it queues: see `wait::monitor`.
-pub(crate) const SPIN_ROUNDS: u32 = 10;
+pub(crate) fn spin_rounds() -> u32 {
+    10
+}
 
 /// log2 of the slots in an arena's first chunk.
 pub(crate) const ARENA_SHIFT: u32 = 6;

@@ -336,7 +336,7 @@ impl<L: Lock> Monitor<L> {
         location: &'static Location<'static>,
     ) -> Result<MonitorGuard<'_, L, M>, WaitError> {
         let backoff = Backoff::new();
-        for _ in 0..sys::SPIN_ROUNDS {
+        for _ in 0..sys::spin_rounds() {
             backoff.snooze();
             if domain.is_over() {
                 return Err(WaitError::Stopped);
