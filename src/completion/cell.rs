@@ -33,15 +33,17 @@ const CLOSED: u64 = 3;
 const TAG: u64 = 3;
 const VERSION: u64 = 4;
 
-struct Cell<V> {
+struct Cell<V, A> {
     word: AtomicU64,
     /// Slot and word of who waits. Written by the completion in `EMPTY`, read by the completer after it saw `WAITED`.
     waiter_index: PlainU32,
     waiter_word: PlainU64,
     value: UnsafeCell<MaybeUninit<V>>,
+    /// What is known of it; never changed.
+    about: A,
 }
 
-impl<V> Cell<V> {
+impl<V, A> Cell<V, A> {
     /// Moves the value out.
     ///
     /// # Safety
@@ -57,43 +59,45 @@ impl<V> Cell<V> {
 }
 
 /// A new cell: its two ends.
-pub(super) fn cell<V>() -> (Sender<V>, Receiver<V>) {
+pub(super) fn cell<V, A>(about: A) -> (Sender<V, A>, Receiver<V, A>) {
     let cell = Box::new(Cell {
         word: AtomicU64::new(EMPTY),
         waiter_index: PlainU32::new(0),
         waiter_word: PlainU64::new(0),
         value: UnsafeCell::new(MaybeUninit::uninit()),
+        about,
     });
     let cell = NonNull::from(Box::leak(cell));
     (Sender(cell), Receiver(cell))
 }
 
 /// The completer's end. Not dropped without [`Sender::send`]: its owner sees to that.
-pub(super) struct Sender<V>(NonNull<Cell<V>>);
+pub(super) struct Sender<V, A>(NonNull<Cell<V, A>>);
 
 /// The completion's end.
-pub(super) struct Receiver<V>(NonNull<Cell<V>>);
+pub(super) struct Receiver<V, A>(NonNull<Cell<V, A>>);
 
-// SAFETY: a value moves from one thread to the other, never is it shared: so it must be `Send`, and that is enough. The words are atomic.
-unsafe impl<V: Send> Send for Sender<V> {}
+// SAFETY: a value moves from one thread to the other, never is it shared: so it must be `Send`, and that is enough. The words are atomic, and
+// what is known of it is shared and never changed.
+unsafe impl<V: Send, A: Send + Sync> Send for Sender<V, A> {}
 // SAFETY: through a shared sender only the word can be read.
-unsafe impl<V: Send> Sync for Sender<V> {}
+unsafe impl<V: Send, A: Send + Sync> Sync for Sender<V, A> {}
 // SAFETY: as for the sender.
-unsafe impl<V: Send> Send for Receiver<V> {}
-// SAFETY: through a shared receiver only the word can be read.
-unsafe impl<V: Send> Sync for Receiver<V> {}
+unsafe impl<V: Send, A: Send + Sync> Send for Receiver<V, A> {}
+// SAFETY: through a shared receiver only the word and what is known of it can be read.
+unsafe impl<V: Send, A: Send + Sync> Sync for Receiver<V, A> {}
 
 /// Frees a cell.
 ///
 /// # Safety
 /// The caller is the last to own the cell ("Last one frees").
-unsafe fn free<V>(cell: NonNull<Cell<V>>) {
+unsafe fn free<V, A>(cell: NonNull<Cell<V, A>>) {
     // SAFETY: it came from `Box::leak` in `cell`, and is freed once, by the caller's promise.
     drop(unsafe { Box::from_raw(cell.as_ptr()) });
 }
 
-impl<V> Sender<V> {
-    fn cell(&self) -> &Cell<V> {
+impl<V, A> Sender<V, A> {
+    fn cell(&self) -> &Cell<V, A> {
         // SAFETY: "Last one frees": the completion frees only in `READY`, which this sender sets last and by value.
         unsafe { self.0.as_ref() }
     }
@@ -135,8 +139,8 @@ impl<V> Sender<V> {
     }
 }
 
-impl<V> Receiver<V> {
-    fn cell(&self) -> &Cell<V> {
+impl<V, A> Receiver<V, A> {
+    fn cell(&self) -> &Cell<V, A> {
         // SAFETY: "Last one frees": the completer frees only in `CLOSED`, which this receiver's drop sets last.
         unsafe { self.0.as_ref() }
     }
@@ -145,6 +149,11 @@ impl<V> Receiver<V> {
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
         self.cell().word.load(Acquire) & TAG == READY
+    }
+
+    /// What is known of it.
+    pub(super) fn about(&self) -> &A {
+        &self.cell().about
     }
 
     /// Names who is to be notified. Whether the value is there already, so that nobody need be.
@@ -185,7 +194,7 @@ impl<V> Receiver<V> {
     }
 }
 
-impl<V> Drop for Receiver<V> {
+impl<V, A> Drop for Receiver<V, A> {
     fn drop(&mut self) {
         let cell = self.cell();
         let mut word = cell.word.load(Acquire);

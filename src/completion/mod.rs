@@ -63,14 +63,18 @@ impl From<&'static str> for Owed {
 #[must_use = "a dropped completion says that nobody wants the result"]
 pub struct Completion<T, E = Abandoned> {
     source: Source<Result<T, E>>,
-    domain: DomainRef,
-    owed: Owed,
     ticket: Option<Ticket>,
 }
 
+/// What else is known of a completion: it lies beside the value, so that a completion is small to move.
+struct About {
+    domain: DomainRef,
+    owed: Owed,
+}
+
 enum Source<V> {
-    Owed(Receiver<V>),
-    Ready(V),
+    Owed(Receiver<V, About>),
+    Ready(V, DomainRef),
     Taken,
 }
 
@@ -79,34 +83,44 @@ enum Source<V> {
 /// It may be used from any thread and under any lock: it never blocks and runs no callback.
 #[must_use = "a dropped completer abandons its completion"]
 pub struct Completer<T, E: From<Abandoned> = Abandoned> {
-    sender: Option<Sender<Result<T, E>>>,
+    sender: Option<Sender<Result<T, E>, About>>,
 }
 
 impl<T, E: From<Abandoned>> Completion<T, E> {
     /// A result owed in the domain `stop`, and who owes it. What is owed is a name, or an [`Owed`] that says more.
     pub fn new(owed: impl Into<Owed>, stop: &Stop) -> (Completer<T, E>, Self) {
-        let (sender, receiver) = cell::cell();
-        let completion =
-            Completion { source: Source::Owed(receiver), domain: stop.domain(), owed: owed.into(), ticket: None };
-        (Completer { sender: Some(sender) }, completion)
+        let (sender, receiver) = cell::cell(About { domain: *stop.domain(), owed: owed.into() });
+        (Completer { sender: Some(sender) }, Completion { source: Source::Owed(receiver), ticket: None })
     }
 
     /// A result that is there already. Nothing is allocated.
     pub fn ready(result: Result<T, E>, stop: &Stop) -> Self {
-        Completion { source: Source::Ready(result), domain: stop.domain(), owed: Owed::default(), ticket: None }
+        Completion { source: Source::Ready(result, *stop.domain()), ticket: None }
     }
 
     /// Whether the result is there.
     pub fn is_complete(&self) -> bool {
         match &self.source {
             Source::Owed(receiver) => receiver.is_ready(),
-            Source::Ready(_) | Source::Taken => true,
+            Source::Ready(..) | Source::Taken => true,
         }
     }
 
-    /// What is owed.
-    pub fn owed(&self) -> &Owed {
-        &self.owed
+    /// What is owed; `None` if it was given out or was there from the start.
+    pub fn owed(&self) -> Option<&Owed> {
+        match &self.source {
+            Source::Owed(receiver) => Some(&receiver.about().owed),
+            Source::Ready(..) | Source::Taken => None,
+        }
+    }
+
+    /// Whose stop ends a wait for it; `None` if there is nothing to wait for.
+    fn domain(&self) -> Option<DomainRef> {
+        match &self.source {
+            Source::Owed(receiver) => Some(receiver.about().domain),
+            Source::Ready(_, domain) => Some(*domain),
+            Source::Taken => None,
+        }
     }
 
     /// Waits for the result; blocks the thread. One `?` for the stop, one for the value.
@@ -118,7 +132,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// Where the completer needs what the caller holds; a stop of the domain ends it.
     #[track_caller]
     pub fn wait(&mut self) -> Result<Result<T, E>, Stopped> {
-        self.wait_ready_in(self.domain, Location::caller())?;
+        self.wait_ready(self.domain(), None, Location::caller()).map_err(|_| Stopped)?;
         Ok(self.take())
     }
 
@@ -128,7 +142,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// [`Stopped`] by that domain.
     #[track_caller]
     pub fn wait_in(&mut self, domain: &Stop) -> Result<Result<T, E>, Stopped> {
-        self.wait_ready_in(domain.domain(), Location::caller())?;
+        self.wait_ready_in(*domain.domain(), Location::caller())?;
         Ok(self.take())
     }
 
@@ -138,7 +152,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// [`WaitError::Stopped`] or [`WaitError::TimedOut`].
     #[track_caller]
     pub fn wait_until(&mut self, deadline: Instant) -> Result<Result<T, E>, WaitError> {
-        self.wait_ready(self.domain, Some(deadline), Location::caller())?;
+        self.wait_ready(self.domain(), Some(deadline), Location::caller())?;
         Ok(self.take())
     }
 
@@ -147,7 +161,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         self.ticket = None;
         match std::mem::replace(&mut self.source, Source::Taken) {
             Source::Owed(receiver) => receiver.take().ok(),
-            Source::Ready(result) => Some(result),
+            Source::Ready(result, _) => Some(result),
             Source::Taken => None,
         }
     }
@@ -184,21 +198,28 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         domain: DomainRef,
         location: &'static Location<'static>,
     ) -> Result<(), Stopped> {
-        self.wait_ready(domain, None, location).map_err(|_| Stopped)
+        self.wait_ready(Some(domain), None, location).map_err(|_| Stopped)
     }
 
     fn wait_ready(
         &mut self,
-        domain: DomainRef,
+        domain: Option<DomainRef>,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
     ) -> Result<(), WaitError> {
-        if domain.is_over() {
+        if domain.is_some_and(DomainRef::is_over) {
             return Err(WaitError::Stopped);
         }
-        if self.is_complete() {
-            return Ok(());
-        }
+        if self.is_complete() { Ok(()) } else { self.wait_owed(domain, deadline, location) }
+    }
+
+    #[cold]
+    fn wait_owed(
+        &mut self,
+        domain: Option<DomainRef>,
+        deadline: Option<Instant>,
+        location: &'static Location<'static>,
+    ) -> Result<(), WaitError> {
         let ticket = self.begin(Kind::Thread, domain, location);
         if ticket.is_over() {
             return Err(WaitError::Stopped);
@@ -214,11 +235,12 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         }
     }
 
-    fn begin(&self, kind: Kind, domain: DomainRef, location: &'static Location<'static>) -> Ticket {
-        let owed = &self.owed;
+    fn begin(&self, kind: Kind, domain: Option<DomainRef>, location: &'static Location<'static>) -> Ticket {
+        let owed = self.owed();
         let note = Note {
-            owed: Some((owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length)),
-            ..Note::new(What::Completion, domain, location)
+            domain,
+            owed: owed.map(|owed| (owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length)),
+            ..Note::endless(What::Completion, location)
         };
         Ticket::begin(kind, WAITING, &note)
     }
@@ -226,14 +248,14 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     fn register(&mut self, ticket: &Ticket) -> bool {
         match &mut self.source {
             Source::Owed(receiver) => receiver.register(ticket),
-            Source::Ready(_) | Source::Taken => true,
+            Source::Ready(..) | Source::Taken => true,
         }
     }
 
     /// The result, which is there.
     pub(crate) fn take(&mut self) -> Result<T, E> {
         match std::mem::replace(&mut self.source, Source::Taken) {
-            Source::Ready(result) => result,
+            Source::Ready(result, _) => result,
             Source::Taken => Err(E::from(Abandoned)),
             Source::Owed(receiver) => match receiver.take() {
                 Ok(result) => result,
@@ -258,10 +280,14 @@ impl<T, E: From<Abandoned>> Future for Completion<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.ticket.is_none() {
-            if let Some(result) = this.take_ready_in(this.domain)? {
-                return Poll::Ready(Ok(result));
+            let domain = this.domain();
+            if domain.is_some_and(DomainRef::is_over) {
+                return Poll::Ready(Err(Stopped));
             }
-            let ticket = this.begin(Kind::Task, this.domain, Location::caller());
+            if this.is_complete() {
+                return Poll::Ready(Ok(this.take()));
+            }
+            let ticket = this.begin(Kind::Task, domain, Location::caller());
             if ticket.is_over() {
                 return Poll::Ready(Err(Stopped));
             }
@@ -343,7 +369,11 @@ impl<T, E: From<Abandoned>> Drop for Completer<T, E> {
 
 impl<T, E> fmt::Debug for Completion<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Completion").field("owed", &self.owed).finish_non_exhaustive()
+        let mut debug = f.debug_struct("Completion");
+        if let Source::Owed(receiver) = &self.source {
+            debug.field("owed", &receiver.about().owed);
+        }
+        debug.finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! So "is it over?" is one load and one comparison, and a reference that outlives its domain needs no count: it finds the domain over.
 
-use crate::sys::{Acquire, AtomicU64, PlainU64, Relaxed, Release};
+use crate::sys::{Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, Release};
 
 use super::arena::arena;
 use super::text::Text;
@@ -19,11 +19,13 @@ pub(crate) struct DomainCell {
     /// Which life this is, for reports.
     pub(crate) name: Text<4>,
     next: PlainU64,
+    /// Its own place.
+    index: PlainU32,
 }
 
 arena!(
     /// All domains of the process.
-    domains: DomainCell = || DomainCell { word: AtomicU64::new(0), name: Text::new(), next: PlainU64::new(2) }
+    domains: DomainCell = || DomainCell { word: AtomicU64::new(0), name: Text::new(), next: PlainU64::new(2), index: PlainU32::new(0) }
 );
 
 /// A domain, as waits know it. Plain data: copying it costs nothing, and it is never dangling.
@@ -31,7 +33,6 @@ arena!(
 pub(crate) struct DomainRef {
     cell: &'static DomainCell,
     live: u64,
-    index: u32,
 }
 
 impl DomainRef {
@@ -42,10 +43,11 @@ impl DomainRef {
         // The claimer owns the cell: nobody else writes to it.
         let live = cell.next.load(Relaxed);
         cell.next.store(live + 2, Relaxed);
+        cell.index.store(index, Relaxed);
         cell.name.set(name);
         // Ordering: Release, partner of the Acquire in `is_over`: nothing but the word itself is published here.
         cell.word.store(live, Release);
-        DomainRef { cell, live, index }
+        DomainRef { cell, live }
     }
 
     /// Marks the stop as requested. Only under the domain tree's lock, and before the waiters are looked at.
@@ -56,7 +58,7 @@ impl DomainRef {
 
     /// Gives the cell back. References that remain find the domain over: the word stays odd until a new generation is written.
     pub(crate) fn release(self) {
-        domains().release(self.index);
+        domains().release(self.cell.index.load(Relaxed));
     }
 
     /// Whether a stop was requested, or the domain is gone. One load.
@@ -68,12 +70,12 @@ impl DomainRef {
 
     /// As two words, for a waiter's slot.
     pub(crate) fn parts(self) -> (u32, u64) {
-        (self.index, self.live)
+        (self.cell.index.load(Relaxed), self.live)
     }
 
     /// From the two words. A torn pair names no living domain: who acts on it is stopped by the generation of the slot it came from.
     pub(crate) fn from_parts(index: u32, live: u64) -> Option<Self> {
-        (index != 0).then(|| DomainRef { cell: domains().get(index), live, index })
+        (index != 0).then(|| DomainRef { cell: domains().get(index), live })
     }
 
     /// Name of the domain.

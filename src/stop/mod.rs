@@ -64,6 +64,8 @@ type StartHook = Arc<dyn Fn(&str) + Send + Sync>;
 #[derive(Clone)]
 pub struct Stop {
     inner: Arc<Inner>,
+    /// The same as `inner.domain`, one step nearer.
+    domain: DomainRef,
 }
 
 struct Inner {
@@ -118,9 +120,11 @@ impl Stop {
     }
 
     fn make(name: &str, parent: Option<Stop>, hook: Option<StartHook>) -> Self {
+        let domain = DomainRef::claim(name);
         Stop {
+            domain,
             inner: Arc::new(Inner {
-                domain: DomainRef::claim(name),
+                domain,
                 name: name.into(),
                 reason: Mutex::new(None),
                 children: Mutex::new(Vec::new()),
@@ -174,7 +178,7 @@ impl Stop {
     #[inline]
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        self.inner.domain.is_over()
+        self.domain.is_over()
     }
 
     /// Why, once it was requested: the first request's reason.
@@ -189,14 +193,14 @@ impl Stop {
     /// Nothing is lost by dropping it.
     #[track_caller]
     pub fn requested(&self) -> Requested<'_> {
-        over(self.inner.domain)
+        over(self.domain)
     }
 
     /// Sleeps, but not past a stop: whether it was requested.
     #[track_caller]
     pub fn wait_timeout(&self, time: Duration) -> bool {
         let deadline = sys::now().checked_add(time);
-        let note = Note::new(What::Stop, self.inner.domain, Location::caller());
+        let note = Note::new(What::Stop, self.domain, Location::caller());
         let ticket = Ticket::begin(Kind::Thread, WAITING, &note);
         if !ticket.is_over() {
             ticket.park_while(|state| state == WAITING, deadline);
@@ -204,8 +208,12 @@ impl Stop {
         self.is_requested()
     }
 
-    pub(crate) fn domain(&self) -> DomainRef {
-        self.inner.domain
+    fn of(inner: Arc<Inner>) -> Self {
+        Stop { domain: inner.domain, inner }
+    }
+
+    pub(crate) fn domain(&self) -> &DomainRef {
+        &self.domain
     }
 
     /// Runs a future on the callback thread, for [`Completion::on_complete`](crate::Completion::on_complete).
@@ -231,7 +239,7 @@ impl Stop {
         let mut at = 0;
         while at < family.len() {
             let children: Vec<_> = family[at].inner.children.lock().iter().filter_map(Weak::upgrade).collect();
-            family.extend(children.into_iter().map(|inner| Stop { inner }));
+            family.extend(children.into_iter().map(Stop::of));
             at += 1;
         }
         family

@@ -25,7 +25,7 @@ impl Stop {
             return Ok(token);
         }
         let cancelled = token.clone();
-        let domain = self.domain();
+        let domain = self.domain;
         self.run_callback(async move {
             super::over(domain).await;
             cancelled.cancel();
@@ -85,7 +85,7 @@ impl Bridge {
                 }
                 Poll::Ready(()) => {
                     if let Some(inner) = self.domain.upgrade() {
-                        Stop { inner }.request("the cancellation token was cancelled");
+                        Stop::of(inner).request("the cancellation token was cancelled");
                     }
                     return;
                 }

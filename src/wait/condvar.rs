@@ -113,7 +113,7 @@ impl Condvar {
         lock: &'a L,
         guard: L::Guard<'a>,
     ) -> Result<L::Guard<'a>, Stopped> {
-        Ok(self.wait_by(stop.domain(), lock, guard, None, Location::caller())?.guard)
+        Ok(self.wait_by(*stop.domain(), lock, guard, None, Location::caller())?.guard)
     }
 
     /// As [`wait`](Self::wait), until a deadline. A timeout gives the lock back; taking it again is not bound by the deadline.
@@ -128,7 +128,7 @@ impl Condvar {
         guard: L::Guard<'a>,
         deadline: Instant,
     ) -> Result<Timed<L::Guard<'a>>, Stopped> {
-        self.wait_by(stop.domain(), lock, guard, Some(deadline), Location::caller())
+        self.wait_by(*stop.domain(), lock, guard, Some(deadline), Location::caller())
     }
 
     fn wait_by<'a, L: ForeignLock>(

@@ -21,7 +21,7 @@ use super::waiter::{Kind, What};
 fn poll_pending<'a, L: Lock, M: Mode<L>>(
     pending: &mut Pending,
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
     pending.ticket().set_waker(cx.waker());
@@ -32,14 +32,14 @@ fn poll_pending<'a, L: Lock, M: Mode<L>>(
 #[must_use = "futures do nothing unless polled"]
 pub struct LockFuture<'a, L, M = Exclusive> {
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     pending: Option<Pending>,
     location: &'static Location<'static>,
     _mode: PhantomData<fn() -> M>,
 }
 
 impl<'a, L, M> LockFuture<'a, L, M> {
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, location: &'static Location<'static>) -> Self {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, location: &'static Location<'static>) -> Self {
         LockFuture { monitor, domain, pending: None, location, _mode: PhantomData }
     }
 }
@@ -70,13 +70,13 @@ impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
 #[must_use = "the wait is registered, but ends only when polled"]
 pub struct Wait<'a, L, M = Exclusive> {
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     pending: Result<Pending, Stopped>,
     _mode: PhantomData<fn() -> M>,
 }
 
 impl<'a, L, M> Wait<'a, L, M> {
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, pending: Result<Pending, Stopped>) -> Self {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, pending: Result<Pending, Stopped>) -> Self {
         Wait { monitor, domain, pending, _mode: PhantomData }
     }
 }
@@ -99,7 +99,7 @@ impl<'a, L: Lock, M: Mode<L>> Future for Wait<'a, L, M> {
 #[must_use = "the wait is registered, but ends only when polled"]
 pub struct WaitWhile<'a, L, F> {
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     condition: &'static Condition,
     index: u32,
     /// `None`: the lock is to be taken first.
@@ -111,7 +111,7 @@ pub struct WaitWhile<'a, L, F> {
 impl<'a, L, F> WaitWhile<'a, L, F> {
     pub(super) fn new(
         monitor: &'a Monitor<L>,
-        domain: DomainRef,
+        domain: &'a DomainRef,
         condition: &'static Condition,
         index: u32,
         pending: Option<Result<Pending, Stopped>>,
@@ -144,14 +144,14 @@ impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L
 #[must_use = "futures do nothing unless polled"]
 pub struct When<'a, L, F> {
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     pending: Option<Result<Pending, Stopped>>,
     f: F,
     location: &'static Location<'static>,
 }
 
 impl<'a, L, F> When<'a, L, F> {
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, f: F, location: &'static Location<'static>) -> Self {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, f: F, location: &'static Location<'static>) -> Self {
         When { monitor, domain, pending: None, f, location }
     }
 }
@@ -178,7 +178,7 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
 fn poll_first<'a, L: Lock>(
     pending: &mut Option<Result<Pending, Stopped>>,
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     location: &'static Location<'static>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L>, Stopped>> {

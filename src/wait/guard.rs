@@ -87,7 +87,7 @@ impl<L: SharedLock> Mode<L> for Shared {
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
     monitor: &'a Monitor<L>,
-    domain: DomainRef,
+    domain: &'a DomainRef,
     dirty: bool,
     /// `None` only inside `drop`.
     guard: Option<M::Guard<'a>>,
@@ -121,7 +121,7 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
 
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[inline]
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: DomainRef, guard: M::Guard<'a>) -> Self {
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>) -> Self {
         MonitorGuard { monitor, domain, dirty: false, guard: Some(guard), _mode: PhantomData }
     }
 
@@ -173,11 +173,11 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     ) -> Result<(Self, Result<T, E>), Stopped> {
         let (monitor, domain) = (self.monitor, self.domain);
         let location = Location::caller();
-        if let Some(early) = completion.take_ready_in(domain)? {
+        if let Some(early) = completion.take_ready_in(*domain)? {
             return Ok((self, early));
         }
         drop(self);
-        completion.wait_ready_in(domain, location)?;
+        completion.wait_ready_in(*domain, location)?;
         let guard = match monitor.acquire_until(domain, None, location) {
             Ok(guard) => guard,
             Err(_) => return Err(Stopped),
@@ -186,7 +186,7 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     }
 
     /// Goes on holding the lock, but under another domain: how a stopper that holds the lock carries it into a phase of the shutdown.
-    pub fn adopt(mut self, domain: &Stop) -> Self {
+    pub fn adopt(mut self, domain: &'a Stop) -> Self {
         self.domain = domain.domain();
         self
     }

@@ -64,7 +64,7 @@ impl<L> Monitor<L> {
     /// A monitor over `lock`, in the domain `stop`. The name (cut to 32 bytes) is what reports call it.
     pub fn new(name: &'static str, lock: L, stop: &Stop) -> Self {
         let index = MonitorCell::claim(name);
-        Monitor { cell: monitors().get(index), index, home: stop.domain(), stop: stop.clone(), lock }
+        Monitor { cell: monitors().get(index), index, home: *stop.domain(), stop: stop.clone(), lock }
     }
 
     /// The domain that ends this monitor's waits.
@@ -108,7 +108,7 @@ impl<L: Lock> Monitor<L> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> Result<MonitorGuard<'_, L>, Stopped> {
-        self.acquire::<Exclusive>(self.home)
+        self.acquire::<Exclusive>(&self.home)
     }
 
     /// Takes the lock if it is free, and nobody in line has been overtaken too often.
@@ -119,7 +119,7 @@ impl<L: Lock> Monitor<L> {
         if self.home.is_over() {
             return Err(Stopped);
         }
-        Ok(self.try_acquire::<Exclusive>(self.home))
+        Ok(self.try_acquire::<Exclusive>(&self.home))
     }
 
     /// As [`lock`](Self::lock), until a deadline.
@@ -128,7 +128,7 @@ impl<L: Lock> Monitor<L> {
     /// [`WaitError::Stopped`] or [`WaitError::TimedOut`]; without the lock in both cases. A free lock is taken also after the deadline.
     #[track_caller]
     pub fn lock_until(&self, deadline: Instant) -> Result<MonitorGuard<'_, L>, WaitError> {
-        self.acquire_until::<Exclusive>(self.home, Some(deadline), Location::caller())
+        self.acquire_until::<Exclusive>(&self.home, Some(deadline), Location::caller())
     }
 
     /// As [`lock`](Self::lock), in another domain than the monitor's own: a phase of a shutdown, in which the monitor can be taken after the
@@ -137,7 +137,7 @@ impl<L: Lock> Monitor<L> {
     /// # Errors
     /// [`Stopped`] if that domain's stop was requested, or its deadline has come.
     #[track_caller]
-    pub fn lock_in(&self, domain: &Stop) -> Result<MonitorGuard<'_, L>, Stopped> {
+    pub fn lock_in<'a>(&'a self, domain: &'a Stop) -> Result<MonitorGuard<'a, L>, Stopped> {
         self.acquire::<Exclusive>(domain.domain())
     }
 
@@ -147,12 +147,12 @@ impl<L: Lock> Monitor<L> {
     /// Dropping the future takes it out of the queue; nothing is lost.
     #[track_caller]
     pub fn lock_async(&self) -> LockFuture<'_, L> {
-        LockFuture::new(self, self.home, Location::caller())
+        LockFuture::new(self, &self.home, Location::caller())
     }
 
     /// As [`lock_async`](Self::lock_async), in another domain: see [`lock_in`](Self::lock_in).
     #[track_caller]
-    pub fn lock_async_in(&self, domain: &Stop) -> LockFuture<'_, L> {
+    pub fn lock_async_in<'a>(&'a self, domain: &'a Stop) -> LockFuture<'a, L> {
         LockFuture::new(self, domain.domain(), Location::caller())
     }
 
@@ -165,7 +165,7 @@ impl<L: Lock> Monitor<L> {
     where
         L: SharedLock,
     {
-        self.acquire::<Shared>(self.home)
+        self.acquire::<Shared>(&self.home)
     }
 
     /// As [`read`](Self::read), until a deadline.
@@ -177,7 +177,7 @@ impl<L: Lock> Monitor<L> {
     where
         L: SharedLock,
     {
-        self.acquire_until::<Shared>(self.home, Some(deadline), Location::caller())
+        self.acquire_until::<Shared>(&self.home, Some(deadline), Location::caller())
     }
 
     /// As [`read`](Self::read), in another domain: see [`lock_in`](Self::lock_in).
@@ -185,7 +185,7 @@ impl<L: Lock> Monitor<L> {
     /// # Errors
     /// As [`lock_in`](Self::lock_in).
     #[track_caller]
-    pub fn read_in(&self, domain: &Stop) -> Result<MonitorGuard<'_, L, Shared>, Stopped>
+    pub fn read_in<'a>(&'a self, domain: &'a Stop) -> Result<MonitorGuard<'a, L, Shared>, Stopped>
     where
         L: SharedLock,
     {
@@ -201,7 +201,7 @@ impl<L: Lock> Monitor<L> {
     where
         L: SharedLock,
     {
-        LockFuture::new(self, self.home, Location::caller())
+        LockFuture::new(self, &self.home, Location::caller())
     }
 
     /// Waits until the closure, run under the lock, gives `Some`, and returns that; blocks the thread.
@@ -224,7 +224,7 @@ impl<L: Lock> Monitor<L> {
     where
         L: LockData,
     {
-        match self.when_by(self.home, None, Location::caller(), f) {
+        match self.when_by(&self.home, None, Location::caller(), f) {
             Ok(value) => Ok(value),
             Err(_) => Err(Stopped),
         }
@@ -243,7 +243,7 @@ impl<L: Lock> Monitor<L> {
     where
         L: LockData,
     {
-        self.when_by(self.home, Some(deadline), Location::caller(), f)
+        self.when_by(&self.home, Some(deadline), Location::caller(), f)
     }
 
     /// As [`when`](Self::when), for a task: `Send` over every lock, because no guard lives across an await.
@@ -256,12 +256,12 @@ impl<L: Lock> Monitor<L> {
         L: LockData,
         F: FnMut(&mut L::Data) -> Option<R>,
     {
-        When::new(self, self.home, f, Location::caller())
+        When::new(self, &self.home, f, Location::caller())
     }
 
-    fn when_by<R>(
-        &self,
-        domain: DomainRef,
+    fn when_by<'a, R>(
+        &'a self,
+        domain: &'a DomainRef,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
         mut f: impl FnMut(&mut L::Data) -> Option<R>,
@@ -286,7 +286,7 @@ impl<L: Lock> Monitor<L> {
 
     #[inline]
     #[track_caller]
-    fn acquire<M: Mode<L>>(&self, domain: DomainRef) -> Result<MonitorGuard<'_, L, M>, Stopped> {
+    fn acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Result<MonitorGuard<'a, L, M>, Stopped> {
         if domain.is_over() {
             return Err(Stopped);
         }
@@ -299,12 +299,12 @@ impl<L: Lock> Monitor<L> {
         }
     }
 
-    pub(super) fn acquire_until<M: Mode<L>>(
-        &self,
-        domain: DomainRef,
+    pub(super) fn acquire_until<'a, M: Mode<L>>(
+        &'a self,
+        domain: &'a DomainRef,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
-    ) -> Result<MonitorGuard<'_, L, M>, WaitError> {
+    ) -> Result<MonitorGuard<'a, L, M>, WaitError> {
         if domain.is_over() {
             return Err(WaitError::Stopped);
         }
@@ -316,25 +316,25 @@ impl<L: Lock> Monitor<L> {
 
     /// Tries the lock, unless somebody in line has precedence.
     #[inline]
-    pub(super) fn try_acquire<M: Mode<L>>(&self, domain: DomainRef) -> Option<MonitorGuard<'_, L, M>> {
+    pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
         if self.cell.is_open(M::SHARED) { self.try_guard(domain) } else { None }
     }
 
     /// Tries the lock.
     #[inline]
-    pub(super) fn try_guard<M: Mode<L>>(&self, domain: DomainRef) -> Option<MonitorGuard<'_, L, M>> {
+    pub(super) fn try_guard<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
         let guard = M::try_lock(&self.lock)?;
         self.cell.acquired(M::SHARED);
         Some(MonitorGuard::new(self, domain, guard))
     }
 
     #[cold]
-    fn acquire_slow<M: Mode<L>>(
-        &self,
-        domain: DomainRef,
+    fn acquire_slow<'a, M: Mode<L>>(
+        &'a self,
+        domain: &'a DomainRef,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
-    ) -> Result<MonitorGuard<'_, L, M>, WaitError> {
+    ) -> Result<MonitorGuard<'a, L, M>, WaitError> {
         let backoff = Backoff::new();
         for _ in 0..sys::spin_rounds() {
             backoff.snooze();
@@ -359,9 +359,9 @@ impl<L: Lock> Monitor<L> {
         what: What,
         shared: bool,
         condition: u32,
-        domain: DomainRef,
+        domain: &DomainRef,
         location: &'static Location<'static>,
     ) -> Note<'static> {
-        Note { what, domain: Some(domain), monitor: self.index, shared, condition, owed: None, location }
+        Note { what, domain: Some(*domain), monitor: self.index, shared, condition, owed: None, location }
     }
 }
