@@ -33,6 +33,7 @@ pub struct Owed {
 }
 
 impl From<&'static str> for Owed {
+    #[inline]
     fn from(operation: &'static str) -> Self {
         Owed { operation, ..Owed::default() }
     }
@@ -291,15 +292,17 @@ impl<T, E: From<Abandoned>> Future for Completion<T, E> {
             if ticket.is_over() {
                 return Poll::Ready(Err(Stopped));
             }
-            ticket.set_waker(cx.waker());
             if this.register(&ticket) {
                 return Poll::Ready(Ok(this.take()));
             }
             this.ticket = Some(ticket);
-        } else if let Some(ticket) = &this.ticket {
-            ticket.set_waker(cx.waker());
         }
-        let state = this.ticket.as_ref().map_or(WAITING, Ticket::state);
+        let Some(ticket) = &this.ticket else { return Poll::Pending };
+        let mut state = ticket.state();
+        if state == WAITING {
+            ticket.set_waker(cx.waker());
+            state = ticket.state();
+        }
         match state {
             WAITING => Poll::Pending,
             NOTIFIED => {

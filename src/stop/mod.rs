@@ -212,6 +212,7 @@ impl Stop {
         Stop { domain: inner.domain, inner }
     }
 
+    #[inline]
     pub(crate) fn domain(&self) -> &DomainRef {
         &self.domain
     }

@@ -8,6 +8,7 @@
 //! | [`Parker`] | a futex word with a token | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
+//! | a thread's spare slot | kept for its next wait | none |
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
 //! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
 

@@ -123,3 +123,13 @@ pub(crate) fn join_until(handle: JoinHandle<()>, _deadline: Instant) -> bool {
     let _ = handle.join();
     true
 }
+
+/// No slot is kept by a modelled thread.
+pub(crate) fn take_spare() -> Option<u32> {
+    None
+}
+
+/// No slot is kept by a modelled thread.
+pub(crate) fn keep_spare(_index: u32) -> bool {
+    false
+}

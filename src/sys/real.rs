@@ -193,7 +193,7 @@ pub(crate) fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
 impl<T> UnsafeCell<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         UnsafeCell(std::cell::UnsafeCell::new(value))
     }
 
@@ -201,4 +201,40 @@ impl<T> UnsafeCell<T> {
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
     }
+}
+
+/// A waiter's slot that this thread keeps for its next wait.
+struct Spare(Cell<u32>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let index = self.0.get();
+        if index != 0 {
+            crate::wait::waiter::give_back(index);
+        }
+    }
+}
+
+thread_local! {
+    static SPARE: Spare = const { Spare(Cell::new(0)) };
+}
+
+/// The slot that this thread keeps, if it keeps one.
+#[inline]
+pub(crate) fn take_spare() -> Option<u32> {
+    SPARE.try_with(|spare| spare.0.replace(0)).ok().filter(|index| *index != 0)
+}
+
+/// Keeps a slot for this thread's next wait, if it keeps none.
+#[inline]
+pub(crate) fn keep_spare(index: u32) -> bool {
+    SPARE
+        .try_with(|spare| {
+            let keep = spare.0.get() == 0;
+            if keep {
+                spare.0.set(index);
+            }
+            keep
+        })
+        .unwrap_or(false)
 }

@@ -1,7 +1,7 @@
 //! The waiters of one condition, and how a notification moves on.
 //!
-//! **Wait morphing.** A waiter that will take a monitor's lock is not woken into a held lock: it moves from here to the end of the monitor's
-//! line, and is woken when its turn comes.
+//! **Wait morphing.** A thread that will take a monitor's lock is not woken into a held lock: it moves from here to the end of the monitor's
+//! line, and is woken when its turn comes. A task has its turn at once (see `line`).
 //!
 //! # Invariants
 //! - **Lock order.** A condition's lock is taken before a line's, never after it. Both are leaves otherwise: nothing foreign runs under them.
@@ -14,7 +14,7 @@ use crate::sys::{AtomicU32, Mutex, Relaxed};
 
 use super::line::{MonitorCell, monitors};
 use super::list::List;
-use super::waiter::{NOTIFIED, Place, QUEUED, WAITING, Waiter};
+use super::waiter::{NOTIFIED, Place, QUEUED, TURN, WAITING, Waiter};
 
 /// How many waiters one hold of the lock serves.
 const BATCH: usize = 32;
@@ -50,17 +50,22 @@ impl Condition {
         self.len.load(Relaxed) != 0
     }
 
+    /// Under the lock, so that a load and a store will do.
+    fn count(&self, change: i32) {
+        self.len.store(self.len.load(Relaxed).wrapping_add_signed(change), Relaxed);
+    }
+
     pub(super) fn push(&self, index: u32) {
         let mut list = self.list.lock();
         list.push_back(index);
-        self.len.fetch_add(1, Relaxed);
+        self.count(1);
     }
 
     /// Takes a waiter out if it is linked here. `index` waits on this condition and on no other.
     pub(super) fn remove(&self, index: u32) {
         let mut list = self.list.lock();
         if list.remove(index) {
-            self.len.fetch_sub(1, Relaxed);
+            self.count(-1);
         }
     }
 
@@ -69,7 +74,7 @@ impl Condition {
         let mut list = self.list.lock();
         while let Some((index, _)) = list.front() {
             list.remove(index);
-            self.len.fetch_sub(1, Relaxed);
+            self.count(-1);
         }
     }
 
@@ -95,7 +100,7 @@ impl Condition {
                         break;
                     };
                     list.remove(index);
-                    self.len.fetch_sub(1, Relaxed);
+                    self.count(-1);
                     if batch.serve(index, waiter, all) {
                         left -= 1;
                         notified += 1;
@@ -129,8 +134,10 @@ impl Batch {
     /// Gives the notification to a waiter that was just taken out of the list. Whether it took it.
     fn serve(&mut self, index: u32, waiter: &'static Waiter, all: bool) -> bool {
         let monitor = waiter.monitor.load(Relaxed);
-        if monitor == 0 {
-            let taken = waiter.advance(WAITING, NOTIFIED);
+        // Nobody but this notification gives `passing` a value, and it is read after the word.
+        waiter.passing.store(if all { 0 } else { waiter.condition.load(Relaxed) }, Relaxed);
+        if monitor == 0 || !waiter.is_thread() {
+            let taken = waiter.advance(WAITING, if monitor == 0 { NOTIFIED } else { TURN });
             if taken {
                 self.direct[self.len] = Some(waiter);
                 self.len += 1;
@@ -138,8 +145,6 @@ impl Batch {
             return taken;
         }
         let cell = monitors().get(monitor);
-        // Nobody but this notification gives `passing` a value, and the waiter's owner reads it after the word.
-        waiter.passing.store(if all { 0 } else { waiter.condition.load(Relaxed) }, Relaxed);
         if !cell.morph(index, || waiter.advance(WAITING, QUEUED)) {
             return false;
         }

@@ -17,13 +17,17 @@ use super::monitor::Monitor;
 use super::pending::Pending;
 use super::waiter::{Kind, What};
 
-/// Polls an acquisition: the waker goes in first, then the state is looked at (see `waiter`).
+/// Polls an acquisition. The waker is put in its place before the last look at the state (see "Wakers" in `waiter`); a task that was woken
+/// does not need it any more.
 fn poll_pending<'a, L: Lock, M: Mode<L>>(
     pending: &mut Pending,
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
+    if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain)) {
+        return ready;
+    }
     pending.ticket().set_waker(cx.waker());
     pending.poll(|| monitor.try_guard(domain))
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::task::Poll;
@@ -89,8 +90,8 @@ pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     dirty: bool,
-    /// `None` only inside `drop`.
-    guard: Option<M::Guard<'a>>,
+    /// Dropped in `drop`, between what comes before and after an unlock, and nowhere else.
+    guard: ManuallyDrop<M::Guard<'a>>,
     _mode: PhantomData<fn() -> M>,
 }
 
@@ -114,7 +115,8 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
         cell.releasing(M::SHARED);
         let released = Released(cell, M::SHARED);
         // The user's unlock: no lock of ours is held (L6).
-        self.guard = None;
+        // SAFETY: this is the guard's only drop, and `self` is not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.guard) };
         drop(released);
     }
 }
@@ -122,7 +124,7 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[inline]
     pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>) -> Self {
-        MonitorGuard { monitor, domain, dirty: false, guard: Some(guard), _mode: PhantomData }
+        MonitorGuard { monitor, domain, dirty: false, guard: ManuallyDrop::new(guard), _mode: PhantomData }
     }
 
     /// Waits for a notification; the lock is free meanwhile. Blocks the thread.
@@ -318,10 +320,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     /// Runs a predicate over the data.
     pub(super) fn over_data<R>(&mut self, f: &mut impl FnMut(&mut L::Data) -> R) -> R {
         self.dirty = true;
-        match &mut self.guard {
-            Some(guard) => f(L::data(guard)),
-            None => unreachable!("a guard is empty only inside its drop"),
-        }
+        f(L::data(&mut self.guard))
     }
 
     /// Runs a `when` closure: only one that gives `Some` has changed the data.
@@ -353,10 +352,7 @@ where
 
     #[inline]
     fn deref(&self) -> &T {
-        match &self.guard {
-            Some(guard) => guard,
-            None => unreachable!("a guard is empty only inside its drop"),
-        }
+        &self.guard
     }
 }
 
@@ -367,10 +363,7 @@ where
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         self.dirty = true;
-        match &mut self.guard {
-            Some(guard) => guard,
-            None => unreachable!("a guard is empty only inside its drop"),
-        }
+        &mut self.guard
     }
 }
 
@@ -379,6 +372,6 @@ where
     M::Guard<'a>: fmt::Debug,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.guard.fmt(f)
+        (*self.guard).fmt(f)
     }
 }

@@ -20,7 +20,8 @@
 //! fails and queues again, and when it is stopped, times out or unwinds.
 //!
 //! # Tasks
-//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it.
+//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it. And a task that
+//! is notified is not linked here but given a turn at once: it is polled later anyway, and queues only if the lock is not free then.
 //!
 //! # Who holds it
 //! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
@@ -152,10 +153,11 @@ impl MonitorCell {
             bits |= CLOSED;
         }
         // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
-        let old = self.word.fetch_or(bits, AcqRel);
-        let off = old & !bits & (NEED | WRITER | CLOSED);
-        if off != 0 {
-            self.word.fetch_and(!off, AcqRel);
+        let mut word = self.word.load(Relaxed);
+        while let Err(now) =
+            self.word.compare_exchange(word, word & !(NEED | WRITER | CLOSED) | bits, AcqRel, Relaxed)
+        {
+            word = now;
         }
     }
 
@@ -188,6 +190,10 @@ impl MonitorCell {
             line.turn = 0;
         }
         let queued = waiter(index).advance(TURN, QUEUED);
+        if queued && waiter(index).place() == Place::None {
+            // A task that was notified, and has its first place in the line now.
+            line.list.push_back(index);
+        }
         if queued && overtaken >= 2 && line.closed_for == 0 && waiter(index).is_thread() {
             line.closed_for = index;
         }
@@ -202,6 +208,10 @@ impl MonitorCell {
 
     /// Takes a waiter out, whether it has the lock now or gave up.
     pub(super) fn leave(&self, index: u32, has_lock: bool) {
+        // Only its owner, who calls this, and a notification, which is over or lost by now, link it.
+        if waiter(index).place() != Place::Line {
+            return;
+        }
         let mut line = self.line.lock();
         if line.list.remove(index) {
             line.threads -= u32::from(waiter(index).is_thread());

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `waiter` | a slot for one wait; its state word; how a stop reaches it |
+//! | `waker` | where a task's waker lies |
 //! | `list` | the FIFO list of slots |
 //! | `condition` | the waiters of one condition; notification and wait morphing |
 //! | `line` | the waiters for a monitor's lock; who is woken at an unlock |
@@ -19,6 +20,7 @@ mod list;
 pub(crate) mod monitor;
 mod pending;
 pub(crate) mod waiter;
+mod waker;
 
 /// A stop ended a wait that had already consumed something: hands it to the next in line (L3).
 fn pass_on(passing: u32, monitor: u32, had_turn: bool) {

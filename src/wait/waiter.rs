@@ -17,7 +17,8 @@
 //! |---|---|---|---|
 //! | `IDLE` | `WAITING`, `QUEUED` | owner | swap, with a new generation |
 //! | `WAITING` | `NOTIFIED` | who notifies or completes | compare-and-swap, then wake |
-//! | `WAITING` | `QUEUED` | who notifies (wait morphing), or the owner at its deadline | compare-and-swap |
+//! | `WAITING` | `QUEUED` | who notifies a thread (wait morphing), or the owner at its deadline | compare-and-swap |
+//! | `WAITING` | `TURN` | who notifies a task | compare-and-swap, then wake |
 //! | `QUEUED` | `TURN` | who unlocks, under the line's lock | compare-and-swap, then wake |
 //! | `TURN` | `QUEUED` | owner, when the lock was not free, under the line's lock | compare-and-swap |
 //! | `WAITING`, `QUEUED`, `TURN` | `STOPPED` | a stop | compare-and-swap, then wake |
@@ -30,9 +31,9 @@
 //! the flag is looked at before the word is published.
 //!
 //! # Wakers (L6)
-//! A task's waker lies in `waker`. It is put there at every poll *before* the state is looked at, and who takes it out always wakes it. So a
-//! late actor that takes the waker of a later wait in the slot causes one needless poll, which puts the waker back: nothing is lost. Wakers
-//! are cloned, dropped and woken with no lock held.
+//! A task's waker lies in `waker`. It is put there before the state is looked at for the last time in a poll, and who takes it out always wakes
+//! it. So a late actor that takes the waker of a later wait in the slot causes one needless poll, which puts the waker back: nothing is lost.
+//! Wakers are cloned, dropped and woken with no lock held.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::task::Waker;
@@ -42,8 +43,9 @@ use crate::registry::arena::arena;
 use crate::registry::domain::DomainRef;
 use crate::registry::member;
 use crate::registry::text::Text;
+use super::waker::WakerCell;
 use crate::sys::{
-    self, AcqRel, Acquire, AtomicU64, Mutex, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed,
+    self, AcqRel, Acquire, AtomicU64, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed,
 };
 
 pub(crate) const IDLE: u64 = 0;
@@ -101,7 +103,7 @@ pub(crate) enum Place {
 pub(crate) struct Waiter {
     word: AtomicU64,
     parker: Parker,
-    waker: Mutex<Option<Waker>>,
+    waker: WakerCell,
     kind: PlainU8,
     domain_index: PlainU32,
     domain_live: PlainU64,
@@ -133,7 +135,7 @@ arena!(
     waiters: Waiter = || Waiter {
         word: AtomicU64::new(IDLE),
         parker: Parker::new(),
-        waker: Mutex::new(None),
+        waker: WakerCell::new(),
         kind: PlainU8::new(0),
         domain_index: PlainU32::new(0),
         domain_live: PlainU64::new(0),
@@ -207,9 +209,8 @@ impl Waiter {
         if self.is_thread() {
             self.parker.unpark();
         } else {
-            let waker = self.waker.lock().take();
-            if let Some(waker) = waker {
-                contain(|| waker.wake());
+            if let Some(waker) = self.waker.take() {
+                wake(waker);
             }
         }
     }
@@ -248,8 +249,8 @@ impl Waiter {
 }
 
 /// Runs a waker's code; a panic of it strands nobody (L6) and is reported by the panic hook alone.
-fn contain(f: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(f));
+pub(super) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// Ends every wait whose domain is over. The flags were set before.
@@ -300,7 +301,7 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Claims a slot and publishes the wait. The caller looks at the domain's flag next ([`Ticket::is_over`]).
     pub(crate) fn begin(kind: Kind, state: u64, note: &Note<'_>) -> Self {
-        let index = waiters().claim();
+        let index = sys::take_spare().unwrap_or_else(|| waiters().claim());
         let waiter = waiter(index);
         waiter.kind.store(kind as u8, Relaxed);
         let (domain, live) = note.domain.map_or((0, 0), DomainRef::parts);
@@ -373,14 +374,9 @@ impl Ticket {
         true
     }
 
-    /// Puts the waker in its place: at every poll, before the state is looked at. Tasks only.
+    /// Puts the waker in its place: before the last look at the state in a poll that may be pending. Tasks only.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let same = self.waiter.waker.lock().as_ref().is_some_and(|old| old.will_wake(waker));
-        if !same {
-            let new = waker.clone();
-            let old = self.waiter.waker.lock().replace(new);
-            drop(old);
-        }
+        self.waiter.waker.put(waker);
     }
 }
 
@@ -391,11 +387,17 @@ impl Drop for Ticket {
         }
         debug_assert!(self.waiter.place() == Place::None, "a waiter is unlinked before its slot is given back");
         if !self.waiter.is_thread() {
-            let waker = self.waiter.waker.lock().take();
-            drop(waker);
+            drop(self.waiter.waker.take());
         }
-        waiters().release(self.index);
+        if !sys::keep_spare(self.index) {
+            give_back(self.index);
+        }
     }
+}
+
+/// Gives a slot back that a thread kept.
+pub(crate) fn give_back(index: u32) {
+    waiters().release(index);
 }
 
 /// Ends a wait by its event, if it is still the one that `word` names. Whether it was.
