@@ -127,6 +127,13 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
         MonitorGuard { monitor, domain, dirty: false, guard: ManuallyDrop::new(guard), _mode: PhantomData }
     }
 
+    /// The lock's own guard; the lock stays held, and the monitor believes it held until a new guard around it is dropped.
+    pub(super) fn into_raw(self) -> M::Guard<'a> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used or dropped afterwards.
+        unsafe { ManuallyDrop::take(&mut this.guard) }
+    }
+
     /// Waits for a notification; the lock is free meanwhile. Blocks the thread.
     ///
     /// As with every condition variable it may return without a notification: wait in a loop, or with [`wait_while`](Self::wait_while).

@@ -290,13 +290,14 @@ impl<L: Lock> Monitor<L> {
         if domain.is_over() {
             return Err(Stopped);
         }
-        if let Some(guard) = self.try_acquire(domain) {
-            return Ok(guard);
-        }
-        match self.acquire_slow(domain, None, Location::caller()) {
-            Ok(guard) => Ok(guard),
-            Err(_) => Err(Stopped),
-        }
+        let guard = match self.try_raw::<M>() {
+            Some(guard) => guard,
+            None => match self.acquire_slow::<M>(domain, None, Location::caller()) {
+                Ok(guard) => guard,
+                Err(_) => return Err(Stopped),
+            },
+        };
+        Ok(MonitorGuard::new(self, domain, guard))
     }
 
     pub(super) fn acquire_until<'a, M: Mode<L>>(
@@ -308,47 +309,59 @@ impl<L: Lock> Monitor<L> {
         if domain.is_over() {
             return Err(WaitError::Stopped);
         }
-        match self.try_acquire(domain) {
-            Some(guard) => Ok(guard),
-            None => self.acquire_slow(domain, deadline, location),
+        let guard = match self.try_raw::<M>() {
+            Some(guard) => guard,
+            None => self.acquire_slow::<M>(domain, deadline, location)?,
+        };
+        Ok(MonitorGuard::new(self, domain, guard))
+    }
+
+    /// Tries the lock, unless somebody in line has precedence. The caller makes the guard.
+    #[inline]
+    fn try_raw<M: Mode<L>>(&self) -> Option<M::Guard<'_>> {
+        if !self.cell.is_open(M::SHARED) {
+            return None;
         }
+        let guard = M::try_lock(&self.lock)?;
+        self.cell.acquired(M::SHARED);
+        Some(guard)
     }
 
     /// Tries the lock, unless somebody in line has precedence.
-    #[inline]
     pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
-        if self.cell.is_open(M::SHARED) { self.try_guard(domain) } else { None }
+        Some(MonitorGuard::new(self, domain, self.try_raw::<M>()?))
     }
 
     /// Tries the lock.
-    #[inline]
     pub(super) fn try_guard<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
         let guard = M::try_lock(&self.lock)?;
         self.cell.acquired(M::SHARED);
         Some(MonitorGuard::new(self, domain, guard))
     }
 
+    /// Gives the lock's own guard and not a monitor's, so that the fast path can keep its guard in registers. The caller makes the guard.
     #[cold]
+    #[inline(never)]
     fn acquire_slow<'a, M: Mode<L>>(
         &'a self,
         domain: &'a DomainRef,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
-    ) -> Result<MonitorGuard<'a, L, M>, WaitError> {
+    ) -> Result<M::Guard<'a>, WaitError> {
         let backoff = Backoff::new();
         for _ in 0..sys::spin_rounds() {
             backoff.snooze();
             if domain.is_over() {
                 return Err(WaitError::Stopped);
             }
-            if let Some(guard) = self.try_acquire(domain) {
+            if let Some(guard) = self.try_raw::<M>() {
                 return Ok(guard);
             }
         }
         let note = self.note(What::Lock, M::SHARED, 0, domain, location);
         let mut pending = Pending::in_line(self.cell, Kind::Thread, &note)?;
-        match pending.block(deadline, || self.try_guard(domain)) {
-            Poll::Ready(result) => Ok(result?),
+        match pending.block(deadline, || self.try_guard::<M>(domain)) {
+            Poll::Ready(result) => Ok(result?.into_raw()),
             Poll::Pending => Err(WaitError::TimedOut),
         }
     }
