@@ -184,7 +184,7 @@ impl Io {
             }
         }
         let (reply, completion) = Completion::with_owed(owed("read", &opened.path, offset, len), &self.domain);
-        let target = Box::new(Transfer { buf, reply });
+        let target = Transfer::new(buf, reply);
         self.submit(Op::Read { file: Arc::clone(opened), offset, len, target });
         completion
     }
@@ -206,7 +206,7 @@ impl Io {
         }
         let len = buf.bytes().len();
         let (reply, completion) = Completion::with_owed(owed("write", &opened.path, offset, len), &self.domain);
-        let source = Box::new(Transfer { buf, reply });
+        let source = Transfer::new(buf, reply);
         self.submit(Op::Write { file: Arc::clone(opened), offset, len, source });
         completion
     }

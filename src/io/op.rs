@@ -12,6 +12,7 @@
 //! Neither this file nor the pool contains `unsafe`: only a ring takes an operation's buffer as addresses, see `uring::flight`.
 
 use std::{
+    cell::Cell,
     ffi::CString,
     io,
     os::fd::OwnedFd,
@@ -65,27 +66,34 @@ pub(super) trait Target: Send {
 
 /// A buffer to write from, of a type that the backends do not know, and to whom it goes.
 pub(super) trait Source: Send {
-    fn bytes(&self) -> &[u8];
+    /// Called on an exclusive reference, although nothing is changed: see `Transfer::buf`.
+    fn bytes(&mut self) -> &[u8];
     fn is_wanted(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<usize, IoError>);
 }
 
 /// The one implementation of [`Target`] and [`Source`].
 pub(super) struct Transfer<B> {
-    pub(super) buf: B,
-    pub(super) reply: Completer<B, IoError<B>>,
+    /// In a `Cell`, so that a shared reference to the whole says nothing about the bytes while the kernel has them: `uring::flight` asks
+    /// `is_wanted` then.
+    buf: Cell<B>,
+    reply: Completer<B, IoError<B>>,
 }
 
 impl<B: Send + 'static> Transfer<B> {
+    pub(super) fn new(buf: B, reply: Completer<B, IoError<B>>) -> Box<Self> {
+        Box::new(Transfer { buf: Cell::new(buf), reply })
+    }
+
     fn fail(self, error: IoError) {
         let Transfer { buf, reply } = self;
-        drop(reply.fail(error.carrying(buf)));
+        drop(reply.fail(error.carrying(buf.into_inner())));
     }
 }
 
 impl<B: IoBufMut> Target for Transfer<B> {
     fn bytes_mut(&mut self) -> &mut [u8] {
-        self.buf.bytes_mut()
+        self.buf.get_mut().bytes_mut()
     }
 
     fn is_wanted(&self) -> bool {
@@ -95,8 +103,8 @@ impl<B: IoBufMut> Target for Transfer<B> {
     fn finish(mut self: Box<Self>, result: Result<usize, IoError>) {
         match result {
             Ok(read) => {
-                self.buf.cut(read);
-                drop(self.reply.complete(self.buf));
+                self.buf.get_mut().cut(read);
+                drop(self.reply.complete(self.buf.into_inner()));
             }
             Err(error) => self.fail(error),
         }
@@ -104,8 +112,8 @@ impl<B: IoBufMut> Target for Transfer<B> {
 }
 
 impl<B: IoBuf> Source for Transfer<B> {
-    fn bytes(&self) -> &[u8] {
-        self.buf.bytes()
+    fn bytes(&mut self) -> &[u8] {
+        self.buf.get_mut().bytes()
     }
 
     fn is_wanted(&self) -> bool {
@@ -114,7 +122,7 @@ impl<B: IoBuf> Source for Transfer<B> {
 
     fn finish(self: Box<Self>, result: Result<usize, IoError>) {
         match result {
-            Ok(_) => drop(self.reply.complete(self.buf)),
+            Ok(_) => drop(self.reply.complete(self.buf.into_inner())),
             Err(error) => self.fail(error),
         }
     }
