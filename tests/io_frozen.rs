@@ -14,8 +14,7 @@ use std::{
 
 use fuse::Fuse;
 use unwedge::{
-    Plan, Stop,
-    error::WaitError,
+    Plan, Stop, WaitError,
     io::{Backend, File, Io, OpenOptions},
 };
 
@@ -67,8 +66,7 @@ fn life(backend: Backend, kind: u32, hung: usize, hang: impl FnOnce(&Io, &Fuse, 
     drop((other, io));
 
     let report = stop.shutdown(Plan::within(Duration::from_millis(50)));
-    let operations: usize = report.leaked.iter().map(|(_, leaked)| leaked.operations).sum();
-    assert_eq!(operations, hung, "{report:?}");
+    assert_eq!(report.leaked_operations(), hung, "{report}");
     assert!(!report.is_clean());
 
     // The storage is gone for good: the kernel gives back what it had.

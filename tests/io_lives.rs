@@ -34,7 +34,7 @@ fn life(backend: Backend, path: &str, orderly: bool) {
     drop(file);
     if orderly {
         let report = stop.shutdown(Plan::within(GUARD));
-        assert!(report.is_clean(), "{report:?}");
+        assert!(report.is_clean(), "{report}");
     }
 }
 

@@ -4,10 +4,19 @@
 //! So when the last of the former is gone nothing is in flight but closes, and the threads can be told to end. The service that
 //! a stop domain closes holds the backends themselves, and keeps no thread alive.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{closer, op::Op, pool::Pool};
-use crate::stop::Leaked;
+use crate::{
+    stop::{Leaked, StartHook},
+    sys::{JoinHandle, spawn_service},
+};
 
 /// Runs operations. None of these may block, but for [`Backend::close`].
 pub(super) trait Backend: Send + Sync {
@@ -46,5 +55,27 @@ impl Drop for Backends {
     fn drop(&mut self) {
         self.transfers.retire();
         self.pool.retire();
+    }
+}
+
+/// Starts a thread of a backend, which runs the user's hook first.
+pub(super) fn start_thread(name: &str, hook: Option<StartHook>, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let own_name = name.to_owned();
+    spawn_service(name, move || {
+        guarded(|| {
+            if let Some(hook) = &hook {
+                hook(&own_name);
+            }
+        });
+        body();
+    })
+}
+
+/// Runs code of the user's (a job, a method of a buffer, a waker, a destructor) so that its panic ends what it was for and not the thread. The
+/// panic was reported by the process's hook, and the waiter is told by the drop of the completer.
+pub(super) fn guarded(run: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        // What was thrown may have a destructor that panics, too.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(panic))));
     }
 }

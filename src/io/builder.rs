@@ -7,7 +7,7 @@ use super::{
     backend::{self, Backends},
     pool::Pool,
 };
-use crate::{Stop, sys::thread::Hook};
+use crate::{Stop, stop::StartHook};
 
 /// Which backend an [`Io`] uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl IoBuilder {
     ///
     /// If [`Backend::Uring`] was asked for, here or by `UNWEDGE_IO`, and does not work: then why. If `UNWEDGE_IO` is neither `uring` nor `pool`.
     pub fn build(self) -> io::Result<Io> {
-        let hook: Hook = None;
+        let hook = self.domain.start_hook();
         let wanted = match self.backend {
             Backend::Auto => override_of(env::var_os("UNWEDGE_IO").as_deref())?,
             chosen => chosen,
@@ -89,12 +89,12 @@ fn override_of(value: Option<&std::ffi::OsStr>) -> io::Result<Backend> {
 }
 
 #[cfg(feature = "uring")]
-fn ring(depth: u32, hook: Hook) -> io::Result<Arc<dyn backend::Backend>> {
+fn ring(depth: u32, hook: Option<StartHook>) -> io::Result<Arc<dyn backend::Backend>> {
     super::uring::Ring::start(depth, hook).map(|ring| ring as Arc<dyn backend::Backend>)
 }
 
 #[cfg(not(feature = "uring"))]
-fn ring(_depth: u32, _hook: Hook) -> io::Result<Arc<dyn backend::Backend>> {
+fn ring(_depth: u32, _hook: Option<StartHook>) -> io::Result<Arc<dyn backend::Backend>> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "built without the feature `uring`"))
 }
 

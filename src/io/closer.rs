@@ -7,11 +7,9 @@
 use std::{
     collections::VecDeque,
     os::fd::OwnedFd,
-    sync::Mutex,
 };
 
-use super::locked;
-use crate::sys::thread::spawn_service;
+use crate::sys::{Mutex, spawn_service};
 
 struct Closer {
     queue: VecDeque<OwnedFd>,
@@ -24,19 +22,19 @@ static CLOSER: Mutex<Closer> = Mutex::new(Closer { queue: VecDeque::new(), runni
 /// Closes `fd` on another thread. If no thread can be made, with the next descriptor that comes.
 pub(super) fn close(fd: OwnedFd) {
     let start = {
-        let mut closer = locked(&CLOSER);
+        let mut closer = CLOSER.lock();
         closer.queue.push_back(fd);
         !std::mem::replace(&mut closer.running, true)
     };
-    if start && spawn_service("uw-close", None, run).is_err() {
-        locked(&CLOSER).running = false;
+    if start && spawn_service("uw-close", run).is_err() {
+        CLOSER.lock().running = false;
     }
 }
 
 fn run() {
     loop {
         let fd = {
-            let mut closer = locked(&CLOSER);
+            let mut closer = CLOSER.lock();
             let fd = closer.queue.pop_front();
             closer.running = fd.is_some();
             fd

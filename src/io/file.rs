@@ -8,15 +8,13 @@ use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
 };
 
 use rustix::fs::{Mode, OFlags};
 
 use super::backend::Backends;
+use crate::sys::{PlainU8, Relaxed};
 
 /// An open file: cheap to clone, closed on the backend when the last clone and the last operation on it are gone.
 #[derive(Clone)]
@@ -27,16 +25,19 @@ pub(super) struct Opened {
     /// `Some` until `drop`.
     fd: Option<OwnedFd>,
     pub(super) path: Arc<Path>,
-    /// Whether a read that must not block is worth a try on the caller's thread. Anybody may clear it, at any time: it is a hint, and so
+    /// The path's last part: what a report shows.
+    pub(super) object: Arc<str>,
+    /// 1 if a read that must not block is worth a try on the caller's thread, or 0. Anybody may clear it, at any time: it is a hint, and so
     /// relaxed.
-    immediate: AtomicBool,
+    immediate: PlainU8,
     home: Arc<Backends>,
 }
 
 impl File {
     pub(super) fn new(fd: OwnedFd, path: Arc<Path>, direct: bool, home: Arc<Backends>) -> Self {
         // A read with RWF_NOWAIT from a direct descriptor blocks for as long as the device takes, so there it is never tried.
-        File(Arc::new(Opened { fd: Some(fd), path, immediate: AtomicBool::new(!direct), home }))
+        let object = object(&path);
+        File(Arc::new(Opened { fd: Some(fd), path, object, immediate: PlainU8::new(u8::from(!direct)), home }))
     }
 
     /// The path as it was given to [`Io::open`](super::Io::open), or the name given to [`Io::attach`](super::Io::attach).
@@ -67,12 +68,17 @@ impl Opened {
     }
 
     pub(super) fn may_be_immediate(&self) -> bool {
-        self.immediate.load(Relaxed)
+        self.immediate.load(Relaxed) != 0
     }
 
     pub(super) fn is_never_immediate(&self) {
-        self.immediate.store(false, Relaxed);
+        self.immediate.store(0, Relaxed);
     }
+}
+
+/// A path's last part, for reports.
+pub(super) fn object(path: &Path) -> Arc<str> {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into()
 }
 
 impl Drop for Opened {

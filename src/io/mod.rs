@@ -43,7 +43,7 @@ use std::{
     io::{self, IoSliceMut},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Instant,
 };
 
@@ -66,8 +66,7 @@ pub use error::IoError;
 pub use file::{File, OpenOptions};
 
 use crate::{
-    Abandoned, Completion, Stop,
-    completion::Owed,
+    Abandoned, Completer, Completion, Owed, Stop,
     stop::{Leaked, Service},
 };
 use backend::Backends;
@@ -127,14 +126,14 @@ impl Io {
     pub fn open(&self, path: impl AsRef<Path>, options: OpenOptions) -> Completion<File, IoError> {
         let path: Arc<Path> = Arc::from(path.as_ref());
         if self.domain.is_requested() {
-            return Completion::ready(&self.domain, Err(IoError::closed("open", path)));
+            return Completion::ready(Err(IoError::closed("open", path)), &self.domain);
         }
         let name = match CString::new(path.as_os_str().as_bytes()) {
             Ok(name) if options.is_valid() => name,
             Ok(_) => return self.invalid("open", path, "neither read nor write, or create and truncate without write"),
             Err(_) => return self.invalid("open", path, "a NUL byte in the path"),
         };
-        let (reply, completion) = Completion::with_owed(owed("open", &path, 0, 0), &self.domain);
+        let (reply, completion) = Completion::new(owed("open", file::object(&path), 0, 0), &self.domain);
         let home = Arc::clone(&self.backends);
         self.submit(Op::Open(Box::new(Open { path, name, options, reply, home })));
         completion
@@ -176,14 +175,14 @@ impl Io {
         }
         if opened.may_be_immediate() {
             match rustix::io::preadv2(opened.fd(), &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT) {
-                Ok(read) if read == len => return Completion::ready(&self.domain, Ok(buf)),
+                Ok(read) if read == len => return Completion::ready(Ok(buf), &self.domain),
                 // Not all of it is in the page cache, or the file ends there: the backend reads it all.
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
                 // The file system, the filter or the kind of file does not do this.
                 Err(_) => opened.is_never_immediate(),
             }
         }
-        let (reply, completion) = Completion::with_owed(owed("read", &opened.path, offset, len), &self.domain);
+        let (reply, completion) = Completion::new(owed("read", opened.object.clone(), offset, len), &self.domain);
         let target = Transfer::new(buf, reply);
         self.submit(Op::Read { file: Arc::clone(opened), offset, len, target });
         completion
@@ -205,7 +204,7 @@ impl Io {
             return self.ready_error(IoError::closed("write", opened.path.clone()).at(offset), buf);
         }
         let len = buf.bytes().len();
-        let (reply, completion) = Completion::with_owed(owed("write", &opened.path, offset, len), &self.domain);
+        let (reply, completion) = Completion::new(owed("write", opened.object.clone(), offset, len), &self.domain);
         let source = Transfer::new(buf, reply);
         self.submit(Op::Write { file: Arc::clone(opened), offset, len, source });
         completion
@@ -240,9 +239,9 @@ impl Io {
     fn sync(&self, file: &File, data_only: bool) -> Completion<(), IoError> {
         let opened = &file.0;
         if self.domain.is_requested() {
-            return Completion::ready(&self.domain, Err(IoError::closed("fsync", opened.path.clone())));
+            return Completion::ready(Err(IoError::closed("fsync", opened.path.clone())), &self.domain);
         }
-        let (reply, completion) = Completion::with_owed(owed("fsync", &opened.path, 0, 0), &self.domain);
+        let (reply, completion) = Completion::new(owed("fsync", opened.object.clone(), 0, 0), &self.domain);
         self.submit(Op::Sync { file: Arc::clone(opened), data_only, reply });
         completion
     }
@@ -260,9 +259,9 @@ impl Io {
         let from: Arc<Path> = Arc::from(from.as_ref());
         let to: Arc<Path> = Arc::from(to.as_ref());
         if self.domain.is_requested() {
-            return Completion::ready(&self.domain, Err(IoError::closed("rename", from)));
+            return Completion::ready(Err(IoError::closed("rename", from)), &self.domain);
         }
-        let (reply, completion) = Completion::with_owed(owed("rename", &from, 0, 0), &self.domain);
+        let (reply, completion) = Completion::new(owed("rename", file::object(&from), 0, 0), &self.domain);
         let reply = Reply { operation: "rename", path: from, reply: Some(reply) };
         self.run(Box::new(move || {
             let result = std::fs::rename(&*reply.path, &*to);
@@ -284,7 +283,7 @@ impl Io {
         F: FnOnce() -> T + Send + 'static,
     {
         if self.domain.is_requested() {
-            return Completion::ready(&self.domain, Err(Abandoned));
+            return Completion::ready(Err(Abandoned), &self.domain);
         }
         let (reply, completion) = Completion::new(name, &self.domain);
         self.run(Box::new(move || {
@@ -308,12 +307,12 @@ impl Io {
     }
 
     fn ready_error<B>(&self, error: IoError, buf: B) -> Completion<B, IoError<B>> {
-        Completion::ready(&self.domain, Err(error.carrying(buf)))
+        Completion::ready(Err(error.carrying(buf)), &self.domain)
     }
 
     fn invalid<T>(&self, operation: &'static str, path: Arc<Path>, why: &'static str) -> Completion<T, IoError> {
         let error = io::Error::new(io::ErrorKind::InvalidInput, why);
-        Completion::ready(&self.domain, Err(IoError::failed(operation, path, error)))
+        Completion::ready(Err(IoError::failed(operation, path, error)), &self.domain)
     }
 }
 
@@ -327,7 +326,7 @@ impl fmt::Debug for Io {
 struct Reply {
     operation: &'static str,
     path: Arc<Path>,
-    reply: Option<crate::Completer<(), IoError>>,
+    reply: Option<Completer<(), IoError>>,
 }
 
 impl Reply {
@@ -357,10 +356,6 @@ struct IoService {
 }
 
 impl Service for IoService {
-    fn name(&self) -> &str {
-        self.transfers.name()
-    }
-
     fn close(&self, deadline: Instant) -> Leaked {
         let mut leaked = self.transfers.close(deadline);
         if let Some(pool) = &self.pool {
@@ -373,12 +368,6 @@ impl Service for IoService {
     }
 }
 
-fn owed(op: &'static str, path: &Path, offset: u64, len: usize) -> Owed {
-    let object = path.file_name().unwrap_or(path.as_os_str());
-    Owed { op, object: object.to_string_lossy().into_owned(), offset, len: len as u64 }
-}
-
-/// No code of the user's runs under a lock of this module, so a poisoned one is as good as any.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn owed(operation: &'static str, object: Arc<str>, offset: u64, len: usize) -> Owed {
+    Owed { operation, object: Some(object), offset, length: len as u64 }
 }

@@ -17,25 +17,20 @@
 use std::{
     collections::VecDeque,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::{Acquire, Release}},
-    },
-    thread::JoinHandle,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
 
 use super::{
-    backend::Backend,
-    closer, locked,
+    backend::{Backend, guarded, start_thread},
+    closer,
     op::{MOST, Op, Outcome},
 };
 use crate::{
-    stop::Leaked,
-    sys::thread::{Hook, spawn_service},
+    stop::{Leaked, StartHook},
+    sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, now},
 };
 
 /// How long the queue must not have moved before a thread is added above the base number.
@@ -53,13 +48,13 @@ pub(super) struct Pool(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     /// There is work, or `ending` was set.
-    work: Condvar,
+    work: Signal,
     /// There is more work than threads, or `ending` was set.
-    crowded: Condvar,
+    crowded: Signal,
     /// A thread took leave.
-    left: Condvar,
+    left: Signal,
     base: usize,
-    hook: Hook,
+    hook: Option<StartHook>,
 }
 
 /// All under the lock of [`Shared`].
@@ -83,8 +78,8 @@ struct State {
 }
 
 struct Thread {
-    /// Set by the thread, under the lock, as the last thing that it does with the pool.
-    left: Arc<AtomicBool>,
+    /// Set to 1 by the thread, under the lock, as the last thing that it does with the pool; read under the lock too.
+    left: Arc<PlainU8>,
     handle: JoinHandle<()>,
 }
 
@@ -111,12 +106,12 @@ enum Role {
 }
 
 impl Pool {
-    pub(super) fn new(base: usize, hook: Hook) -> Arc<Pool> {
+    pub(super) fn new(base: usize, hook: Option<StartHook>) -> Arc<Pool> {
         Arc::new(Pool(Arc::new(Shared {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            crowded: Condvar::new(),
-            left: Condvar::new(),
+            state: Mutex::new(State::default()),
+            work: Signal::default(),
+            crowded: Signal::default(),
+            left: Signal::default(),
             base,
             hook,
         })))
@@ -133,7 +128,7 @@ impl Pool {
 
     fn queue(&self, work: Work) -> Result<(), Work> {
         let shared = &self.0;
-        let mut state = locked(&shared.state);
+        let mut state = shared.state.lock();
         if state.closed {
             return Err(work);
         }
@@ -179,14 +174,14 @@ impl Backend for Pool {
 
     fn retire(&self) {
         let shared = &self.0;
-        locked(&shared.state).ending = true;
+        shared.state.lock().ending = true;
         shared.work.notify_all();
         shared.crowded.notify_all();
     }
 
     fn close(&self, deadline: Instant) -> Leaked {
         let shared = &self.0;
-        let mut state = locked(&shared.state);
+        let mut state = shared.state.lock();
         state.closed = true;
         state.ending = true;
         // Files are still closed, nothing else is begun.
@@ -198,25 +193,27 @@ impl Backend for Pool {
         shared.crowded.notify_all();
         refused.into_iter().for_each(Work::refuse);
 
-        let mut state = locked(&shared.state);
+        let mut state = shared.state.lock();
         // A thread whose operation has just ended is not stuck, but may not have got as far as to say so.
-        let deadline = deadline.max(Instant::now() + SETTLE);
+        let deadline = deadline.max(now() + SETTLE);
         let give_up = deadline + LEAVE;
         loop {
-            let now = Instant::now();
-            let only_stuck_left = state.live <= state.busy && now >= deadline;
-            if state.live == 0 || only_stuck_left || now >= give_up {
+            let time = now();
+            let only_stuck_left = state.live <= state.busy && time >= deadline;
+            if state.live == 0 || only_stuck_left || time >= give_up {
                 break;
             }
-            let until = if now < deadline { deadline } else { give_up };
-            state = shared.left.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            let until = if time < deadline { deadline } else { give_up };
+            state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
         let closes = std::mem::take(&mut state.queue);
-        let threads = std::mem::take(&mut state.threads);
+        let ended = state.take_ended();
+        // The others are let go: who knows when they end.
+        state.threads.clear();
         drop(state);
         closes.into_iter().for_each(Work::refuse);
-        join_the_ended(threads);
+        join(ended);
         leaked
     }
 }
@@ -225,20 +222,18 @@ impl Shared {
     /// Makes a thread, which `live` counts already.
     fn start(self: &Arc<Self>, role: Role) {
         let (number, ended) = {
-            let mut state = locked(&self.state);
+            let mut state = self.state.lock();
             state.next += 1;
-            let (ended, threads) = std::mem::take(&mut state.threads).into_iter().partition(|t: &Thread| t.left.load(Acquire));
-            state.threads = threads;
-            (state.next, ended)
+            (state.next, state.take_ended())
         };
-        join_the_ended(ended);
-        let left = Arc::new(AtomicBool::new(false));
+        join(ended);
+        let left = Arc::new(PlainU8::new(0));
         let (me, leaving) = (Arc::clone(self), Arc::clone(&left));
-        match spawn_service(&format!("uw-pool-{number}"), self.hook.clone(), move || match role {
+        match start_thread(&format!("uw-pool-{number}"), self.hook.clone(), move || match role {
             Role::Server => me.serve(&leaving),
             Role::Supervisor => me.supervise(&leaving),
         }) {
-            Ok(handle) => locked(&self.state).threads.push(Thread { left, handle }),
+            Ok(handle) => self.state.lock().threads.push(Thread { left, handle }),
             Err(error) => self.could_not_start(role, &error),
         }
     }
@@ -246,7 +241,7 @@ impl Shared {
     /// Without a thread the work would lie there for ever: it fails. If there are others they will come to it.
     #[cold]
     fn could_not_start(&self, role: Role, error: &io::Error) {
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         state.live -= 1;
         if role == Role::Supervisor {
             state.supervised = false;
@@ -263,8 +258,8 @@ impl Shared {
     }
 
     /// What a thread of the pool does.
-    fn serve(&self, left: &AtomicBool) {
-        let mut state = locked(&self.state);
+    fn serve(&self, left: &PlainU8) {
+        let mut state = self.state.lock();
         loop {
             if let Some(work) = state.queue.pop_front() {
                 let bytes = work.bytes();
@@ -273,54 +268,60 @@ impl Shared {
                 state.busy_bytes += bytes;
                 drop(state);
                 // A panic of a job, or of a method of the user's buffer, ends that operation and not the thread.
-                drop(catch_unwind(AssertUnwindSafe(|| work.perform())));
-                state = locked(&self.state);
+                guarded(|| work.perform());
+                state = self.state.lock();
                 state.busy -= 1;
                 state.busy_bytes -= bytes;
             } else if state.ending || state.live > self.base + usize::from(state.supervised) {
                 state.live -= 1;
-                left.store(true, Release);
+                left.store(1, Relaxed);
                 self.left.notify_all();
                 return;
             } else {
                 state.idle += 1;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.work.wait(state);
                 state.idle -= 1;
             }
         }
     }
 
     /// What the supervisor does: see the head of this file.
-    fn supervise(self: &Arc<Self>, left: &AtomicBool) {
-        let mut state = locked(&self.state);
+    fn supervise(self: &Arc<Self>, left: &PlainU8) {
+        let mut state = self.state.lock();
         while !state.ending {
             if state.queue.is_empty() {
-                state = self.crowded.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.crowded.wait(state);
                 continue;
             }
             let begun = state.begun;
-            state = self.crowded.wait_timeout(state, STUCK).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.crowded.wait_until(state, now() + STUCK);
             // `crowded` is also signalled when the queue was empty in between: then it moved.
             if state.begun == begun && !state.queue.is_empty() && state.live <= MOST_THREADS && !state.ending {
                 state.live += 1;
                 drop(state);
                 self.start(Role::Server);
-                state = locked(&self.state);
+                state = self.state.lock();
             }
         }
         state.live -= 1;
         state.supervised = false;
-        left.store(true, Release);
+        left.store(1, Relaxed);
         self.left.notify_all();
     }
 }
 
-/// Joins threads that have taken leave: they are on their last instructions, so this takes no time. The others are let go.
-fn join_the_ended(threads: Vec<Thread>) {
-    for thread in threads {
-        if thread.left.load(Acquire) {
-            drop(thread.handle.join());
-        }
+impl State {
+    fn take_ended(&mut self) -> Vec<Thread> {
+        let (ended, others) = std::mem::take(&mut self.threads).into_iter().partition(|thread| thread.left.load(Relaxed) != 0);
+        self.threads = others;
+        ended
+    }
+}
+
+/// Joins threads that have taken leave: they are on their last instructions, so this takes no time.
+fn join(ended: Vec<Thread>) {
+    for thread in ended {
+        drop(thread.handle.join());
     }
 }
 

@@ -19,9 +19,9 @@ use std::{
 };
 
 use unwedge::{
-    Completion, Plan, Stop,
-    error::WaitError,
+    Abandoned, Completion, Plan, Stop, WaitError,
     io::{Backend, Io, IoBufMut, OpenOptions},
+    report::Report,
 };
 
 const GUARD: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ fn start(backend: Backend, stop: &Stop) -> Io {
 }
 
 /// The result, which must come.
-fn get<T, E: From<unwedge::error::Abandoned>>(mut completion: Completion<T, E>) -> Result<T, E> {
+fn get<T, E: From<Abandoned>>(mut completion: Completion<T, E>) -> Result<T, E> {
     match completion.wait_until(guard()) {
         Ok(result) => result,
         Err(error) => panic!("no result: {error}"),
@@ -46,12 +46,12 @@ fn get<T, E: From<unwedge::error::Abandoned>>(mut completion: Completion<T, E>) 
 /// Ends a life; nothing may be left of it.
 fn end(stop: &Stop) {
     let report = stop.shutdown(Plan::within(GUARD));
-    assert!(report.is_clean(), "{report:?}");
+    assert!(report.is_clean(), "{report}");
 }
 
 /// Operations, bytes and threads that a shutdown left with the kernel.
-fn leaked(report: &unwedge::stop::Report) -> (usize, usize, usize) {
-    report.leaked.iter().fold((0, 0, 0), |sum, (_, leaked)| (sum.0 + leaked.operations, sum.1 + leaked.bytes, sum.2 + leaked.threads))
+fn leaked(report: &Report) -> (usize, usize, usize) {
+    (report.leaked_operations(), report.leaked_bytes(), report.leaked_threads())
 }
 
 /// A folder that goes away with its last user.
@@ -280,10 +280,10 @@ pub fn a_stuck_read_lets_its_waiter_go(backend: Backend) {
     let report = stop.shutdown(Plan::within(Duration::from_millis(100)));
     let leaked = leaked(&report);
     if uring {
-        assert!(report.is_clean(), "a read of a pipe can be cancelled: {report:?}");
+        assert!(report.is_clean(), "a read of a pipe can be cancelled: {report}");
     } else {
         // Two threads sit in the kernel, or one if the second read had not been begun.
-        assert!(leaked.0 == leaked.2 && (1..=2).contains(&leaked.0) && leaked.1 >= 100, "{report:?}");
+        assert!(leaked.0 == leaked.2 && (1..=2).contains(&leaked.0) && leaked.1 >= 100, "{report}");
         assert!(!report.is_clean());
     }
     // Lets the threads of the pool go.

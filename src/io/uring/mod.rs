@@ -17,20 +17,19 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    thread::JoinHandle,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{backend::Backend, locked, op::Op};
+use super::{
+    backend::{Backend, start_thread},
+    op::Op,
+};
 use crate::{
-    stop::Leaked,
-    sys::thread::{Hook, spawn_service},
+    stop::{Leaked, StartHook},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU64, Relaxed, Signal, now},
 };
 
 mod flight;
@@ -52,12 +51,12 @@ pub(super) struct Ring {
 struct Inbox {
     state: Mutex<State>,
     /// The owner wrote to `started` or `end`.
-    told: Condvar,
+    told: Signal,
     /// Wakes the owner. Never read, so only ever counted up.
     bell: OwnedFd,
     /// Operations and bytes that the kernel has, for a shutdown whose owner does not answer. Written by the owner alone; a figure for people, so relaxed.
-    in_flight: AtomicUsize,
-    in_flight_bytes: AtomicUsize,
+    in_flight: PlainU64,
+    in_flight_bytes: PlainU64,
 }
 
 /// All under the inbox's lock.
@@ -84,20 +83,17 @@ enum End {
 
 impl Ring {
     /// Makes the ring on its owner's thread, and tries whether it works.
-    pub(super) fn start(depth: u32, hook: Hook) -> io::Result<Arc<Ring>> {
+    pub(super) fn start(depth: u32, hook: Option<StartHook>) -> io::Result<Arc<Ring>> {
         let inbox = Arc::new(Inbox {
-            state: Mutex::default(),
-            told: Condvar::new(),
+            state: Mutex::new(State::default()),
+            told: Signal::default(),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            in_flight: AtomicUsize::new(0),
-            in_flight_bytes: AtomicUsize::new(0),
+            in_flight: PlainU64::new(0),
+            in_flight_bytes: PlainU64::new(0),
         });
         let owners = Arc::clone(&inbox);
-        let thread = spawn_service("uw-ring", hook, move || owner::run(owners, depth))?;
-        let (mut state, _) = inbox
-            .told
-            .wait_timeout_while(locked(&inbox.state), SET_UP, |state| state.started.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
+        let thread = start_thread("uw-ring", hook, move || owner::run(owners, depth))?;
+        let mut state = inbox.wait_for(now() + SET_UP, |state| state.started.is_some());
         let Some(result) = state.started.take() else {
             state.retired = true;
             return Err(io::Error::new(io::ErrorKind::TimedOut, "io_uring: the set-up does not return"));
@@ -117,7 +113,7 @@ impl Backend for Ring {
     }
 
     fn submit(&self, op: Op) -> Result<(), Op> {
-        let mut state = locked(&self.inbox.state);
+        let mut state = self.inbox.state.lock();
         if state.closing.is_some() {
             return Err(op);
         }
@@ -127,26 +123,22 @@ impl Backend for Ring {
     }
 
     fn retire(&self) {
-        let mut state = locked(&self.inbox.state);
+        let mut state = self.inbox.state.lock();
         state.retired = true;
         self.inbox.changed(state);
     }
 
     fn close(&self, deadline: Instant) -> Leaked {
         let inbox = &self.inbox;
-        let mut state = locked(&inbox.state);
+        let mut state = inbox.state.lock();
         state.closing.get_or_insert(deadline);
         inbox.changed(state);
-        let patience = (deadline + ANSWER).saturating_duration_since(Instant::now()).max(ANSWER);
-        let (state, _) = inbox
-            .told
-            .wait_timeout_while(locked(&inbox.state), patience, |state| state.end.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = inbox.wait_for(deadline.max(now()) + ANSWER, |state| state.end.is_some());
         let (end, waiting) = (state.end, state.ops.len());
         drop(state);
         match end {
             Some(End::Clean) => {
-                if let Some(thread) = locked(&self.thread).take() {
+                if let Some(thread) = self.thread.lock().take() {
                     // Nothing is in flight, so the thread's end in the kernel waits for nothing.
                     drop(thread.join());
                 }
@@ -154,8 +146,8 @@ impl Backend for Ring {
             }
             Some(End::Lingers(leaked)) => leaked,
             None => Leaked {
-                operations: inbox.in_flight.load(Relaxed) + waiting,
-                bytes: inbox.in_flight_bytes.load(Relaxed),
+                operations: inbox.in_flight.load(Relaxed) as usize + waiting,
+                bytes: inbox.in_flight_bytes.load(Relaxed) as usize,
                 threads: 1,
             },
         }
@@ -164,7 +156,7 @@ impl Backend for Ring {
 
 impl Inbox {
     /// Lets the changed state go, and wakes the owner if it sleeps.
-    fn changed(&self, mut state: std::sync::MutexGuard<'_, State>) {
+    fn changed(&self, mut state: MutexGuard<'_, State>) {
         let wake = std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
@@ -177,8 +169,17 @@ impl Inbox {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
+    /// Waits until the owner has told, or until the deadline.
+    fn wait_for(&self, deadline: Instant, told: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        while !told(&state) && now() < deadline {
+            state = self.told.wait_until(state, deadline);
+        }
+        state
+    }
+
     fn tell(&self, change: impl FnOnce(&mut State)) {
-        change(&mut locked(&self.state));
+        change(&mut self.state.lock());
         self.told.notify_all();
     }
 }

@@ -21,9 +21,8 @@
 use std::{
     collections::VecDeque,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     process,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -38,8 +37,9 @@ use super::{
     slab::{Key, Slab},
 };
 use crate::{
-    io::{closer, locked, op::Op},
+    io::{backend::guarded, closer, op::Op},
     stop::Leaked,
+    sys::{Relaxed, now},
 };
 
 /// How often operations that nobody wants any more are looked for while others wait for a permit.
@@ -136,7 +136,7 @@ impl Owner {
 
     fn take_inbox(&mut self) {
         let (closing, retired) = {
-            let mut state = locked(&self.inbox.state);
+            let mut state = self.inbox.state.lock();
             state.asleep = false;
             std::mem::swap(&mut state.ops, &mut self.taken);
             (state.closing, state.retired)
@@ -144,7 +144,7 @@ impl Owner {
         self.backlog.extend(self.taken.drain(..));
         match (self.stage, closing) {
             (Stage::Serving | Stage::Retired, Some(deadline)) => {
-                self.stage = Stage::Draining(deadline.max(Instant::now() + SETTLE));
+                self.stage = Stage::Draining(deadline.max(now() + SETTLE));
                 self.refuse_the_backlog();
                 self.cancel(|_| true);
             }
@@ -235,7 +235,7 @@ impl Owner {
         if self.rearm || !self.again.is_empty() {
             return Sleep::No;
         }
-        let mut state = locked(&self.inbox.state);
+        let mut state = self.inbox.state.lock();
         let news = !state.ops.is_empty()
             || (state.closing.is_some() && matches!(self.stage, Stage::Serving | Stage::Retired))
             || (state.retired && self.stage == Stage::Serving);
@@ -245,21 +245,21 @@ impl Owner {
         state.asleep = true;
         match self.stage {
             Stage::Draining(deadline) => Sleep::Until(deadline),
-            _ if !self.backlog.is_empty() => Sleep::Until(Instant::now() + PRESSURE),
+            _ if !self.backlog.is_empty() => Sleep::Until(now() + PRESSURE),
             _ => Sleep::Long,
         }
     }
 
     /// Submits, and waits for a completion as long as told.
     fn enter(&mut self, sleep: &Sleep) {
-        self.inbox.in_flight.store(self.slab.len(), Relaxed);
-        self.inbox.in_flight_bytes.store(self.bytes, Relaxed);
+        self.inbox.in_flight.store(self.slab.len() as u64, Relaxed);
+        self.inbox.in_flight_bytes.store(self.bytes as u64, Relaxed);
         let submitter = self.ring.submitter();
         let entered = match sleep {
             Sleep::No => submitter.submit(),
             Sleep::Long => submitter.submit_and_wait(1),
             Sleep::Until(instant) => {
-                let patience = types::Timespec::from(instant.saturating_duration_since(Instant::now()));
+                let patience = types::Timespec::from(instant.saturating_duration_since(now()));
                 submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&patience))
             }
         };
@@ -306,16 +306,11 @@ impl Owner {
 
     fn look_at_the_clock(&mut self) {
         let Stage::Draining(deadline) = self.stage else { return };
-        if Instant::now() < deadline || (self.slab.is_empty() && self.backlog.is_empty()) {
+        if now() < deadline || (self.slab.is_empty() && self.backlog.is_empty()) {
             return;
         }
         self.stage = Stage::Lingering;
         let left = Leaked { operations: self.slab.len() + self.backlog.len(), bytes: self.bytes, threads: 1 };
         self.inbox.tell(|state| state.end = Some(End::Lingers(left)));
     }
-}
-
-/// Runs code of the user's: see Guarded. The panic was reported by the process's hook, and its waiter was told by the drop of the completer.
-fn guarded(run: impl FnOnce()) {
-    drop(catch_unwind(AssertUnwindSafe(run)));
 }
