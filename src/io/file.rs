@@ -3,15 +3,27 @@
 //! A [`File`] is a counted handle. Whoever drops the last one only hands the descriptor to the backend: a `close` on a file system that
 //! hangs blocks, and must not block a thread that holds the big lock. An operation in flight holds a handle of its own, so a descriptor is
 //! never closed, and its number never reused, under an operation.
+//!
+//! # Who may wait for a file
+//!
+//! Whether a read or write can block the thread that tries it is a property of the file, and the kernel's word on it is `RWF_NOWAIT`: a file
+//! that takes it returns rather than waits. On others io_uring does not help by itself: it asks `poll`, and a FUSE file, which says that it is
+//! always readable, is then read on the submitting thread. Seen on Linux 6.18 with a daemon that did not answer: the thread that owned
+//! the ring hung, and with it every operation. So what the caller's first read finds out is kept as the file's [`Manner`], and
+//! what is not known to be harmless goes to a kernel worker.
 
 use std::{
     fmt,
+    io::IoSliceMut,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::Arc,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx},
+    io::{Errno, ReadWriteFlags},
+};
 
 use super::backend::Backends;
 use crate::sys::{PlainU8, Relaxed};
@@ -27,17 +39,30 @@ pub(super) struct Opened {
     pub(super) path: Arc<Path>,
     /// The path's last part: what a report shows.
     pub(super) object: Arc<str>,
-    /// 1 if a read that must not block is worth a try on the caller's thread, or 0. Anybody may clear it, at any time: it is a hint, and so
-    /// relaxed.
-    immediate: PlainU8,
+    /// Goes past the page cache: then a read with `RWF_NOWAIT` blocks for as long as the device takes.
+    direct: bool,
+    /// A [`Manner`]. Whoever finds it out writes it, at any time and always the same: so relaxed.
+    manner: PlainU8,
     home: Arc<Backends>,
+}
+
+/// See the head of this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// To be found out. Until then as `MayBlock`.
+    Unknown = 0,
+    /// Takes `RWF_NOWAIT`: returns rather than waits.
+    Prompt = 1,
+    /// A pipe or a socket: waited for by `poll`.
+    Stream = 2,
+    /// Blocks whoever tries.
+    MayBlock = 3,
 }
 
 impl File {
     pub(super) fn new(fd: OwnedFd, path: Arc<Path>, direct: bool, home: Arc<Backends>) -> Self {
-        // A read with RWF_NOWAIT from a direct descriptor blocks for as long as the device takes, so there it is never tried.
         let object = object(&path);
-        File(Arc::new(Opened { fd: Some(fd), path, object, immediate: PlainU8::new(u8::from(!direct)), home }))
+        File(Arc::new(Opened { fd: Some(fd), path, object, direct, manner: PlainU8::new(Manner::Unknown as u8), home }))
     }
 
     /// The path as it was given to [`Io::open`](super::Io::open), or the name given to [`Io::attach`](super::Io::attach).
@@ -67,12 +92,87 @@ impl Opened {
         }
     }
 
-    pub(super) fn may_be_immediate(&self) -> bool {
-        self.immediate.load(Relaxed) != 0
+    fn manner(&self) -> Manner {
+        match self.manner.load(Relaxed) {
+            1 => Manner::Prompt,
+            2 => Manner::Stream,
+            3 => Manner::MayBlock,
+            _ => Manner::Unknown,
+        }
     }
 
-    pub(super) fn is_never_immediate(&self) {
-        self.immediate.store(0, Relaxed);
+    fn learn(&self, manner: Manner) {
+        self.manner.store(manner as u8, Relaxed);
+    }
+
+    /// Whether the kernel may be asked for it on a thread that must not block, because it does not wait or waits without a thread.
+    pub(super) fn never_blocks_a_submitter(&self) -> bool {
+        matches!(self.manner(), Manner::Prompt | Manner::Stream)
+    }
+
+    /// Reads into all of `bytes` if that is possible without waiting. Whether it was; if not, `bytes` may have been written to all the same.
+    pub(super) fn read_promptly(&self, bytes: &mut [u8], offset: u64) -> bool {
+        match self.manner() {
+            Manner::Unknown if self.direct => {
+                self.find_out_by_a_misfit();
+                false
+            }
+            Manner::Unknown | Manner::Prompt if !self.direct => {
+                let result = self.read_without_waiting(bytes, offset);
+                self.learn_from(result);
+                // If it was less, not all of it is in the page cache, or the file ends there: the backend reads it all.
+                result == Ok(bytes.len())
+            }
+            _ => false,
+        }
+    }
+
+    fn read_without_waiting(&self, bytes: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
+        rustix::io::preadv2(self.fd(), &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT)
+    }
+
+    /// One byte at offset 1 is aligned for no device, so that the answer comes before any I/O. That the file does not take the flag would come
+    /// first.
+    #[cold]
+    fn find_out_by_a_misfit(&self) {
+        match self.read_without_waiting(&mut [0], 1) {
+            Err(Errno::INVAL) => self.learn(Manner::Prompt),
+            result => self.learn_from(result),
+        }
+    }
+
+    fn learn_from(&self, result: rustix::io::Result<usize>) {
+        match result {
+            Ok(_) | Err(Errno::AGAIN) => {
+                if self.manner() == Manner::Unknown {
+                    self.learn(Manner::Prompt);
+                }
+            }
+            Err(Errno::SPIPE) => self.find_out_by_type(),
+            // The file system does not do this, or a filter does not know the call.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => self.learn(Manner::MayBlock),
+            // Not a file to read from at all, which says nothing about writing.
+            Err(_) => {}
+        }
+    }
+
+    /// For a file that is written to and was never read.
+    pub(super) fn find_out_if_unknown(&self) {
+        if self.manner() == Manner::Unknown {
+            self.find_out_by_type();
+        }
+    }
+
+    /// A pipe or socket is waited for by `poll`. The kernel answers this from memory, whatever the file system.
+    #[cold]
+    fn find_out_by_type(&self) {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let Ok(stat) = statx(self.fd(), c"", flags, StatxFlags::TYPE) else { return };
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Fifo | FileType::Socket => self.learn(Manner::Stream),
+            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => {}
+            _ => self.learn(Manner::MayBlock),
+        }
     }
 }
 

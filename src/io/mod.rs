@@ -40,14 +40,12 @@
 use std::{
     ffi::CString,
     fmt,
-    io::{self, IoSliceMut},
+    io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::Arc,
     time::Instant,
 };
-
-use rustix::io::{Errno, ReadWriteFlags};
 
 mod backend;
 mod buf;
@@ -173,14 +171,8 @@ impl Io {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the buffer is empty");
             return self.ready_error(IoError::failed("read", opened.path.clone(), error).at(offset), buf);
         }
-        if opened.may_be_immediate() {
-            match rustix::io::preadv2(opened.fd(), &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT) {
-                Ok(read) if read == len => return Completion::ready(Ok(buf), &self.domain),
-                // Not all of it is in the page cache, or the file ends there: the backend reads it all.
-                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-                // The file system, the filter or the kind of file does not do this.
-                Err(_) => opened.is_never_immediate(),
-            }
+        if opened.read_promptly(bytes, offset) {
+            return Completion::ready(Ok(buf), &self.domain);
         }
         let (reply, completion) = Completion::new(owed("read", opened.object.clone(), offset, len), &self.domain);
         let target = Transfer::new(buf, reply);
@@ -204,6 +196,7 @@ impl Io {
             return self.ready_error(IoError::closed("write", opened.path.clone()).at(offset), buf);
         }
         let len = buf.bytes().len();
+        opened.find_out_if_unknown();
         let (reply, completion) = Completion::new(owed("write", opened.object.clone(), offset, len), &self.domain);
         let source = Transfer::new(buf, reply);
         self.submit(Op::Write { file: Arc::clone(opened), offset, len, source });

@@ -123,9 +123,20 @@ impl Flight {
 
     /// The entry for the submission queue. The addresses in it are good until [`end`](Flight::end).
     ///
-    /// What may block where the kernel tries it on the submitting thread is sent to a kernel worker at once: an `open` calls into the file system, and a
-    /// FUSE daemon that does not answer would stop the owner, and with it the ring.
+    /// What might block the thread on which the kernel tries it goes to a kernel worker at once: see `file`. An `open` and a `close` always do: they call
+    /// into the file system, and a FUSE daemon that does not answer would stop the owner, and with it the ring.
     pub(super) fn entry(&self) -> squeue::Entry {
+        let entry = self.operation();
+        let harmless = match &self.load {
+            Load::Read { file, .. } | Load::Write { file, .. } => file.never_blocks_a_submitter(),
+            // The kernel does this by itself.
+            Load::Sync { .. } => true,
+            Load::Open(_) | Load::Close(_) => false,
+        };
+        if harmless { entry } else { entry.flags(squeue::Flags::ASYNC) }
+    }
+
+    fn operation(&self) -> squeue::Entry {
         match &self.load {
             Load::Read { file, offset, bytes, .. } => {
                 let offset = if self.stream { NO_OFFSET } else { *offset };
@@ -144,9 +155,8 @@ impl Flight {
             Load::Open(open) => opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), open.name.as_ptr())
                 .flags(open.options.flags().bits() as i32)
                 .mode(open.options.permissions().bits())
-                .build()
-                .flags(squeue::Flags::ASYNC),
-            Load::Close(fd) => opcode::Close::new(types::Fd(*fd)).build().flags(squeue::Flags::ASYNC),
+                .build(),
+            Load::Close(fd) => opcode::Close::new(types::Fd(*fd)).build(),
         }
     }
 
