@@ -5,8 +5,10 @@
 #[path = "io/scenarios.rs"]
 mod scenarios;
 
+use std::time::Duration;
+
 use unwedge::{
-    Stop,
+    Plan, Stop,
     io::{Backend, Io},
 };
 
@@ -35,5 +37,12 @@ fn has_uring() -> bool {
 
 #[test]
 fn the_ring_is_what_auto_means_where_it_works() {
-    scenarios::auto_agrees_with_what_works();
+    let stop = Stop::new("test");
+    let uring = Io::builder(&stop).backend(Backend::Uring).build();
+    let auto = Io::builder(&stop).build().expect("a backend");
+    match uring {
+        Ok(_) => assert_eq!((auto.backend(), auto.fallback_reason()), ("uring", None)),
+        Err(error) => assert_eq!((auto.backend(), auto.fallback_reason()), ("pool", Some(&*error.to_string()))),
+    }
+    assert!(stop.shutdown(Plan::within(Duration::from_secs(30))).is_clean());
 }

@@ -278,9 +278,10 @@ impl OpenOptions {
         Mode::from_raw_mode(self.mode & 0o7777)
     }
 
-    /// Whether the combination means something: the kernel would take some of the others for a plain open.
+    /// Whether the combination means something: the kernel would take some of the others for a plain open, or empty a file that is only to be read.
     pub(super) fn is_valid(self) -> bool {
-        (self.read || self.write) && (self.write || !self.changes_files())
+        let changes_are_meant = self.write || !self.changes_files();
+        (self.read || self.write) && changes_are_meant
     }
 }
 

@@ -222,8 +222,11 @@ impl Flight {
     }
 }
 
+/// What was given up, and its bytes.
+type Lent<T> = (NonNull<T>, NonNull<[u8]>);
+
 /// Gives up a buffer to read into for as long as the kernel works. The one place where its bytes are asked for.
-fn lend_target(target: Box<dyn Target>) -> Option<(NonNull<dyn Target>, NonNull<[u8]>)> {
+fn lend_target(target: Box<dyn Target>) -> Option<Lent<dyn Target>> {
     let target = NonNull::from(Box::leak(target));
     let bytes = catch_unwind(AssertUnwindSafe(|| {
         let mut target = target;
@@ -239,7 +242,7 @@ fn lend_target(target: Box<dyn Target>) -> Option<(NonNull<dyn Target>, NonNull<
 }
 
 /// Gives up a buffer to write from for as long as the kernel works. The one place where its bytes are asked for.
-fn lend_source(source: Box<dyn Source>) -> Option<(NonNull<dyn Source>, NonNull<[u8]>)> {
+fn lend_source(source: Box<dyn Source>) -> Option<Lent<dyn Source>> {
     let source = NonNull::from(Box::leak(source));
     let bytes = catch_unwind(AssertUnwindSafe(|| {
         let mut source = source;
