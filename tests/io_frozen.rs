@@ -60,7 +60,8 @@ fn life(backend: Backend, kind: u32, hung: usize, hang: impl FnOnce(&Io, &Fuse, 
     // The backend is not stuck with them.
     let other = open(&io, &elsewhere);
     for len in [7, 8] {
-        let read = io.read_at(&other, vec![0; len], 0).wait_until(Instant::now() + GUARD).expect("a result").expect("read");
+        let read =
+            io.read_at(&other, vec![0; len], 0).wait_until(Instant::now() + GUARD).expect("a result").expect("read");
         assert_eq!(read, b"content");
     }
     drop((other, io));

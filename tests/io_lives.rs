@@ -54,7 +54,11 @@ fn lives_leave_nothing() {
             // A thread that has ended is in the list of tasks a moment longer, and the kernel closes a ring in the background.
             assert_eq!(settled("task", threads), threads, "threads, {backend:?}, orderly: {orderly}");
             assert_eq!(settled("fd", descriptors), descriptors, "descriptors, {backend:?}, orderly: {orderly}");
-            assert!(memory() < before + 4096, "memory grew from {before} to {} KiB, {backend:?}, orderly: {orderly}", memory());
+            assert!(
+                memory() < before + 4096,
+                "memory grew from {before} to {} KiB, {backend:?}, orderly: {orderly}",
+                memory()
+            );
         }
     }
 }

@@ -14,8 +14,11 @@ use unwedge::{
     io::{Backend, Io},
 };
 
-const KINDS: [(&str, i32, &[libc::c_long]); 3] =
-    [("EPERM", libc::EPERM, &[]), ("ENOSYS", libc::ENOSYS, &[]), ("ENOSYS and no preadv2", libc::ENOSYS, &[libc::SYS_preadv2])];
+const KINDS: [(&str, i32, &[libc::c_long]); 3] = [
+    ("EPERM", libc::EPERM, &[]),
+    ("ENOSYS", libc::ENOSYS, &[]),
+    ("ENOSYS and no preadv2", libc::ENOSYS, &[libc::SYS_preadv2]),
+];
 
 const REFUSED: [libc::c_long; 5] = [
     libc::SYS_io_uring_setup,
@@ -35,7 +38,10 @@ fn main() {
     let io = Io::new(&stop).expect("a backend");
     assert_eq!(io.backend(), "pool");
     let reason = io.fallback_reason().expect("a reason");
-    assert!(reason.starts_with("io_uring cannot be set up: ") && reason.contains(&format!("os error {errno}")), "{reason}");
+    assert!(
+        reason.starts_with("io_uring cannot be set up: ") && reason.contains(&format!("os error {errno}")),
+        "{reason}"
+    );
     let error = Io::builder(&stop).backend(Backend::Uring).build().expect_err("refused");
     assert_eq!(error.to_string(), reason);
     assert!(stop.shutdown(Plan::within(std::time::Duration::from_secs(30))).is_clean());
@@ -57,7 +63,8 @@ fn main() {
 fn run_each() {
     let me = env::current_exe().expect("this program");
     for (name, ..) in KINDS {
-        let status = Command::new(&me).env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO").status().expect("run");
+        let status =
+            Command::new(&me).env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO").status().expect("run");
         assert!(status.success(), "under {name}: {status}");
     }
     println!("io_refused: {} scenarios under {} kinds of refusal: ok", SCENARIOS.len(), KINDS.len());
@@ -66,7 +73,8 @@ fn run_each() {
 fn refuse(errno: i32, more: &[libc::c_long]) {
     let arch = TargetArch::try_from(env::consts::ARCH).expect("an architecture that the filter knows");
     let rules: BTreeMap<_, _> = REFUSED.iter().chain(more).map(|&call| (call, Vec::new())).collect();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch).expect("a filter");
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch).expect("a filter");
     let program: seccompiler::BpfProgram = filter.try_into().expect("a program");
     seccompiler::apply_filter_all_threads(&program).expect("the filter applies");
 }

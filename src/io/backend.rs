@@ -59,7 +59,11 @@ impl Drop for Backends {
 }
 
 /// Starts a thread of a backend, which runs the user's hook first.
-pub(super) fn start_thread(name: &str, hook: Option<StartHook>, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(super) fn start_thread(
+    name: &str,
+    hook: Option<StartHook>,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     let own_name = name.to_owned();
     spawn_service(name, move || {
         guarded(|| {

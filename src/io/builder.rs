@@ -84,7 +84,10 @@ fn override_of(value: Option<&std::ffi::OsStr>) -> io::Result<Backend> {
         None | Some(b"") => Ok(Backend::Auto),
         Some(b"uring") => Ok(Backend::Uring),
         Some(b"pool") => Ok(Backend::Pool),
-        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the environment variable UNWEDGE_IO is neither `uring` nor `pool`")),
+        Some(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the environment variable UNWEDGE_IO is neither `uring` nor `pool`",
+        )),
     }
 }
 

@@ -4,10 +4,7 @@
 //! be the start of the next life. One thread for the process, started when there is something to close and ended when
 //! there is not. A close that hangs keeps those behind it open: they are open files of a dead mount, or wait for it.
 
-use std::{
-    collections::VecDeque,
-    os::fd::OwnedFd,
-};
+use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use crate::sys::{Mutex, spawn_service};
 

@@ -44,7 +44,13 @@ impl<B> IoError<B> {
 
     /// The same error with the buffer that went in.
     pub(super) fn carrying<C>(self, buffer: C) -> IoError<C> {
-        IoError { operation: self.operation, path: self.path, offset: self.offset, cause: self.cause, buffer: Some(buffer) }
+        IoError {
+            operation: self.operation,
+            path: self.path,
+            offset: self.offset,
+            cause: self.cause,
+            buffer: Some(buffer),
+        }
     }
 
     /// What was tried: `"open"`, `"read"`, `"write"`, `"fsync"`, …

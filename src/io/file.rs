@@ -213,7 +213,15 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// Nothing set: at least `read` or `write` is needed. Files that are created get mode 0o666, less the process's umask.
     pub const fn new() -> Self {
-        OpenOptions { read: false, write: false, create: false, create_new: false, truncate: false, direct: false, mode: 0o666 }
+        OpenOptions {
+            read: false,
+            write: false,
+            create: false,
+            create_new: false,
+            truncate: false,
+            direct: false,
+            mode: 0o666,
+        }
     }
 
     /// Opens for reading.

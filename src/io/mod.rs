@@ -39,8 +39,7 @@
 
 use std::{
     ffi::CString,
-    fmt,
-    io,
+    fmt, io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::Arc,

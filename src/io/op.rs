@@ -11,14 +11,7 @@
 //!
 //! Neither this file nor the pool contains `unsafe`: only a ring takes an operation's buffer as addresses, see `uring::flight`.
 
-use std::{
-    cell::Cell,
-    ffi::CString,
-    io,
-    os::fd::OwnedFd,
-    path::Path,
-    sync::Arc,
-};
+use std::{cell::Cell, ffi::CString, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use super::{
     backend::Backends,
@@ -33,10 +26,24 @@ pub(super) const MOST: usize = 0x7fff_f000;
 
 /// See the head of this file.
 pub(super) enum Op {
-    Read { file: Arc<Opened>, offset: u64, len: usize, target: Box<dyn Target> },
+    Read {
+        file: Arc<Opened>,
+        offset: u64,
+        len: usize,
+        target: Box<dyn Target>,
+    },
     /// All of the source is written, in as many calls as it takes.
-    Write { file: Arc<Opened>, offset: u64, len: usize, source: Box<dyn Source> },
-    Sync { file: Arc<Opened>, data_only: bool, reply: Completer<(), IoError> },
+    Write {
+        file: Arc<Opened>,
+        offset: u64,
+        len: usize,
+        source: Box<dyn Source>,
+    },
+    Sync {
+        file: Arc<Opened>,
+        data_only: bool,
+        reply: Completer<(), IoError>,
+    },
     Open(Box<Open>),
     Close(OwnedFd),
 }
@@ -192,8 +199,12 @@ impl Op {
     /// Ends an operation that no kernel was given, because the service is closed. A descriptor to be closed comes back.
     pub(super) fn refuse(self) -> Option<OwnedFd> {
         match self {
-            Op::Read { file, offset, target, .. } => target.finish(Err(IoError::closed("read", file.path.clone()).at(offset))),
-            Op::Write { file, offset, source, .. } => source.finish(Err(IoError::closed("write", file.path.clone()).at(offset))),
+            Op::Read { file, offset, target, .. } => {
+                target.finish(Err(IoError::closed("read", file.path.clone()).at(offset)))
+            }
+            Op::Write { file, offset, source, .. } => {
+                source.finish(Err(IoError::closed("write", file.path.clone()).at(offset)))
+            }
             Op::Sync { file, reply, .. } => drop(reply.fail(IoError::closed("fsync", file.path.clone()))),
             Op::Open(open) => {
                 let Open { path, reply, .. } = *open;

@@ -312,7 +312,8 @@ impl Shared {
 
 impl State {
     fn take_ended(&mut self) -> Vec<Thread> {
-        let (ended, others) = std::mem::take(&mut self.threads).into_iter().partition(|thread| thread.left.load(Relaxed) != 0);
+        let (ended, others) =
+            std::mem::take(&mut self.threads).into_iter().partition(|thread| thread.left.load(Relaxed) != 0);
         self.threads = others;
         ended
     }
@@ -392,7 +393,9 @@ fn call(op: &mut Op) -> io::Result<Outcome> {
             Ok(Outcome::Moved(done))
         }
         Op::Sync { file, data_only: false, .. } => again(|| rustix::fs::fsync(file.fd())).map(|()| Outcome::Moved(0)),
-        Op::Sync { file, data_only: true, .. } => again(|| rustix::fs::fdatasync(file.fd())).map(|()| Outcome::Moved(0)),
+        Op::Sync { file, data_only: true, .. } => {
+            again(|| rustix::fs::fdatasync(file.fd())).map(|()| Outcome::Moved(0))
+        }
         Op::Open(open) => {
             let (flags, mode) = (open.options.flags(), open.options.permissions());
             again(|| rustix::fs::open(open.name.as_c_str(), flags, mode)).map(Outcome::Opened)

@@ -34,7 +34,9 @@ impl Fuse {
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0\0", device.as_raw_fd());
         let target = format!("{}\0", dir.display());
         // SAFETY: the four strings end with a NUL byte and outlive the call.
-        let mounted = unsafe { libc::mount(c"unwedge-test".as_ptr(), target.as_ptr().cast(), c"fuse".as_ptr(), 0, options.as_ptr().cast()) };
+        let mounted = unsafe {
+            libc::mount(c"unwedge-test".as_ptr(), target.as_ptr().cast(), c"fuse".as_ptr(), 0, options.as_ptr().cast())
+        };
         if mounted != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -90,7 +92,9 @@ fn serve(mut device: File, frozen: &AtomicU32, held: &AtomicUsize) {
         const ENOSYS: i32 = libc::ENOSYS;
         let answer: Result<Vec<u8>, i32> = match kind {
             // LOOKUP, GETATTR
-            1 if request[40..].starts_with(b"object\0") => Ok([words(&[2, 0, 0, 0, 3600, 0, 3600, 0, 0, 0]), attributes(2)].concat()),
+            1 if request[40..].starts_with(b"object\0") => {
+                Ok([words(&[2, 0, 0, 0, 3600, 0, 3600, 0, 0, 0]), attributes(2)].concat())
+            }
             1 => Err(libc::ENOENT),
             3 => Ok([words(&[3600, 0, 0, 0]), attributes(node)].concat()),
             // FORGET, INTERRUPT, BATCH_FORGET have no answer.

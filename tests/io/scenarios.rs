@@ -61,7 +61,11 @@ impl Dir {
     fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         // The build's own folder: a real file system, where the temporary folder may be memory and refuse direct I/O.
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("io-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "io-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        ));
         fs::create_dir_all(&path).expect("a folder");
         Dir(path)
     }
@@ -75,7 +79,8 @@ impl Dir {
     /// A FIFO that a read from waits at for ever: nobody writes, but it can be opened for reading and writing at once.
     fn fifo(&self) -> PathBuf {
         let path = self.0.join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .expect("a FIFO");
         path
     }
 }
@@ -165,7 +170,10 @@ pub fn writes_land_and_renames_replace(backend: Backend) {
     let found = fs::read(&old).expect("read");
     assert!(found[..4] == *b"head" && found[4..] == content[4..]);
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&old).expect("there").permissions()) & 0o177, 0);
-    assert_eq!(get(io.rename(&new, &old)).expect_err("gone").to_string().split(": ").next(), Some(&*format!("rename of {}", new.display())));
+    assert_eq!(
+        get(io.rename(&new, &old)).expect_err("gone").to_string().split(": ").next(),
+        Some(&*format!("rename of {}", new.display()))
+    );
     end(&stop);
 }
 
@@ -239,7 +247,10 @@ pub fn a_stopped_domain_submits_nothing(backend: Backend) {
     assert_eq!(io.rename(&path, &created).wait_until(guard()).err(), Some(WaitError::Stopped));
     let ran = Arc::new(AtomicUsize::new(0));
     let runs = Arc::clone(&ran);
-    assert_eq!(io.run_blocking("job", move || runs.fetch_add(1, Relaxed)).wait_until(guard()).err(), Some(WaitError::Stopped));
+    assert_eq!(
+        io.run_blocking("job", move || runs.fetch_add(1, Relaxed)).wait_until(guard()).err(),
+        Some(WaitError::Stopped)
+    );
     end(&stop);
     assert!(!created.exists());
     assert_eq!(ran.load(Relaxed), 0);
@@ -427,7 +438,9 @@ pub fn direct_reads_keep_their_memory(backend: Backend) {
             let io = start(backend, &stop);
             let file = match get(io.open(&path, READ.direct(true))) {
                 Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::InvalidInput => return eprintln!("no direct I/O here: {error}"),
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    return eprintln!("no direct I/O here: {error}");
+                }
                 Err(error) => panic!("{error}"),
             };
             let read = |i| io.read_at(&file, Mourned::new(&graveyard), (i * SIZE) as u64);
@@ -521,7 +534,8 @@ pub fn a_panicking_buffer_harms_nobody_else(backend: Backend) {
     let file = get(io.open(&path, READ)).expect("opened");
     for at_cut in [false, true] {
         // It is asked once by `read_at` itself, on this thread.
-        let buffer = Treacherous { bytes: [0; 8], asked: AtomicUsize::new(0), at_question: if at_cut { 9 } else { 1 }, at_cut };
+        let buffer =
+            Treacherous { bytes: [0; 8], asked: AtomicUsize::new(0), at_question: if at_cut { 9 } else { 1 }, at_cut };
         let Err(error) = get(io.read_at(&file, buffer, 0)) else { panic!("a panic is no result") };
         assert!(error.is_abandoned(), "{error}");
         assert_eq!(get(io.read_at(&file, vec![0; 8], 0)).expect("read"), b"content");
@@ -536,8 +550,11 @@ pub fn jobs_run_and_their_panics_are_theirs(backend: Backend) {
     let asked = path.clone();
     assert_eq!(get(io.run_blocking("stat", move || fs::metadata(asked).map(|m| m.len()).ok())), Ok(Some(7)));
     assert!(get(io.run_blocking("panic", || panic!("a job that panics"))).is_err() || unreachable!());
-    let threads: HashSet<_> = (0..50).map(|_| io.run_blocking("name", || thread::current().name().map(str::to_owned))).map(get).collect();
-    assert!(threads.iter().all(|name| matches!(name, Ok(Some(name)) if name.starts_with("uw-pool-") && name.len() <= 15)));
+    let threads: HashSet<_> =
+        (0..50).map(|_| io.run_blocking("name", || thread::current().name().map(str::to_owned))).map(get).collect();
+    assert!(
+        threads.iter().all(|name| matches!(name, Ok(Some(name)) if name.starts_with("uw-pool-") && name.len() <= 15))
+    );
     end(&stop);
 }
 

@@ -47,9 +47,24 @@ pub(super) struct Flight {
 const NO_OFFSET: u64 = u64::MAX;
 
 enum Load {
-    Read { file: Arc<Opened>, offset: u64, target: NonNull<dyn Target>, bytes: NonNull<u8> },
-    Write { file: Arc<Opened>, offset: u64, source: NonNull<dyn Source>, bytes: NonNull<u8>, done: usize },
-    Sync { file: Arc<Opened>, data_only: bool, reply: Completer<(), IoError> },
+    Read {
+        file: Arc<Opened>,
+        offset: u64,
+        target: NonNull<dyn Target>,
+        bytes: NonNull<u8>,
+    },
+    Write {
+        file: Arc<Opened>,
+        offset: u64,
+        source: NonNull<dyn Source>,
+        bytes: NonNull<u8>,
+        done: usize,
+    },
+    Sync {
+        file: Arc<Opened>,
+        data_only: bool,
+        reply: Completer<(), IoError>,
+    },
     Open(Box<Open>),
     /// The kernel closes it: from here on it is nobody else's.
     Close(RawFd),
@@ -74,7 +89,10 @@ impl Flight {
             }
             Op::Write { file, offset, source, .. } => {
                 let (source, bytes) = lend_source(source)?;
-                return Some(Flight::new(Load::Write { file, offset, source, bytes: bytes.cast(), done: 0 }, bytes.len()));
+                return Some(Flight::new(
+                    Load::Write { file, offset, source, bytes: bytes.cast(), done: 0 },
+                    bytes.len(),
+                ));
             }
             Op::Sync { file, data_only, reply } => Load::Sync { file, data_only, reply },
             Op::Open(open) => Load::Open(open),
@@ -140,7 +158,9 @@ impl Flight {
         match &self.load {
             Load::Read { file, offset, bytes, .. } => {
                 let offset = if self.stream { NO_OFFSET } else { *offset };
-                opcode::Read::new(types::Fd(file.fd().as_raw_fd()), bytes.as_ptr(), self.len.min(MOST) as u32).offset(offset).build()
+                opcode::Read::new(types::Fd(file.fd().as_raw_fd()), bytes.as_ptr(), self.len.min(MOST) as u32)
+                    .offset(offset)
+                    .build()
             }
             Load::Write { file, offset, bytes, done, .. } => {
                 let rest = (self.len - done).min(MOST) as u32;
@@ -192,8 +212,12 @@ impl Flight {
             Load::Close(_) => error == Errno::CANCELED,
             // A kernel worker may be interrupted for reasons of its own; a read that was is harmless to repeat.
             _ if error == Errno::INTR => true,
-            Load::Read { .. } | Load::Write { .. } if error == Errno::SPIPE => !std::mem::replace(&mut self.stream, true),
-            Load::Read { .. } => matches!(error, Errno::CANCELED | Errno::FAULT) && !std::mem::replace(&mut self.retried, true),
+            Load::Read { .. } | Load::Write { .. } if error == Errno::SPIPE => {
+                !std::mem::replace(&mut self.stream, true)
+            }
+            Load::Read { .. } => {
+                matches!(error, Errno::CANCELED | Errno::FAULT) && !std::mem::replace(&mut self.retried, true)
+            }
             Load::Write { .. } | Load::Sync { .. } | Load::Open(_) => false,
         };
         if accident && !self.cancelled { Landing::Again } else { Landing::Ended(Err(error.into())) }

@@ -20,8 +20,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
-    process,
+    io, process,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -110,7 +109,9 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("unwedge: the thread that owns the io_uring panicked; memory that the kernel writes to has lost its owner: aborting");
+            eprintln!(
+                "unwedge: the thread that owns the io_uring panicked; memory that the kernel writes to has lost its owner: aborting"
+            );
             process::abort();
         }
     }
@@ -286,7 +287,9 @@ impl Owner {
     }
 
     fn land(&mut self, key: Key, result: i32) {
-        let Some(flight) = self.slab.get_mut(key) else { panic!("a completion ({result}) for an operation that is not in flight") };
+        let Some(flight) = self.slab.get_mut(key) else {
+            panic!("a completion ({result}) for an operation that is not in flight")
+        };
         match flight.land(result) {
             Landing::Again => self.again.push(key),
             Landing::Ended(result) => self.end(key, result),

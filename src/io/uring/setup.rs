@@ -55,7 +55,9 @@ fn build(depth: u32) -> io::Result<IoUring> {
 
 fn opcodes(ring: &IoUring) -> io::Result<()> {
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|error| explained("io_uring cannot be asked for its operations", &error))?;
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| explained("io_uring cannot be asked for its operations", &error))?;
     let needed = [
         opcode::Read::CODE,
         opcode::Write::CODE,

@@ -63,7 +63,9 @@ impl<T> Slab<T> {
         self.len += 1;
         if let Some(index) = self.vacant {
             let slot = &mut self.slots[index as usize];
-            let Content::Vacant { next } = slot.content else { unreachable!("the list of vacant slots has vacant slots") };
+            let Content::Vacant { next } = slot.content else {
+                unreachable!("the list of vacant slots has vacant slots")
+            };
             self.vacant = next;
             slot.content = Content::Occupied(entry);
             Key::new(slot.generation, index)
@@ -76,7 +78,9 @@ impl<T> Slab<T> {
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.slots.get_mut(key.index()) {
-            Some(Slot { generation, content: Content::Occupied(entry) }) if *generation == key.generation() => Some(entry),
+            Some(Slot { generation, content: Content::Occupied(entry) }) if *generation == key.generation() => {
+                Some(entry)
+            }
             _ => None,
         }
     }
