@@ -106,6 +106,7 @@ impl Opened {
     }
 
     /// Whether the kernel may be asked for it on a thread that must not block, because it does not wait or waits without a thread.
+    #[cfg(feature = "uring")]
     pub(super) fn never_blocks_a_submitter(&self) -> bool {
         matches!(self.manner(), Manner::Prompt | Manner::Stream)
     }

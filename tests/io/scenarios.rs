@@ -1,4 +1,4 @@
-//! What must hold on every backend. Deadlines here are guards against hanging, never what is measured.
+//! What must hold on every backend.
 
 use std::{
     collections::HashSet,
@@ -7,7 +7,7 @@ use std::{
     future::Future,
     io::{ErrorKind, Write},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -19,81 +19,14 @@ use std::{
 };
 
 use unwedge::{
-    Abandoned, Completion, Plan, Stop, WaitError,
+    Plan, Stop, WaitError,
     io::{Backend, Io, IoBufMut, OpenOptions},
-    report::Report,
 };
 
-const GUARD: Duration = Duration::from_secs(30);
-const READ: OpenOptions = OpenOptions::new().read(true);
+#[path = "help.rs"]
+mod help;
 
-fn guard() -> Instant {
-    Instant::now() + GUARD
-}
-
-fn start(backend: Backend, stop: &Stop) -> Io {
-    Io::builder(stop).backend(backend).build().expect("a backend")
-}
-
-/// The result, which must come.
-fn get<T, E: From<Abandoned>>(mut completion: Completion<T, E>) -> Result<T, E> {
-    match completion.wait_until(guard()) {
-        Ok(result) => result,
-        Err(error) => panic!("no result: {error}"),
-    }
-}
-
-/// Ends a life; nothing may be left of it.
-fn end(stop: &Stop) {
-    let report = stop.shutdown(Plan::within(GUARD));
-    assert!(report.is_clean(), "{report}");
-}
-
-/// Operations, bytes and threads that a shutdown left with the kernel.
-fn leaked(report: &Report) -> (usize, usize, usize) {
-    (report.leaked_operations(), report.leaked_bytes(), report.leaked_threads())
-}
-
-/// A folder that goes away with its last user.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        // The build's own folder: a real file system, where the temporary folder may be memory and refuse direct I/O.
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-            "io-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Relaxed)
-        ));
-        fs::create_dir_all(&path).expect("a folder");
-        Dir(path)
-    }
-
-    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, content).expect("a file");
-        path
-    }
-
-    /// A FIFO that a read from waits at for ever: nobody writes, but it can be opened for reading and writing at once.
-    fn fifo(&self) -> PathBuf {
-        let path = self.0.join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
-            .expect("a FIFO");
-        path
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 31 + i / 4096) as u8).collect()
-}
+use help::{Dir, GUARD, READ, end, get, guard, leaked, pattern, start};
 
 pub fn reads_are_right(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
