@@ -20,5 +20,6 @@ scenarios!(
     unwanted_reads_make_room,
     a_panicking_buffer_harms_nobody_else,
     jobs_run_and_their_panics_are_theirs,
+    threads_have_names_and_run_the_hook,
     a_task_may_wait,
 );

@@ -491,6 +491,24 @@ pub fn jobs_run_and_their_panics_are_theirs(backend: Backend) {
     end(&stop);
 }
 
+pub fn threads_have_names_and_run_the_hook(backend: Backend) {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&names);
+    let hook = move |name: &str| {
+        assert_eq!(thread::current().name(), Some(name), "it runs on the thread that it is told of");
+        seen.lock().expect("names").push(name.to_owned());
+    };
+    let stop = Stop::builder("test").on_thread_start(hook).build();
+    let io = start(backend, &stop);
+    get(io.run_blocking("job", || ())).expect("run");
+    let uring = io.backend() == "uring";
+    end(&stop);
+    let mut names = names.lock().expect("names").clone();
+    // Without io_uring that thread was there to try.
+    names.retain(|name| uring || name != "uw-ring");
+    assert_eq!(names, if uring { vec!["uw-ring", "uw-pool-1"] } else { vec!["uw-pool-1"] });
+}
+
 struct Unpark(thread::Thread);
 
 impl Wake for Unpark {
