@@ -3,6 +3,8 @@
 
 mod completion;
 mod error;
+#[cfg(not(unwedge_loom))]
+pub mod io;
 pub mod lock;
 #[cfg(unwedge_loom)]
 pub mod model;

@@ -43,7 +43,7 @@ use callback::Callbacks;
 use spawn::Members;
 
 /// A hook that runs first on every thread that a domain starts; it is given the thread's name.
-type StartHook = Arc<dyn Fn(&str) + Send + Sync>;
+pub(crate) type StartHook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A stop domain: what a stop is requested of, and what every wait through unwedge belongs to. Cheap to clone.
 ///

@@ -34,6 +34,31 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A condition variable for this crate's own threads (I/O), which wait for work and not for anything that a stop ends.
+#[derive(Default)]
+pub(crate) struct Signal(std::sync::Condvar);
+
+impl Signal {
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+
+    /// Lets the mutex go and waits; may also return for no reason.
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`wait`](Self::wait), until a deadline.
+    pub(crate) fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, deadline: Instant) -> MutexGuard<'a, T> {
+        let left = deadline.saturating_duration_since(now());
+        self.0.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
 /// Puts one thread to sleep. A token, as with `std::thread::park`: an unpark that comes first makes the next park return at once.
 ///
 /// | word | meaning |

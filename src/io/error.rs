@@ -1,0 +1,160 @@
+//! The error of an operation: what was tried, on what, what went wrong, and the buffer back.
+
+use std::{error, fmt, io, path::Path, sync::Arc};
+
+use crate::Abandoned;
+
+/// Why an operation failed. It names the operation, the path and the offset, and carries the buffer that went in.
+///
+/// ```
+/// # use unwedge::{Stop, io::{Io, OpenOptions}};
+/// let stop = Stop::new("mds.a");
+/// let io = Io::new(&stop)?;
+/// let error = io.open("/nonexistent/200.00000000", OpenOptions::new().read(true)).wait()?.unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+/// assert_eq!(error.to_string(), "open of /nonexistent/200.00000000: No such file or directory (os error 2)");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct IoError<B = ()> {
+    operation: &'static str,
+    path: Option<Arc<Path>>,
+    offset: Option<u64>,
+    cause: Cause,
+    buffer: Option<B>,
+}
+
+enum Cause {
+    Failed(io::Error),
+    Closed,
+    Abandoned,
+}
+
+impl<B> IoError<B> {
+    pub(super) fn failed(operation: &'static str, path: Arc<Path>, error: io::Error) -> Self {
+        IoError { operation, path: Some(path), offset: None, cause: Cause::Failed(error), buffer: None }
+    }
+
+    pub(super) fn closed(operation: &'static str, path: Arc<Path>) -> Self {
+        IoError { operation, path: Some(path), offset: None, cause: Cause::Closed, buffer: None }
+    }
+
+    pub(super) fn at(self, offset: u64) -> Self {
+        IoError { offset: Some(offset), ..self }
+    }
+
+    /// The same error with the buffer that went in.
+    pub(super) fn carrying<C>(self, buffer: C) -> IoError<C> {
+        IoError {
+            operation: self.operation,
+            path: self.path,
+            offset: self.offset,
+            cause: self.cause,
+            buffer: Some(buffer),
+        }
+    }
+
+    /// What was tried: `"open"`, `"read"`, `"write"`, `"fsync"`, …
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// On what it was tried, as it was given to [`Io::open`](super::Io::open).
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The offset in bytes at which a read or write began.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+
+    /// The kind of failure; [`ErrorKind::Other`](io::ErrorKind::Other) where the kernel was not asked.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match &self.cause {
+            Cause::Failed(error) => error.kind(),
+            Cause::Closed | Cause::Abandoned => io::ErrorKind::Other,
+        }
+    }
+
+    /// The kernel's error number.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match &self.cause {
+            Cause::Failed(error) => error.raw_os_error(),
+            Cause::Closed | Cause::Abandoned => None,
+        }
+    }
+
+    /// Whether the I/O service was shut down before the operation was begun.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.cause, Cause::Closed)
+    }
+
+    /// Whether the operation ended without a result: a method of the buffer panicked.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self.cause, Cause::Abandoned)
+    }
+
+    /// The buffer that went in; its content is unspecified after a failed read. `None` if the operation had none or it was lost to a panic.
+    #[must_use]
+    pub fn into_buffer(self) -> Option<B> {
+        self.buffer
+    }
+
+    /// The same error without its buffer.
+    #[must_use]
+    pub fn without_buffer(self) -> IoError {
+        IoError { operation: self.operation, path: self.path, offset: self.offset, cause: self.cause, buffer: None }
+    }
+}
+
+impl<B> fmt::Display for IoError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.operation)?;
+        if let Some(path) = &self.path {
+            write!(f, " of {}", path.display())?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        match &self.cause {
+            Cause::Failed(error) => write!(f, ": {error}"),
+            Cause::Closed => f.write_str(": the I/O service has been shut down"),
+            Cause::Abandoned => f.write_str(": abandoned without a result"),
+        }
+    }
+}
+
+impl<B> fmt::Debug for IoError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IoError").field(&format_args!("{self}")).finish()
+    }
+}
+
+impl<B> error::Error for IoError<B> {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match &self.cause {
+            Cause::Failed(error) => Some(error),
+            Cause::Closed | Cause::Abandoned => None,
+        }
+    }
+}
+
+impl<B> From<Abandoned> for IoError<B> {
+    fn from(_: Abandoned) -> Self {
+        IoError { operation: "I/O", path: None, offset: None, cause: Cause::Abandoned, buffer: None }
+    }
+}
+
+impl<B> From<IoError<B>> for io::Error {
+    /// Keeps the kind and the text.
+    fn from(error: IoError<B>) -> Self {
+        io::Error::new(error.kind(), error.without_buffer())
+    }
+}

@@ -1,0 +1,301 @@
+//! Open files, and how they are opened.
+//!
+//! A [`File`] is a counted handle. Whoever drops the last one only hands the descriptor to the backend: a `close` on a file system that
+//! hangs blocks, and must not block a thread that holds the big lock. An operation in flight holds a handle of its own, so a descriptor is
+//! never closed, and its number never reused, under an operation.
+//!
+//! # Who may wait for a file
+//!
+//! Whether a read or write can block the thread that tries it is a property of the file, and the kernel's word on it is `RWF_NOWAIT`: a file
+//! that takes it returns rather than waits. On others io_uring does not help by itself: it asks `poll`, and a FUSE file, which says that it is
+//! always readable, is then read on the submitting thread. Seen on Linux 6.18 with a daemon that did not answer: the thread that owned
+//! the ring hung, and with it every operation. So what the caller's first read finds out is kept as the file's [`Manner`], and
+//! what is not known to be harmless goes to a kernel worker.
+
+use std::{
+    fmt,
+    io::IoSliceMut,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx},
+    io::{Errno, ReadWriteFlags},
+};
+
+use super::backend::Backends;
+use crate::sys::{PlainU8, Relaxed};
+
+/// An open file: cheap to clone, closed on the backend when the last clone and the last operation on it are gone.
+#[derive(Clone)]
+pub struct File(pub(super) Arc<Opened>);
+
+/// What all clones of a [`File`] and the operations on it share.
+pub(super) struct Opened {
+    /// `Some` until `drop`.
+    fd: Option<OwnedFd>,
+    pub(super) path: Arc<Path>,
+    /// The path's last part: what a report shows.
+    pub(super) object: Arc<str>,
+    /// Goes past the page cache: then a read with `RWF_NOWAIT` blocks for as long as the device takes.
+    direct: bool,
+    /// A [`Manner`]. Whoever finds it out writes it, at any time and always the same: so relaxed.
+    manner: PlainU8,
+    home: Arc<Backends>,
+}
+
+/// See the head of this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// To be found out. Until then as `MayBlock`.
+    Unknown = 0,
+    /// Takes `RWF_NOWAIT`: returns rather than waits.
+    Prompt = 1,
+    /// A pipe or a socket: waited for by `poll`.
+    Stream = 2,
+    /// Blocks whoever tries.
+    MayBlock = 3,
+}
+
+impl File {
+    pub(super) fn new(fd: OwnedFd, path: Arc<Path>, direct: bool, home: Arc<Backends>) -> Self {
+        let object = object(&path);
+        File(Arc::new(Opened { fd: Some(fd), path, object, direct, manner: PlainU8::new(Manner::Unknown as u8), home }))
+    }
+
+    /// The path as it was given to [`Io::open`](super::Io::open), or the name given to [`Io::attach`](super::Io::attach).
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+impl Opened {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match &self.fd {
+            Some(fd) => fd.as_fd(),
+            None => unreachable!("a file's descriptor is taken only by its drop"),
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        match self.manner.load(Relaxed) {
+            1 => Manner::Prompt,
+            2 => Manner::Stream,
+            3 => Manner::MayBlock,
+            _ => Manner::Unknown,
+        }
+    }
+
+    fn learn(&self, manner: Manner) {
+        self.manner.store(manner as u8, Relaxed);
+    }
+
+    /// Whether the kernel may be asked for it on a thread that must not block, because it does not wait or waits without a thread.
+    #[cfg(feature = "uring")]
+    pub(super) fn never_blocks_a_submitter(&self) -> bool {
+        matches!(self.manner(), Manner::Prompt | Manner::Stream)
+    }
+
+    /// Reads into all of `bytes` if that is possible without waiting. Whether it was; if not, `bytes` may have been written to all the same.
+    pub(super) fn read_promptly(&self, bytes: &mut [u8], offset: u64) -> bool {
+        match self.manner() {
+            Manner::Unknown if self.direct => {
+                self.find_out_by_a_misfit();
+                false
+            }
+            Manner::Unknown | Manner::Prompt if !self.direct => {
+                let result = self.read_without_waiting(bytes, offset);
+                self.learn_from(result);
+                // If it was less, not all of it is in the page cache, or the file ends there: the backend reads it all.
+                result == Ok(bytes.len())
+            }
+            _ => false,
+        }
+    }
+
+    fn read_without_waiting(&self, bytes: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
+        rustix::io::preadv2(self.fd(), &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT)
+    }
+
+    /// One byte at offset 1 is aligned for no device, so that the answer comes before any I/O. That the file does not take the flag would come
+    /// first.
+    #[cold]
+    fn find_out_by_a_misfit(&self) {
+        match self.read_without_waiting(&mut [0], 1) {
+            Err(Errno::INVAL) => self.learn(Manner::Prompt),
+            result => self.learn_from(result),
+        }
+    }
+
+    fn learn_from(&self, result: rustix::io::Result<usize>) {
+        match result {
+            Ok(_) | Err(Errno::AGAIN) => {
+                if self.manner() == Manner::Unknown {
+                    self.learn(Manner::Prompt);
+                }
+            }
+            Err(Errno::SPIPE) => self.find_out_by_type(),
+            // The file system does not do this, or a filter does not know the call.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => self.learn(Manner::MayBlock),
+            // Not a file to read from at all, which says nothing about writing.
+            Err(_) => {}
+        }
+    }
+
+    /// For a file that is written to and was never read.
+    pub(super) fn find_out_if_unknown(&self) {
+        if self.manner() == Manner::Unknown {
+            self.find_out_by_type();
+        }
+    }
+
+    /// A pipe or socket is waited for by `poll`. The kernel answers this from memory, whatever the file system.
+    #[cold]
+    fn find_out_by_type(&self) {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let Ok(stat) = statx(self.fd(), c"", flags, StatxFlags::TYPE) else { return };
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Fifo | FileType::Socket => self.learn(Manner::Stream),
+            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => {}
+            _ => self.learn(Manner::MayBlock),
+        }
+    }
+}
+
+/// A path's last part, for reports.
+pub(super) fn object(path: &Path) -> Arc<str> {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into()
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            self.home.close(fd);
+        }
+    }
+}
+
+/// How [`Io::open`](super::Io::open) opens: as in [`std::fs::OpenOptions`], and `direct`. Every file is opened close-on-exec.
+///
+/// ```
+/// use unwedge::io::OpenOptions;
+///
+/// let journal = OpenOptions::new().read(true).direct(true);
+/// let table = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640);
+/// # assert_ne!(journal, table);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    create: bool,
+    create_new: bool,
+    truncate: bool,
+    direct: bool,
+    mode: u32,
+}
+
+impl OpenOptions {
+    /// Nothing set: at least `read` or `write` is needed. Files that are created get mode 0o666, less the process's umask.
+    pub const fn new() -> Self {
+        OpenOptions {
+            read: false,
+            write: false,
+            create: false,
+            create_new: false,
+            truncate: false,
+            direct: false,
+            mode: 0o666,
+        }
+    }
+
+    /// Opens for reading.
+    pub const fn read(self, yes: bool) -> Self {
+        OpenOptions { read: yes, ..self }
+    }
+
+    /// Opens for writing.
+    pub const fn write(self, yes: bool) -> Self {
+        OpenOptions { write: yes, ..self }
+    }
+
+    /// Creates the file if it does not exist.
+    pub const fn create(self, yes: bool) -> Self {
+        OpenOptions { create: yes, ..self }
+    }
+
+    /// Creates the file, and fails if it exists.
+    pub const fn create_new(self, yes: bool) -> Self {
+        OpenOptions { create_new: yes, ..self }
+    }
+
+    /// Cuts the file to length 0.
+    pub const fn truncate(self, yes: bool) -> Self {
+        OpenOptions { truncate: yes, ..self }
+    }
+
+    /// Goes past the page cache (`O_DIRECT`): buffers, offsets and lengths must be aligned as the device asks, mostly to 512 or 4096 bytes.
+    pub const fn direct(self, yes: bool) -> Self {
+        OpenOptions { direct: yes, ..self }
+    }
+
+    /// The permission bits of a file that is created.
+    pub const fn mode(self, mode: u32) -> Self {
+        OpenOptions { mode, ..self }
+    }
+
+    pub(super) fn is_direct(self) -> bool {
+        self.direct
+    }
+
+    /// Whether opening may create a file or destroy content.
+    pub(super) fn changes_files(self) -> bool {
+        self.create || self.create_new || self.truncate
+    }
+
+    pub(super) fn flags(self) -> OFlags {
+        let mut flags = OFlags::CLOEXEC
+            | match (self.read, self.write) {
+                (_, false) => OFlags::RDONLY,
+                (false, true) => OFlags::WRONLY,
+                (true, true) => OFlags::RDWR,
+            };
+        flags.set(OFlags::CREATE, self.create || self.create_new);
+        flags.set(OFlags::EXCL, self.create_new);
+        flags.set(OFlags::TRUNC, self.truncate);
+        flags.set(OFlags::DIRECT, self.direct);
+        flags
+    }
+
+    pub(super) fn permissions(self) -> Mode {
+        Mode::from_raw_mode(self.mode & 0o7777)
+    }
+
+    /// Whether the combination means something: the kernel would take some of the others for a plain open, or empty a file that is only to be read.
+    pub(super) fn is_valid(self) -> bool {
+        let changes_are_meant = self.write || !self.changes_files();
+        (self.read || self.write) && changes_are_meant
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions::new()
+    }
+}

@@ -1,0 +1,85 @@
+//! What the scenarios share: waits that must end, folders that go away. Deadlines here are guards against hanging, never what is measured.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use unwedge::{
+    Abandoned, Completion, Plan, Stop,
+    io::{Backend, Io, OpenOptions},
+    report::Report,
+};
+
+pub const GUARD: Duration = Duration::from_secs(30);
+pub const READ: OpenOptions = OpenOptions::new().read(true);
+
+pub fn guard() -> Instant {
+    Instant::now() + GUARD
+}
+
+pub fn start(backend: Backend, stop: &Stop) -> Io {
+    Io::builder(stop).backend(backend).build().expect("a backend")
+}
+
+/// The result, which must come.
+pub fn get<T, E: From<Abandoned>>(mut completion: Completion<T, E>) -> Result<T, E> {
+    match completion.wait_until(guard()) {
+        Ok(result) => result,
+        Err(error) => panic!("no result: {error}"),
+    }
+}
+
+/// Ends a life; nothing may be left of it.
+pub fn end(stop: &Stop) {
+    let report = stop.shutdown(Plan::within(GUARD));
+    assert!(report.is_clean(), "{report}");
+}
+
+/// Operations, bytes and threads that a shutdown left with the kernel.
+pub fn leaked(report: &Report) -> (usize, usize, usize) {
+    (report.leaked_operations(), report.leaked_bytes(), report.leaked_threads())
+}
+
+/// A folder that goes away with its last user.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // The build's own folder: a real file system, where the temporary folder may be memory and refuse direct I/O.
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "io-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        ));
+        fs::create_dir_all(&path).expect("a folder");
+        Dir(path)
+    }
+
+    pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// A FIFO that a read from waits at for ever: nobody writes, but it can be opened for reading and writing at once.
+    pub fn fifo(&self) -> PathBuf {
+        let path = self.0.join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .expect("a FIFO");
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + i / 4096) as u8).collect()
+}

@@ -1,0 +1,540 @@
+//! What must hold on every backend.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs,
+    future::Future,
+    io::{ErrorKind, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use unwedge::{
+    Plan, Stop, WaitError,
+    io::{Backend, Io, IoBufMut, OpenOptions},
+};
+
+#[path = "help.rs"]
+mod help;
+
+use help::{Dir, GUARD, READ, end, get, guard, leaked, pattern, start};
+
+pub fn reads_are_right(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let content = pattern(1 << 20);
+    let path = dir.file("journal", &content);
+    let io = start(backend, &stop);
+    let file = get(io.open(&path, READ)).expect("opened");
+    assert_eq!(file.path(), path);
+    for round in 0..3 {
+        let reads: Vec<_> = (0..256).map(|i| (i * 4096, io.read_at(&file, vec![0; 4096], i as u64 * 4096))).collect();
+        for (offset, read) in reads {
+            assert_eq!(get(read).expect("read"), content[offset..offset + 4096], "at {offset}, round {round}");
+        }
+        // So that the next round does not find all of it in the page cache.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+    drop(file);
+    end(&stop);
+}
+
+pub fn short_reads_are_cut_and_the_end_is_empty(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let path = dir.file("object", b"header");
+    let io = start(backend, &stop);
+    let file = get(io.open(&path, READ)).expect("opened");
+    assert_eq!(get(io.read_at(&file, vec![7; 4096], 0)).expect("read"), b"header");
+    assert_eq!(get(io.read_at(&file, vec![7; 3], 2)).expect("read"), b"ade");
+    assert_eq!(get(io.read_at(&file, vec![7; 4096], 6)).expect("read"), b"");
+    assert_eq!(get(io.read_at(&file, vec![7; 4096], 1 << 40)).expect("read"), b"");
+    end(&stop);
+}
+
+/// A buffer that holds its bytes inline.
+struct Inline {
+    bytes: [u8; 64],
+    used: usize,
+}
+
+impl IoBufMut for Inline {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.used]
+    }
+
+    fn cut(&mut self, len: usize) {
+        self.used = len;
+    }
+}
+
+pub fn boxes_and_own_buffers(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let path = dir.file("object", b"0123456789");
+    let io = start(backend, &stop);
+    let file = get(io.open(&path, READ)).expect("opened");
+    let boxed = get(io.read_at(&file, vec![0; 32].into_boxed_slice(), 4)).expect("read");
+    assert_eq!(*boxed, *b"456789");
+    let inline = get(io.read_at(&file, Inline { bytes: [0; 64], used: 64 }, 1)).expect("read");
+    assert_eq!(&inline.bytes[..inline.used], b"123456789");
+    end(&stop);
+}
+
+pub fn writes_land_and_renames_replace(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let (old, new) = (dir.file("mds0_sessionmap", b"old"), dir.0.join("mds0_sessionmap.new"));
+    let create = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600);
+    let file = get(io.open(&new, create)).expect("created");
+    let content = pattern(3 << 20);
+    assert_eq!(get(io.write_at(&file, content.clone(), 0)).expect("written"), content);
+    get(io.write_at(&file, "head", 0)).expect("written");
+    get(io.write_at(&file, Vec::new(), 10)).expect("nothing written");
+    get(io.fdatasync(&file)).expect("synced");
+    get(io.fsync(&file)).expect("synced");
+    get(io.rename(&new, &old)).expect("renamed");
+    let found = fs::read(&old).expect("read");
+    assert!(found[..4] == *b"head" && found[4..] == content[4..]);
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&old).expect("there").permissions()) & 0o177, 0);
+    assert_eq!(
+        get(io.rename(&new, &old)).expect_err("gone").to_string().split(": ").next(),
+        Some(&*format!("rename of {}", new.display()))
+    );
+    end(&stop);
+}
+
+pub fn errors_name_what_was_tried(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let missing = dir.0.join("200.00000000");
+    let error = get(io.open(&missing, READ)).expect_err("missing");
+    assert_eq!((error.kind(), error.operation(), error.path()), (ErrorKind::NotFound, "open", Some(&*missing)));
+    assert_eq!(error.to_string(), format!("open of {}: No such file or directory (os error 2)", missing.display()));
+    let create_new = OpenOptions::new().write(true).create_new(true);
+    assert_eq!(get(io.open(dir.file("there", b"x"), create_new)).expect_err("there").kind(), ErrorKind::AlreadyExists);
+
+    let folder = get(io.open(&dir.0, READ)).expect("opened");
+    let error = get(io.read_at(&folder, vec![3; 16], 4096)).expect_err("a folder");
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::ISDIR.raw_os_error()));
+    assert_eq!(error.to_string(), format!("read of {} at offset 4096: Is a directory (os error 21)", dir.0.display()));
+    assert_eq!(error.into_buffer().map(|buffer| buffer.len()), Some(16), "the buffer comes back");
+
+    let read_only = get(io.open(dir.file("read-only", b"x"), READ)).expect("opened");
+    let error = get(io.write_at(&read_only, *b"abc", 0)).expect_err("read-only");
+    assert_eq!((error.operation(), error.offset(), error.into_buffer()), ("write", Some(0), Some(*b"abc")));
+    end(&stop);
+}
+
+pub fn senseless_requests_are_refused(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"x");
+    let nul = OsStr::new("a\0b");
+    assert_eq!(get(io.open(nul, READ)).expect_err("a NUL").kind(), ErrorKind::InvalidInput);
+    assert_eq!(get(io.open(&path, OpenOptions::new())).expect_err("nothing").kind(), ErrorKind::InvalidInput);
+    assert_eq!(get(io.open(&path, READ.truncate(true))).expect_err("destroys").kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs::read(&path).expect("there"), b"x");
+    let file = get(io.open(&path, READ)).expect("opened");
+    let error = get(io.read_at(&file, Vec::with_capacity(4096), 0)).expect_err("no room");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    end(&stop);
+}
+
+pub fn a_pipe_has_no_offsets(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    let file = io.attach(ours, "client").expect("attached");
+    let read = io.read_at(&file, vec![0; 16], 12345);
+    theirs.write_all(b"hello").expect("written");
+    assert_eq!(get(read).expect("read"), b"hello");
+    get(io.write_at(&file, "reply", 777)).expect("written");
+    let mut reply = [0; 5];
+    std::io::Read::read_exact(&mut theirs, &mut reply).expect("read");
+    assert_eq!(&reply, b"reply");
+    drop(file);
+    end(&stop);
+}
+
+pub fn a_stopped_domain_submits_nothing(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let file = get(io.open(&path, READ)).expect("opened");
+    let mut begun_before = io.read_at(&file, vec![0; 7], 0);
+    stop.request("test");
+    assert_eq!(begun_before.wait_until(guard()).err(), Some(WaitError::Stopped), "even if the value is ready");
+    assert_eq!(io.read_at(&file, vec![0; 7], 0).wait_until(guard()).err(), Some(WaitError::Stopped));
+    assert_eq!(io.write_at(&file, *b"x", 0).wait_until(guard()).err(), Some(WaitError::Stopped));
+    assert_eq!(io.fsync(&file).wait_until(guard()).err(), Some(WaitError::Stopped));
+    let created = dir.0.join("created");
+    let create = OpenOptions::new().write(true).create(true);
+    assert_eq!(io.open(&created, create).wait_until(guard()).err(), Some(WaitError::Stopped));
+    assert_eq!(io.rename(&path, &created).wait_until(guard()).err(), Some(WaitError::Stopped));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let runs = Arc::clone(&ran);
+    assert_eq!(
+        io.run_blocking("job", move || runs.fetch_add(1, Relaxed)).wait_until(guard()).err(),
+        Some(WaitError::Stopped)
+    );
+    end(&stop);
+    assert!(!created.exists());
+    assert_eq!(ran.load(Relaxed), 0);
+}
+
+pub fn a_phase_goes_on_after_the_request(backend: Backend) {
+    let (stop, phase, dir) = (Stop::new("test"), Stop::new("phase"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let file = get(io.open(&path, READ)).expect("opened");
+    stop.request("test");
+    let saving = io.with(&phase);
+    assert_eq!(get(saving.read_at(&file, vec![0; 7], 0)).expect("read"), b"content");
+    assert_eq!(get(saving.run_blocking("job", || 42)), Ok(42));
+    end(&stop);
+    // The service is closed now: an error, and no hang.
+    let error = get(saving.open(&path, READ)).expect_err("closed");
+    assert!(error.is_closed(), "{error}");
+    let error = get(saving.fsync(&file)).expect_err("closed");
+    assert_eq!(error.to_string(), format!("fsync of {}: the I/O service has been shut down", path.display()));
+    assert!(get(saving.run_blocking("job", || 42)).is_err());
+}
+
+pub fn a_stuck_read_lets_its_waiter_go(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let (uring, fifo) = (io.backend() == "uring", dir.fifo());
+    let file = get(io.open(&fifo, OpenOptions::new().read(true).write(true))).expect("opened");
+    let waiter = thread::spawn({
+        let (io, file) = (io.clone(), file.clone());
+        move || io.read_at(&file, vec![0; 4096], 0).wait_until(guard()).err()
+    });
+    let timed_out = io.read_at(&file, vec![0; 100], 0).wait_until(Instant::now() + Duration::from_millis(20));
+    assert_eq!(timed_out.err(), Some(WaitError::TimedOut));
+    stop.request("test");
+    assert_eq!(waiter.join().ok().flatten(), Some(WaitError::Stopped));
+    drop(file);
+    let report = stop.shutdown(Plan::within(Duration::from_millis(100)));
+    let leaked = leaked(&report);
+    if uring {
+        assert!(report.is_clean(), "a read of a pipe can be cancelled: {report}");
+    } else {
+        // Two threads sit in the kernel, or one if the second read had not been begun.
+        assert!(leaked.0 == leaked.2 && (1..=2).contains(&leaked.0) && leaked.1 >= 100, "{report}");
+        assert!(!report.is_clean());
+    }
+    // Lets the threads of the pool go.
+    fs::OpenOptions::new().write(true).read(true).open(&fifo).expect("opened").write_all(&[0; 8192]).expect("written");
+}
+
+pub fn dropped_opens_close_their_file(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("opened-and-forgotten", b"x");
+    for _ in 0..200 {
+        drop(io.open(&path, READ));
+    }
+    // One that is waited for comes after all of them on the ring; on the pool the shutdown waits for them.
+    drop(get(io.open(&path, READ)).expect("opened"));
+    end(&stop);
+    assert_eq!(descriptors_of(&path), 0);
+}
+
+/// How many descriptors of this process are of that file.
+fn descriptors_of(path: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("proc").filter_map(Result::ok);
+    open.filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == path)).count()
+}
+
+pub fn submitters_may_end_at_once(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let content = pattern(64 * 4096);
+    let path = dir.file("object", &content);
+    let io = start(backend, &stop);
+    let file = get(io.open(&path, READ)).expect("opened");
+    for _ in 0..10 {
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        let submitter = thread::spawn({
+            let (io, file) = (io.clone(), file.clone());
+            move || (0..64).rev().map(|i| (i, io.read_at(&file, vec![0; 4096], i * 4096))).collect::<Vec<_>>()
+        });
+        for (i, read) in submitter.join().expect("submitted") {
+            let at = i as usize * 4096;
+            assert_eq!(get(read).expect("read"), content[at..at + 4096]);
+        }
+    }
+    end(&stop);
+}
+
+pub fn two_of_them_do_not_meet(backend: Backend) {
+    let (first, second, dir) = (Stop::new("first"), Stop::new("second"), Dir::new());
+    let path = dir.file("object", b"content");
+    let (a, b) = (start(backend, &first), start(backend, &second));
+    let (file_a, file_b) = (get(a.open(&path, READ)).expect("opened"), get(b.open(&path, READ)).expect("opened"));
+    end(&first);
+    assert_eq!(get(b.read_at(&file_b, vec![0; 7], 0)).expect("read"), b"content");
+    // A file of one may be read by the other, as long as either lives.
+    assert_eq!(get(b.read_at(&file_a, vec![0; 9], 0)).expect("read"), b"content");
+    end(&second);
+}
+
+pub fn an_io_that_is_dropped_ends_its_threads(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let path = dir.file("object", b"content");
+    let io = start(backend, &stop);
+    let file = get(io.open(&path, READ)).expect("opened");
+    let read = io.read_at(&file, vec![0; 4096], 0);
+    drop(io);
+    // What was begun is still done, and the file is still good.
+    assert_eq!(get(read).expect("read"), b"content");
+    drop(file);
+    end(&stop);
+    let until = guard();
+    while descriptors_of(&path) > 0 {
+        assert!(Instant::now() < until, "the file is closed");
+        thread::yield_now();
+    }
+}
+
+pub fn files_outlive_the_shutdown(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let path = dir.file("object", b"content");
+    let io = start(backend, &stop);
+    let file = get(io.open(&path, READ)).expect("opened");
+    end(&stop);
+    drop(io);
+    assert_eq!(descriptors_of(&path), 1);
+    drop(file);
+    let until = guard();
+    while descriptors_of(&path) > 0 {
+        assert!(Instant::now() < until, "the file is closed");
+        thread::yield_now();
+    }
+}
+
+/// A buffer for direct I/O, whose memory goes to a graveyard when it is given back: whatever is written there afterwards is seen.
+struct Mourned {
+    bytes: Vec<u8>,
+    start: usize,
+    graveyard: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+const ALIGN: usize = 4096;
+/// Large enough that a fast device, too, still works on 128 of them when the shutdown's time is up.
+const SIZE: usize = 1 << 16;
+const BURIED: u8 = 0xa5;
+
+impl Mourned {
+    fn new(graveyard: &Arc<Mutex<Vec<Vec<u8>>>>) -> Self {
+        let bytes = vec![0; SIZE + ALIGN];
+        let start = bytes.as_ptr().align_offset(ALIGN);
+        Mourned { bytes, start, graveyard: Arc::clone(graveyard) }
+    }
+}
+
+impl IoBufMut for Mourned {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + SIZE]
+    }
+
+    fn cut(&mut self, len: usize) {
+        assert_eq!(len, SIZE);
+    }
+}
+
+impl Drop for Mourned {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.fill(BURIED);
+        self.graveyard.lock().expect("graveyard").push(bytes);
+    }
+}
+
+pub fn direct_reads_keep_their_memory(backend: Backend) {
+    const READS: usize = 128;
+    const LIVES: usize = 6;
+    const ROUNDS: usize = 4;
+    let dir = Dir::new();
+    let path = dir.file("object", &vec![0x5a; READS * SIZE]);
+    fs::File::open(&path).and_then(|file| file.sync_all()).expect("synced");
+    for _ in 0..ROUNDS {
+        let graveyard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        for life in 0..LIVES {
+            let stop = Stop::new("test");
+            let io = start(backend, &stop);
+            let file = match get(io.open(&path, READ.direct(true))) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    return eprintln!("no direct I/O here: {error}");
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let read = |i| io.read_at(&file, Mourned::new(&graveyard), (i * SIZE) as u64);
+            let mut reads: Vec<_> = (0..READS).map(read).collect();
+            match life % 3 {
+                // All dropped; shut down with everything in flight; a part done.
+                0 => reads.clear(),
+                1 => {}
+                _ => {
+                    let read = get(reads.swap_remove(life)).unwrap_or_else(|error| panic!("{error}"));
+                    assert!(read.bytes[read.start..read.start + SIZE].iter().all(|&byte| byte == 0x5a));
+                }
+            }
+            drop((io, file));
+            let _ = stop.shutdown(Plan::within(Duration::ZERO));
+        }
+        // Every buffer is given back in the end, also those that the shutdown left with the kernel.
+        let (until, buried) = (guard(), || graveyard.lock().expect("graveyard").len());
+        while buried() < LIVES * READS {
+            assert!(Instant::now() < until, "{} of {} buffers came back", buried(), LIVES * READS);
+            thread::sleep(Duration::from_millis(1));
+        }
+        // A device that still wrote would have done so by now.
+        thread::sleep(Duration::from_millis(50));
+        let pages = graveyard.lock().expect("graveyard");
+        let written = pages.iter().filter(|page| page.iter().any(|&byte| byte != BURIED)).count();
+        assert_eq!(written, 0, "buffers that were written to after they were given back");
+    }
+}
+
+pub fn more_than_the_depth(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let content = pattern(1000 * 16);
+    let path = dir.file("object", &content);
+    let io = Io::builder(&stop).backend(backend).depth(3).threads(2).build().expect("a backend");
+    // No page cache on the caller's thread: a socket's file would do as well, but this reads right.
+    let file = get(io.open(&path, READ)).expect("opened");
+    let opens: Vec<_> = (0..100).map(|_| io.open(&path, READ)).collect();
+    let reads: Vec<_> = (0..1000).map(|i| (i, io.read_at(&file, vec![0; 16], i as u64 * 16))).collect();
+    for (i, read) in reads {
+        assert_eq!(get(read).expect("read"), content[i * 16..i * 16 + 16]);
+    }
+    for open in opens {
+        get(open).expect("opened");
+    }
+    drop(file);
+    end(&stop);
+}
+
+pub fn unwanted_reads_make_room(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = Io::builder(&stop).backend(backend).depth(4).threads(2).build().expect("a backend");
+    let path = dir.file("object", b"content");
+    let file = get(io.open(&path, READ)).expect("opened");
+    let fifo = dir.fifo();
+    let stuck = get(io.open(&fifo, OpenOptions::new().read(true).write(true))).expect("opened");
+    // More than there are permits and threads, all given up at once or a little later.
+    let given_up: Vec<_> = (0..6).map(|_| io.read_at(&stuck, vec![0; 16], 0)).collect();
+    let next = io.read_at(&file, vec![0; 8], 0);
+    drop(given_up);
+    assert_eq!(get(next).expect("read"), b"content");
+    // Lets the threads of the pool go.
+    get(io.write_at(&stuck, vec![0; 4096], 0)).expect("written");
+    drop((file, stuck));
+    end(&stop);
+}
+
+/// A buffer that panics where it is told to.
+struct Treacherous {
+    bytes: [u8; 8],
+    asked: AtomicUsize,
+    at_question: usize,
+    at_cut: bool,
+}
+
+impl IoBufMut for Treacherous {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.asked.fetch_add(1, Relaxed) != self.at_question, "a buffer that panics");
+        &mut self.bytes
+    }
+
+    fn cut(&mut self, _: usize) {
+        assert!(!self.at_cut, "a buffer that panics");
+    }
+}
+
+pub fn a_panicking_buffer_harms_nobody_else(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let file = get(io.open(&path, READ)).expect("opened");
+    for at_cut in [false, true] {
+        // It is asked once by `read_at` itself, on this thread.
+        let buffer =
+            Treacherous { bytes: [0; 8], asked: AtomicUsize::new(0), at_question: if at_cut { 9 } else { 1 }, at_cut };
+        let Err(error) = get(io.read_at(&file, buffer, 0)) else { panic!("a panic is no result") };
+        assert!(error.is_abandoned(), "{error}");
+        assert_eq!(get(io.read_at(&file, vec![0; 8], 0)).expect("read"), b"content");
+    }
+    end(&stop);
+}
+
+pub fn jobs_run_and_their_panics_are_theirs(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let asked = path.clone();
+    assert_eq!(get(io.run_blocking("stat", move || fs::metadata(asked).map(|m| m.len()).ok())), Ok(Some(7)));
+    assert!(get(io.run_blocking("panic", || panic!("a job that panics"))).is_err() || unreachable!());
+    let threads: HashSet<_> =
+        (0..50).map(|_| io.run_blocking("name", || thread::current().name().map(str::to_owned))).map(get).collect();
+    assert!(
+        threads.iter().all(|name| matches!(name, Ok(Some(name)) if name.starts_with("uw-pool-") && name.len() <= 15))
+    );
+    end(&stop);
+}
+
+pub fn threads_have_names_and_run_the_hook(backend: Backend) {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&names);
+    let hook = move |name: &str| {
+        assert_eq!(thread::current().name(), Some(name), "it runs on the thread that it is told of");
+        seen.lock().expect("names").push(name.to_owned());
+    };
+    let stop = Stop::builder("test").on_thread_start(hook).build();
+    let io = start(backend, &stop);
+    get(io.run_blocking("job", || ())).expect("run");
+    let uring = io.backend() == "uring";
+    end(&stop);
+    let mut names = names.lock().expect("names").clone();
+    // Without io_uring that thread was there to try.
+    names.retain(|name| uring || name != "uw-ring");
+    assert_eq!(names, if uring { vec!["uw-ring", "uw-pool-1"] } else { vec!["uw-pool-1"] });
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A task's wait, without a runtime.
+pub fn a_task_may_wait(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let mut task = pin!(async {
+        let file = io.open(&path, READ).await.expect("not stopped").expect("opened");
+        io.read_at(&file, vec![0; 100], 0).await.expect("not stopped").expect("read")
+    });
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let until = guard();
+    let content = loop {
+        if let Poll::Ready(content) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            break content;
+        }
+        assert!(Instant::now() < until, "the task is woken");
+        thread::park_timeout(GUARD);
+    };
+    assert_eq!(content, b"content");
+    end(&stop);
+}

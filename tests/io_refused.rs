@@ -1,0 +1,88 @@
+//! The scenarios of `io.rs` in a process whose seccomp filter refuses io_uring, openat2 and membarrier, as a container's default does (EPERM) and as a
+//! kernel that lacks them (ENOSYS); and once more with `preadv2` refused too.
+//!
+//! A filter cannot be taken back, so this program has no test harness: it runs itself once for each kind of refusal.
+
+#[path = "io/scenarios.rs"]
+mod scenarios;
+
+use std::{collections::BTreeMap, env, process::Command};
+
+use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
+use unwedge::{
+    Plan, Stop,
+    io::{Backend, Io},
+};
+
+const KINDS: [(&str, i32, &[libc::c_long]); 3] = [
+    ("EPERM", libc::EPERM, &[]),
+    ("ENOSYS", libc::ENOSYS, &[]),
+    ("ENOSYS and no preadv2", libc::ENOSYS, &[libc::SYS_preadv2]),
+];
+
+const REFUSED: [libc::c_long; 5] = [
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_openat2,
+    libc::SYS_membarrier,
+];
+
+fn main() {
+    let Ok(kind) = env::var("UNWEDGE_TEST_REFUSAL") else { return run_each() };
+    let (name, errno, more) = KINDS.into_iter().find(|(name, ..)| *name == kind).expect("a kind of refusal");
+    refuse(errno, more);
+    assert_eq!(std::fs::metadata("/proc/self/status").map(|m| m.is_file()).ok(), Some(true));
+
+    let stop = Stop::new("test");
+    let io = Io::new(&stop).expect("a backend");
+    assert_eq!(io.backend(), "pool");
+    let reason = io.fallback_reason().expect("a reason");
+    assert!(
+        reason.starts_with("io_uring cannot be set up: ") && reason.contains(&format!("os error {errno}")),
+        "{reason}"
+    );
+    let error = Io::builder(&stop).backend(Backend::Uring).build().expect_err("refused");
+    assert_eq!(error.to_string(), reason);
+    assert!(stop.shutdown(Plan::within(std::time::Duration::from_secs(30))).is_clean());
+
+    // Panics that a scenario wants happen on the pool's threads: they are not for people to read.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !std::thread::current().name().is_some_and(|name| name.starts_with("uw-")) {
+            report(info);
+        }
+    }));
+    for (scenario, run) in SCENARIOS {
+        println!("{name}: {scenario}");
+        run(Backend::Auto);
+    }
+}
+
+/// Runs this program again for each kind, without the filters of the others.
+fn run_each() {
+    let me = env::current_exe().expect("this program");
+    for (name, ..) in KINDS {
+        let status =
+            Command::new(&me).env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO").status().expect("run");
+        assert!(status.success(), "under {name}: {status}");
+    }
+    println!("io_refused: {} scenarios under {} kinds of refusal: ok", SCENARIOS.len(), KINDS.len());
+}
+
+fn refuse(errno: i32, more: &[libc::c_long]) {
+    let arch = TargetArch::try_from(env::consts::ARCH).expect("an architecture that the filter knows");
+    let rules: BTreeMap<_, _> = REFUSED.iter().chain(more).map(|&call| (call, Vec::new())).collect();
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch).expect("a filter");
+    let program: seccompiler::BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter_all_threads(&program).expect("the filter applies");
+}
+
+type Scenario = (&'static str, fn(Backend));
+
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => { const SCENARIOS: &[Scenario] = &[$((stringify!($name), scenarios::$name)),*]; };
+}
+
+include!("io/list.rs");
