@@ -99,18 +99,18 @@ pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
 struct Released(&'static MonitorCell, bool);
 
 impl Drop for Released {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.released(self.1);
     }
 }
 
 impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let cell = self.monitor.cell;
         if self.dirty && cell.when.has_waiters() {
-            cell.when.notify(true);
+            cell.notify_when();
         }
         cell.releasing(M::SHARED);
         let released = Released(cell, M::SHARED);

@@ -93,6 +93,12 @@ impl MonitorCell {
         }
     }
 
+    /// The data were changed: has those look again who wait for that.
+    #[cold]
+    pub(super) fn notify_when(&self) {
+        self.when.notify(true);
+    }
+
     /// The lock is about to be let go.
     #[inline]
     pub(crate) fn releasing(&self, shared: bool) {
@@ -105,27 +111,25 @@ impl MonitorCell {
     #[inline]
     pub(crate) fn released(&self, shared: bool) {
         // Ordering: AcqRel in both, partner of the read-modify-writes in `refresh`: see "No lost wake-up".
-        let word = if shared {
-            self.word.fetch_sub(READER, AcqRel)
-        } else {
-            match self.word.compare_exchange(0, 0, AcqRel, Acquire) {
-                Ok(word) => word,
-                Err(_) => self.touch(),
+        if shared {
+            if self.word.fetch_sub(READER, AcqRel) & NEED != 0 {
+                self.wake_next();
             }
-        };
-        if word & NEED != 0 {
-            self.wake_next();
+        } else if self.word.compare_exchange(0, 0, AcqRel, Relaxed).is_err() {
+            self.released_slow();
         }
     }
 
-    /// A read-modify-write that changes nothing.
     #[cold]
-    fn touch(&self) -> u32 {
+    fn released_slow(&self) {
+        // A read-modify-write that changes nothing, of whatever is there.
         let mut word = self.word.load(Relaxed);
-        while let Err(now) = self.word.compare_exchange(word, word, AcqRel, Acquire) {
+        while let Err(now) = self.word.compare_exchange(word, word, AcqRel, Relaxed) {
             word = now;
         }
-        word
+        if word & NEED != 0 {
+            self.wake_next();
+        }
     }
 
     /// Whether somebody holds the lock whose unlock is yet to come: see "Who holds it".
