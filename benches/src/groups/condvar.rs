@@ -20,7 +20,7 @@ fn idle<C>(n: u64, condvar: C, notify: impl Fn(&C)) -> Measured {
 pub(super) fn notify_idle() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Condvar", |n| {
-            idle(n, Condvar::new(), |c| c.notify_one())
+            idle(n, Condvar::new(), |c| _ = c.notify_one())
         }),
         peers: vec![
             (
