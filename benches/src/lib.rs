@@ -4,10 +4,10 @@
 //! - [`measure`]: runs, interleaved pairs;
 //! - [`stats`]: the median and its interval;
 //! - [`verdict`]: the bars, and whether they are met;
-//! - [`print`]: the table and the JSON lines.
+//! - [`output`]: the table and the JSON lines.
 
 pub mod groups;
 pub mod measure;
-pub mod print;
+pub mod output;
 pub mod stats;
 pub mod verdict;

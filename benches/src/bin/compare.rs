@@ -8,7 +8,7 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use unwedge_benches::groups::{ALL, Contest, Group};
 use unwedge_benches::measure::{Effort, compare};
-use unwedge_benches::print::{Row, json, markdown};
+use unwedge_benches::output::{Row, json, markdown};
 
 /// Measures unwedge against its peers in interleaved pairs of runs and prints medians with 95 % intervals.
 ///

@@ -41,7 +41,7 @@ struct SaaGate {
 impl Turns for SaaGate {
     fn new() -> Self {
         SaaGate {
-            turn: Turn::FIRST,
+            turn: Turn::first(),
             mine: [Gate::new(), Gate::new()],
         }
     }

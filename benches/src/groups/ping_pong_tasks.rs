@@ -44,7 +44,10 @@ impl TaskTurns for Ours {
 pub(super) struct Turn(pl::Mutex<usize>);
 
 impl Turn {
-    pub(super) const FIRST: Turn = Turn(pl::Mutex::new(0));
+    /// The turn is 0's.
+    pub(super) fn first() -> Turn {
+        Turn(pl::Mutex::new(0))
+    }
 
     /// Hands the turn on if it is `me`'s.
     pub(super) fn pass(&self, me: usize) -> bool {
@@ -65,7 +68,7 @@ struct TokioNotify {
 impl TaskTurns for TokioNotify {
     fn new() -> Self {
         TokioNotify {
-            turn: Turn::FIRST,
+            turn: Turn::first(),
             mine: [Notify::new(), Notify::new()],
         }
     }
@@ -90,7 +93,7 @@ pub(super) struct EventListener {
 impl TaskTurns for EventListener {
     fn new() -> Self {
         EventListener {
-            turn: Turn::FIRST,
+            turn: Turn::first(),
             mine: [Event::new(), Event::new()],
         }
     }
