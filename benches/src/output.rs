@@ -12,7 +12,7 @@ pub struct Row {
     pub group: &'static str,
     /// The peer's name.
     pub peer: &'static str,
-    /// Whether it is the fastest peer of its contest.
+    /// Whether it is the best peer of its contest: the one with the highest ratio.
     pub best: bool,
     /// What must be.
     pub bar: Bar,

@@ -6,7 +6,7 @@ use crate::stats::Median;
 /// What ours must reach against one peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bar {
-    /// The ratio may be at most this if this peer is the fastest of its contest; against a slower one nothing is asked.
+    /// The ratio may be at most this if this peer is the best of its contest; against the others nothing is asked.
     BestPeer(f64),
     /// The ratio may be at most this.
     Ratio(f64),
@@ -68,7 +68,7 @@ impl Bar {
         }
     }
 
-    /// Whether `measured` meets it; `best`: this peer is the fastest of its contest. `None` where nothing is asked.
+    /// Whether `measured` meets it; `best`: this peer is the best of its contest. `None` where nothing is asked.
     #[must_use]
     pub fn judge(self, measured: &Compared, best: bool) -> Option<Verdict> {
         match self {

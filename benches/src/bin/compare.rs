@@ -99,9 +99,10 @@ fn hold(group: &Group, contest: &Contest, effort: Effort) -> io::Result<Vec<Row>
             measured,
         });
     }
+    // The best peer is the one against which we look worst. The pairs say that; the peers' own times were taken seconds apart.
     if let Some(best) = rows
         .iter_mut()
-        .min_by(|a, b| a.measured.peer.wall_ns.total_cmp(&b.measured.peer.wall_ns))
+        .max_by(|a, b| a.measured.ratio.value.total_cmp(&b.measured.ratio.value))
     {
         best.best = true;
     }
