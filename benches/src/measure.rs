@@ -80,7 +80,8 @@ impl Stopwatch {
     }
 }
 
-fn process_cpu() -> Duration {
+/// CPU time of this process so far, all threads together.
+pub(crate) fn process_cpu() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     // Neither field of a CPU clock is ever negative.
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)

@@ -7,8 +7,12 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use unwedge_benches::groups::{ALL, Contest, Group};
+use unwedge_benches::machine::Watch;
 use unwedge_benches::measure::{Effort, compare};
 use unwedge_benches::output::{Row, json, markdown};
+
+/// Above this part of the CPU time taken by others a warning is due.
+const BUSY: f64 = 0.05;
 
 /// Measures unwedge against its peers in interleaved pairs of runs and prints medians with 95 % intervals.
 ///
@@ -60,6 +64,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let chosen = |group: &&Group| {
         arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name)
     };
+    let watch = Watch::start();
     let mut rows = Vec::new();
     for group in ALL.iter().filter(chosen) {
         for contest in (group.contests)() {
@@ -73,6 +78,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         }
     }
     progress("")?;
+    let others = watch.and_then(|watch| watch.others());
     if !arguments.json {
         write!(io::stdout(), "{}", markdown(&rows))?;
         writeln!(
@@ -80,6 +86,20 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             "\n{} pairs of runs for each peer, {} ms a run.",
             effort.pairs,
             arguments.slice
+        )?;
+        if let Some(part) = others {
+            writeln!(
+                io::stdout(),
+                "Other processes took {:.1} % of the machine's CPU time meanwhile.",
+                part * 100.0
+            )?;
+        }
+    }
+    if let Some(part) = others.filter(|part| *part > BUSY) {
+        let percent = part * 100.0;
+        writeln!(
+            io::stderr(),
+            "cargo compare: other processes took {percent:.0} % of the CPU time: do not trust what threads took"
         )?;
     }
     Ok(())
