@@ -1,0 +1,140 @@
+//! `cargo compare`: ours against its peers, judged by the bars.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use unwedge_benches::groups::{ALL, Contest, Group};
+use unwedge_benches::machine::Watch;
+use unwedge_benches::measure::{Effort, compare};
+use unwedge_benches::output::{Row, json, markdown};
+
+/// Above this part of the CPU time taken by others a warning is due.
+const BUSY: f64 = 0.05;
+
+/// Measures unwedge against its peers in interleaved pairs of runs and prints medians with 95 % intervals.
+///
+/// A ratio is ours over the peer's wall time for one operation: below 1 we are faster. "must be" and "met" judge us against the best
+/// peer of a group, or against the peer that the bar names; "likely" and "unlikely" mean that the interval lies across the bar.
+#[derive(Parser)]
+#[command(name = "cargo compare", after_help = groups_help())]
+struct Arguments {
+    /// Only these groups; all if none is named
+    #[arg(value_name = "GROUP", value_parser = PossibleValuesParser::new(ALL.map(|group| group.name)), hide_possible_values = true)]
+    groups: Vec<String>,
+    /// One JSON object a line instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Pairs of runs for each peer; at least 11
+    #[arg(long, value_name = "N", default_value_t = 21, value_parser = clap::value_parser!(u32).range(11..=1001))]
+    pairs: u32,
+    /// How long one run lasts
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 80, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    slice: u64,
+}
+
+fn groups_help() -> String {
+    let mut text = String::from("Groups, and what one operation is:\n");
+    for group in ALL {
+        text += &format!("  {:<26} {}\n", group.name, group.operation);
+    }
+    text
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    let effort = Effort {
+        pairs: arguments.pairs as usize,
+        slice: Duration::from_millis(arguments.slice),
+    };
+    let chosen = |group: &&Group| {
+        arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name)
+    };
+    let watch = Watch::start();
+    let mut rows = Vec::new();
+    for group in ALL.iter().filter(chosen) {
+        for contest in (group.contests)() {
+            let measured = hold(group, &contest, effort)?;
+            if arguments.json {
+                for row in &measured {
+                    writeln!(io::stdout(), "{}", json(row)?)?;
+                }
+            }
+            rows.extend(measured);
+        }
+    }
+    progress("")?;
+    let others = watch.and_then(|watch| watch.others());
+    if !arguments.json {
+        write!(io::stdout(), "{}", markdown(&rows))?;
+        writeln!(
+            io::stdout(),
+            "\n{} pairs of runs for each peer, {} ms a run.",
+            effort.pairs,
+            arguments.slice
+        )?;
+        if let Some(part) = others {
+            writeln!(
+                io::stdout(),
+                "Other processes took {:.1} % of the machine's CPU time meanwhile.",
+                part * 100.0
+            )?;
+        }
+    }
+    if let Some(part) = others.filter(|part| *part > BUSY) {
+        let percent = part * 100.0;
+        writeln!(
+            io::stderr(),
+            "cargo compare: other processes took {percent:.0} % of the CPU time: do not trust what threads took"
+        )?;
+    }
+    Ok(())
+}
+
+/// Measures ours against each peer of the contest.
+fn hold(group: &Group, contest: &Contest, effort: Effort) -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (peer, bar) in &contest.peers {
+        progress(&format!("{}: {}", group.name, peer.name))?;
+        let measured = compare(&contest.ours, peer, effort);
+        rows.push(Row {
+            group: group.name,
+            peer: peer.name,
+            best: false,
+            bar: *bar,
+            measured,
+        });
+    }
+    // The best peer is the one against which we look worst. The pairs say that; the peers' own times were taken seconds apart.
+    if let Some(best) = rows
+        .iter_mut()
+        .max_by(|a, b| a.measured.ratio.value.total_cmp(&b.measured.ratio.value))
+    {
+        best.best = true;
+    }
+    Ok(rows)
+}
+
+/// Shows on a terminal what is being measured; an empty text clears the line.
+fn progress(text: &str) -> io::Result<()> {
+    let mut terminal = io::stderr();
+    if terminal.is_terminal() {
+        write!(terminal, "\r\x1b[K{text}")?;
+        terminal.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The groups: in each of them ours and its peers do the same work.
+//!
+//! Rules of the game, for every group:
+//! - One generic function does the work for all sides; a side differs by a small trait implementation, nothing else.
+//! - A peer that lacks a part gets it from the best there is: a primitive without a lock gets a parking_lot mutex and a predicate around
+//!   it, for tasks as for threads.
+//! - Each peer is used in the fastest form that its documentation gives for that work.
+//! - Tasks of all sides run on tokio runtimes of the same kind.
+//! - A run counts what it did and panics if that is not what was asked for.
+
+use std::time::Duration;
+
+use crate::measure::Measured;
+use crate::verdict::Bar;
+
+mod completion;
+mod condvar;
+mod monitor;
+mod ping_pong;
+mod ping_pong_mixed;
+mod ping_pong_tasks;
+mod stop;
+
+/// Why a wait of ours cannot fail here.
+const UNSTOPPED: &str = "no stop is requested";
+/// Why a lock of std cannot fail here.
+const UNPOISONED: &str = "nobody panics";
+
+/// One way to do the work of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Who does it.
+    pub name: &'static str,
+    /// The work.
+    pub work: Work,
+}
+
+/// The work of a side, by what bounds it.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// So many operations.
+    Ops(fn(u64) -> Measured),
+    /// As many operations as competing threads get done in a span of time.
+    Span {
+        /// The work, untouched by any timing of its parts.
+        work: fn(Duration) -> Measured,
+        /// The same work with each acquisition timed, in nanoseconds.
+        latencies: fn(Duration) -> Vec<u32>,
+    },
+}
+
+impl Side {
+    const fn ops(name: &'static str, work: fn(u64) -> Measured) -> Side {
+        Side {
+            name,
+            work: Work::Ops(work),
+        }
+    }
+
+    /// Wall time of `n` operations: what criterion asks for.
+    #[must_use]
+    pub fn time(&self, n: u64) -> Duration {
+        match self.work {
+            Work::Ops(work) => work(n).wall,
+            Work::Span { work, .. } => {
+                Duration::from_secs_f64(work(Duration::from_millis(20)).wall_ns() * n as f64 / 1e9)
+            }
+        }
+    }
+}
+
+/// Ours against those whom a bar names, under the same conditions.
+#[derive(Clone, Debug)]
+pub struct Contest {
+    /// Ours.
+    pub ours: Side,
+    /// The peers, each with its bar.
+    pub peers: Vec<(Side, Bar)>,
+}
+
+/// Some work, and who does it.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The name on the command line and in the table.
+    pub name: &'static str,
+    /// What one operation is.
+    pub operation: &'static str,
+    /// Who competes; more than one contest where the conditions differ.
+    pub contests: fn() -> Vec<Contest>,
+}
+
+/// All groups, in the order of the table.
+pub const ALL: [Group; 11] = [
+    Group {
+        name: "monitor_uncontended",
+        operation: "lock, change a number, unlock; one thread",
+        contests: monitor::uncontended,
+    },
+    Group {
+        name: "monitor_contended",
+        operation: "the same by two threads at once, 20 spin hints inside and 20 outside the section",
+        contests: monitor::contended,
+    },
+    Group {
+        name: "condvar_notify_idle",
+        operation: "notify_one while nobody waits",
+        contests: condvar::notify_idle,
+    },
+    Group {
+        name: "condvar_ping_pong_threads",
+        operation: "one thread hands the turn to another and waits",
+        contests: ping_pong::contests,
+    },
+    Group {
+        name: "condvar_ping_pong_tasks",
+        operation: "one task hands the turn to another and waits",
+        contests: ping_pong_tasks::contests,
+    },
+    Group {
+        name: "condvar_ping_pong_mixed",
+        operation: "the turn goes between a thread and a task",
+        contests: ping_pong_mixed::contests,
+    },
+    Group {
+        name: "condvar_notify_all_64",
+        operation: "64 threads are woken, and all have held the lock and wait again",
+        contests: condvar::notify_all,
+    },
+    Group {
+        name: "completion_ready",
+        operation: "make a pair, complete it, take the result; one thread",
+        contests: completion::ready,
+    },
+    Group {
+        name: "completion_task",
+        operation: "make a pair, a task waits for it, another task completes it",
+        contests: completion::tasks,
+    },
+    Group {
+        name: "completion_thread",
+        operation: "make a pair, a thread waits for it, another thread completes it",
+        contests: completion::threads,
+    },
+    Group {
+        name: "stop_is_requested",
+        operation: "ask whether to stop, while nobody asked for it",
+        contests: stop::contests,
+    },
+];

@@ -1,0 +1,81 @@
+//! Whether the machine was ours while we measured: how much of its CPU time others took.
+//!
+//! Interleaved pairs take out what drifts slowly. They cannot take out another process on the core that a woken thread would have had: so
+//! the share of the others stands under every table, and who reads it can tell a busy machine from a slow primitive.
+
+use std::time::Duration;
+
+use rustix::param::clock_ticks_per_second;
+
+use crate::measure::process_cpu;
+
+/// CPU time of the whole machine and of this process since it was started.
+#[derive(Debug)]
+pub struct Watch {
+    machine: Ticks,
+    own: Duration,
+}
+
+/// The first line of `/proc/stat`: CPU time of all CPUs together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    /// Time in which any process, the kernel or another virtual machine ran.
+    busy: u64,
+    /// That and idle time.
+    all: u64,
+}
+
+impl Watch {
+    /// Starts now; `None` where there is no `/proc/stat`.
+    #[must_use]
+    pub fn start() -> Option<Watch> {
+        Some(Watch {
+            machine: ticks()?,
+            own: process_cpu(),
+        })
+    }
+
+    /// The part of the machine's CPU time since the start that others took, from 0 to 1.
+    #[must_use]
+    pub fn others(&self) -> Option<f64> {
+        let now = ticks()?;
+        let own = (process_cpu() - self.own).as_secs_f64() * clock_ticks_per_second() as f64;
+        let all = (now.all - self.machine.all) as f64;
+        let busy = (now.busy - self.machine.busy) as f64;
+        (all > 0.0).then(|| ((busy - own) / all).clamp(0.0, 1.0))
+    }
+}
+
+fn ticks() -> Option<Ticks> {
+    parse(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// `cpu user nice system idle iowait irq softirq steal guest guest_nice`; the guests' time is in `user` and `nice` already.
+fn parse(stat: &str) -> Option<Ticks> {
+    let fields = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace()
+        .take(8);
+    let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let all: u64 = ticks.iter().sum();
+    let idle = ticks.get(3)? + ticks.get(4)?;
+    Some(Ticks {
+        busy: all - idle,
+        all,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_waiting_for_a_disk_are_not_busy() {
+        let stat = "cpu  10 1 5 100 7 2 3 4 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(parse(stat), Some(Ticks { busy: 25, all: 132 }));
+        assert_eq!(parse("intr 1"), None);
+        assert_eq!(parse("cpu  1 2"), None);
+    }
+}

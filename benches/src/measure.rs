@@ -1,0 +1,310 @@
+//! One run of one side, and interleaved pairs of runs.
+//!
+//! A run reports wall time and the CPU time of the whole process for a counted number of operations. Machines drift (frequency, other
+//! tenants, heat), so two sides are never compared over runs that lie far apart: a pair is one run of each, back to back, who begins
+//! alternates from pair to pair, and the comparison is the median over the pairs of what each pair says.
+//!
+//! Invariants:
+//! - A [`Stopwatch`] runs only while the work runs: threads, runtimes and objects are made before it starts.
+//! - A run that did not do its work panics; it never reports a time.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::groups::{Side, Work};
+use crate::stats::Median;
+
+/// What one run took.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Time on the clock.
+    pub wall: Duration,
+    /// CPU time of the process, all threads together, user and system.
+    pub cpu: Duration,
+    /// Operations done.
+    pub ops: u64,
+    /// Operations of each thread, where threads compete.
+    pub served: Vec<u64>,
+}
+
+impl Measured {
+    /// Nanoseconds on the clock for one operation.
+    #[must_use]
+    pub fn wall_ns(&self) -> f64 {
+        self.wall.as_secs_f64() * 1e9 / self.ops as f64
+    }
+
+    /// Nanoseconds of CPU time for one operation.
+    #[must_use]
+    pub fn cpu_ns(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e9 / self.ops as f64
+    }
+
+    /// The part of all operations that the least served thread did; `None` where nobody competes.
+    #[must_use]
+    pub fn least_share(&self) -> Option<f64> {
+        let least = self.served.iter().min()?;
+        Some(*least as f64 / self.ops as f64)
+    }
+}
+
+/// Wall and CPU time since it was started.
+#[derive(Debug)]
+pub struct Stopwatch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        let cpu = process_cpu();
+        Stopwatch {
+            wall: Instant::now(),
+            cpu,
+        }
+    }
+
+    /// What `ops` operations took since the start.
+    #[must_use]
+    pub fn stop(self, ops: u64) -> Measured {
+        let wall = self.wall.elapsed();
+        Measured {
+            wall,
+            cpu: process_cpu().saturating_sub(self.cpu),
+            ops,
+            served: Vec::new(),
+        }
+    }
+}
+
+/// CPU time of this process so far, all threads together.
+pub(crate) fn process_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    // Neither field of a CPU clock is ever negative.
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Runs `op` `n` times on this thread.
+#[inline]
+pub fn repeat(n: u64, mut op: impl FnMut()) -> Measured {
+    let watch = Stopwatch::start();
+    for _ in 0..n {
+        op();
+    }
+    watch.stop(n)
+}
+
+/// How much to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Pairs of runs.
+    pub pairs: usize,
+    /// How long one run should last.
+    pub slice: Duration,
+}
+
+/// Two sides over all pairs.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// Ours over the peer's, wall time.
+    pub ratio: Median,
+    /// Ours less the peer's, nanoseconds of wall time.
+    pub difference: Median,
+    /// Our runs.
+    pub ours: Summary,
+    /// The peer's runs.
+    pub peer: Summary,
+}
+
+/// One side over all its runs: medians for each operation.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Wall time, nanoseconds.
+    pub wall_ns: f64,
+    /// CPU time of the process, nanoseconds.
+    pub cpu_ns: f64,
+    /// Where threads compete, how fairly.
+    pub fairness: Option<Fairness>,
+}
+
+/// How evenly, and how soon, competing threads were served.
+#[derive(Clone, Debug)]
+pub struct Fairness {
+    /// Each thread's part of all operations of all runs.
+    pub shares: Vec<f64>,
+    /// The smallest part that any thread had in any run.
+    pub least_share: f64,
+    /// 99.9 % of the acquisitions took no longer than this, nanoseconds.
+    pub p999_ns: f64,
+}
+
+/// Measures `ours` against `peer`.
+///
+/// # Panics
+///
+/// If a run of either side did not do its work, or `effort.pairs` is 0.
+#[must_use]
+pub fn compare(ours: &Side, peer: &Side, effort: Effort) -> Compared {
+    let our_amount = calibrate(ours, effort.slice);
+    let peer_amount = calibrate(peer, effort.slice);
+    let (mut our_runs, mut peer_runs) = (Vec::new(), Vec::new());
+    for pair in 0..effort.pairs {
+        if pair % 2 == 0 {
+            our_runs.push(run(ours, our_amount));
+            peer_runs.push(run(peer, peer_amount));
+        } else {
+            peer_runs.push(run(peer, peer_amount));
+            our_runs.push(run(ours, our_amount));
+        }
+    }
+    let pairs = || our_runs.iter().zip(&peer_runs);
+    Compared {
+        ratio: Median::of(pairs().map(|(o, p)| o.wall_ns() / p.wall_ns()).collect()),
+        difference: Median::of(pairs().map(|(o, p)| o.wall_ns() - p.wall_ns()).collect()),
+        ours: summary(ours, &our_runs, effort),
+        peer: summary(peer, &peer_runs, effort),
+    }
+}
+
+/// What one run is given: a number of operations or a span of time.
+#[derive(Clone, Copy)]
+enum Amount {
+    Ops(u64),
+    Span(Duration),
+}
+
+/// Finds how many operations fill a slice; warms the side up on the way.
+fn calibrate(side: &Side, slice: Duration) -> Amount {
+    let Work::Ops(work) = side.work else {
+        return Amount::Span(slice);
+    };
+    let mut n = 16;
+    loop {
+        let wall = work(n).wall.max(Duration::from_nanos(1));
+        let wanted = slice.as_secs_f64() / wall.as_secs_f64();
+        // Close enough that the step to the whole slice is a small one, whose estimate is good.
+        if wanted < 8.0 {
+            return Amount::Ops(((n as f64 * wanted) as u64).max(1));
+        }
+        n = (n as f64 * (wanted / 4.0).min(64.0)) as u64;
+    }
+}
+
+fn run(side: &Side, amount: Amount) -> Measured {
+    match (side.work, amount) {
+        (Work::Ops(work), Amount::Ops(n)) => work(n),
+        (Work::Span { work, .. }, Amount::Span(span)) => work(span),
+        _ => unreachable!("calibrate answers in the unit of the side's work"),
+    }
+}
+
+fn summary(side: &Side, runs: &[Measured], effort: Effort) -> Summary {
+    Summary {
+        wall_ns: Median::of(runs.iter().map(Measured::wall_ns).collect()).value,
+        cpu_ns: Median::of(runs.iter().map(Measured::cpu_ns).collect()).value,
+        fairness: match side.work {
+            Work::Ops(_) => None,
+            Work::Span { latencies, .. } => Some(fairness(runs, latencies, effort)),
+        },
+    }
+}
+
+/// Shares come from the runs themselves, latencies from runs of their own: taking the time of each acquisition would be part of what
+/// the others measure.
+fn fairness(runs: &[Measured], latencies: fn(Duration) -> Vec<u32>, effort: Effort) -> Fairness {
+    let all: u64 = runs.iter().map(|run| run.ops).sum();
+    let threads = runs.first().map_or(0, |run| run.served.len());
+    let mut taken = latencies(effort.slice * 4);
+    taken.sort_unstable();
+    assert!(!taken.is_empty(), "no acquisition was timed");
+    Fairness {
+        shares: (0..threads)
+            .map(|t| runs.iter().map(|run| run.served[t]).sum::<u64>() as f64 / all as f64)
+            .collect(),
+        least_share: runs
+            .iter()
+            .filter_map(Measured::least_share)
+            .fold(1.0, f64::min),
+        p999_ns: f64::from(taken[(taken.len() * 999).div_ceil(1000) - 1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spin(n: u64) -> Measured {
+        let mut done = 0;
+        let measured = repeat(n, || done = std::hint::black_box(done) + 1);
+        assert_eq!(done, n);
+        measured
+    }
+
+    fn twice(n: u64) -> Measured {
+        let mut both = spin(n);
+        let again = spin(n);
+        both.wall += again.wall;
+        both.cpu += again.cpu;
+        both
+    }
+
+    #[test]
+    fn a_side_that_does_twice_the_work_takes_twice_the_time() {
+        let effort = Effort {
+            pairs: 11,
+            slice: Duration::from_millis(5),
+        };
+        let side = |name, work| Side {
+            name,
+            work: Work::Ops(work),
+        };
+        let compared = compare(&side("twice", twice), &side("once", spin), effort);
+        assert!((1.6..2.4).contains(&compared.ratio.value), "{compared:?}");
+        assert!(compared.difference.value > 0.0, "{compared:?}");
+        assert!(
+            compared.ours.cpu_ns > 0.0 && compared.ours.fairness.is_none(),
+            "{compared:?}"
+        );
+    }
+
+    #[test]
+    fn calibration_fills_the_slice() {
+        let slice = Duration::from_millis(10);
+        let Amount::Ops(n) = calibrate(
+            &Side {
+                name: "spin",
+                work: Work::Ops(spin),
+            },
+            slice,
+        ) else {
+            panic!("counted work is given a count")
+        };
+        let wall = spin(n).wall;
+        assert!(wall > slice / 4 && wall < slice * 8, "{wall:?}");
+    }
+
+    #[test]
+    fn shares_are_parts_of_all_that_was_done() {
+        let run = |a, b| Measured {
+            wall: Duration::from_millis(1),
+            cpu: Duration::ZERO,
+            ops: a + b,
+            served: vec![a, b],
+        };
+        let effort = Effort {
+            pairs: 11,
+            slice: Duration::from_millis(1),
+        };
+        let got = fairness(
+            &[run(10, 30), run(30, 30)],
+            |_| (1..=2000).rev().collect(),
+            effort,
+        );
+        assert_eq!(got.shares, [0.4, 0.6]);
+        assert_eq!(got.least_share, 0.25);
+        assert_eq!(got.p999_ns, 1998.0);
+    }
+}
