@@ -108,17 +108,23 @@ impl Drop for Released {
 impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        let cell = self.monitor.cell;
-        if self.dirty && cell.when.has_waiters() {
-            cell.notify_when();
-        }
-        cell.releasing(M::SHARED);
-        let released = Released(cell, M::SHARED);
-        // The user's unlock: no lock of ours is held (L6).
-        // SAFETY: this is the guard's only drop, and `self` is not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.guard) };
-        drop(released);
+        // SAFETY: this is the guard's only way out, and `self` is not used afterwards.
+        let guard = unsafe { ManuallyDrop::take(&mut self.guard) };
+        release::<L, M>(self.monitor.cell, self.dirty, guard);
     }
+}
+
+/// The unlock. By value and out of line: so what the guard is made of stays in registers up to here.
+#[inline(never)]
+fn release<L: Lock, M: Mode<L>>(cell: &'static MonitorCell, dirty: bool, guard: M::Guard<'_>) {
+    if dirty && cell.when.has_waiters() {
+        cell.notify_when();
+    }
+    cell.releasing(M::SHARED);
+    let released = Released(cell, M::SHARED);
+    // The user's unlock: no lock of ours is held (L6).
+    drop(guard);
+    drop(released);
 }
 
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
