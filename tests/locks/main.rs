@@ -3,6 +3,7 @@
 //! Nothing here waits for time to pass but where a timeout itself is tested; `GUARD` only turns a hang into a failure.
 
 mod adapters;
+mod fairness;
 mod kinds;
 mod relock;
 
