@@ -123,7 +123,7 @@ fn among_themselves<L: Direct + Sync>(lock: L) {
 }
 
 /// Sixteen, half of them tasks, take a monitor over the lock until each has had it five times: nobody has to be thirsty, whatever the others
-/// drink.
+/// drink. How long the slowest waits is not asserted: a line is never closed for a task, so that one is overtaken more often than a thread.
 fn in_a_monitor<L: Lock + Send + Sync>(lock: L) {
     const SHARE: usize = 5;
     let stop = Stop::new("monitor");

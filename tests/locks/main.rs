@@ -14,10 +14,10 @@ mod relock;
 use std::{sync::mpsc, thread, time::Duration};
 
 /// Long enough that only a hang comes to it.
-pub const GUARD: Duration = Duration::from_secs(30);
+const GUARD: Duration = Duration::from_secs(30);
 
 /// Runs a test on a thread of its own and fails if it hangs.
-pub fn guarded(test: impl FnOnce() + Send + 'static) {
+fn guarded(test: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel::<()>();
     let test = thread::spawn(move || {
         let _done = done; // dropped at the end, also by a panic
