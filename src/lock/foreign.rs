@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::sys;
+
 use super::{ForeignLock, Lock, Relock, SharedLock};
 
 /// The first steps of a [`Pause`]: busy, 1 to 64 spin hints.
@@ -61,7 +63,7 @@ pub(super) fn backoff_until<L: Lock + ?Sized>(lock: &L, until: Instant) -> Optio
         if let Some(guard) = lock.try_lock() {
             return Some(guard);
         }
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(sys::now());
         if left.is_zero() {
             return None;
         }
@@ -94,7 +96,7 @@ fn in_slices<'a, L: ForeignLock + ?Sized>(
 ) -> Option<L::Guard<'a>> {
     let mut slice = Relock::SLICE;
     while !stopped() {
-        if let Some(guard) = lock.lock_until(Instant::now() + slice) {
+        if let Some(guard) = lock.lock_until(sys::now() + slice) {
             return Some(guard);
         }
         slice = (slice * 2).min(Relock::MAX_SLICE);
@@ -122,7 +124,7 @@ fn in_its_queue<'a, L: ForeignLock + ?Sized>(
 ) -> Option<L::Guard<'a>> {
     // A plain lock blocks until it has the guard; a wrong one that comes back without is asked again.
     while !stopped() {
-        if let Some(guard) = lock.lock_until(Instant::now() + Relock::SLICE) {
+        if let Some(guard) = lock.lock_until(sys::now() + Relock::SLICE) {
             return Some(guard);
         }
     }

@@ -15,7 +15,6 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
     time::Instant,
 };
 
@@ -24,10 +23,12 @@ use tokio::{
     task::unconstrained,
 };
 
+use crate::sys::{self, Parker};
+
 use super::{ForeignLock, Lock, LockData, Reading, Relock, SharedLock};
 
 /// Wakes the thread that polls.
-struct Unpark(Thread);
+struct Unpark(Parker);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
@@ -39,14 +40,15 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls `lock` on this thread, parked in between, until it is ready or `give_up`, asked before every park, says when to stop: `None`
-/// for now, otherwise the time of the next look.
+/// Polls `lock` on this thread, parked in between, until it is ready or `next_look`, asked before every park, gives up: `None`, otherwise
+/// the time of the next look.
 fn drive<G>(
     lock: impl Future<Output = G>,
     mut next_look: impl FnMut() -> Option<Instant>,
 ) -> Option<G> {
     let mut lock: Pin<&mut _> = pin!(unconstrained(lock));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let thread = Arc::new(Unpark(Parker::new()));
+    let waker = Waker::from(thread.clone());
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(guard) = lock.as_mut().poll(&mut context) {
@@ -55,13 +57,13 @@ fn drive<G>(
         // The waker is registered, so an unlock from here on unparks this thread, even before it parks. A park that ends early only polls
         // once more.
         let look = next_look()?;
-        thread::park_timeout(look.saturating_duration_since(Instant::now()));
+        thread.0.park(Some(look));
     }
 }
 
 /// `lock`, given up at `until`.
 fn drive_until<G>(lock: impl Future<Output = G>, until: Instant) -> Option<G> {
-    drive(lock, || (Instant::now() < until).then_some(until))
+    drive(lock, || (sys::now() < until).then_some(until))
 }
 
 /// `lock`, given up when `stopped`, with a look every slice.
@@ -69,9 +71,7 @@ fn drive_unless<G>(lock: impl Future<Output = G>, stopped: &dyn Fn() -> bool) ->
     if stopped() {
         return None;
     }
-    let guard = drive(lock, || {
-        (!stopped()).then(|| Instant::now() + Relock::SLICE)
-    })?;
+    let guard = drive(lock, || (!stopped()).then(|| sys::now() + Relock::SLICE))?;
     (!stopped()).then_some(guard)
 }
 
