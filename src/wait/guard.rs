@@ -95,36 +95,32 @@ pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
     _mode: PhantomData<fn() -> M>,
 }
 
-/// Looks after the line when the lock was let go, also if the unlock panics.
-struct Released(&'static MonitorCell, bool);
+/// Looks after the line if the user's unlock panics.
+struct Unwinding(&'static MonitorCell, bool);
 
-impl Drop for Released {
-    #[inline(always)]
+impl Drop for Unwinding {
+    #[cold]
     fn drop(&mut self) {
         self.0.released(self.1);
     }
 }
 
 impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
+    // Small, with everything rare out of line, so that it becomes a part of the caller.
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: this is the guard's only way out, and `self` is not used afterwards.
-        let guard = unsafe { ManuallyDrop::take(&mut self.guard) };
-        release::<L, M>(self.monitor.cell, self.dirty, guard);
+        let cell = self.monitor.cell;
+        if self.dirty && cell.when.has_waiters() {
+            cell.notify_when();
+        }
+        cell.releasing(M::SHARED);
+        let unwinding = Unwinding(cell, M::SHARED);
+        // The user's unlock: no lock of ours is held (L6).
+        // SAFETY: this is the guard's only drop, and `self` is not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.guard) };
+        let _ = ManuallyDrop::new(unwinding);
+        cell.released(M::SHARED);
     }
-}
-
-/// The unlock. By value and out of line: so what the guard is made of stays in registers up to here.
-#[inline(never)]
-fn release<L: Lock, M: Mode<L>>(cell: &'static MonitorCell, dirty: bool, guard: M::Guard<'_>) {
-    if dirty && cell.when.has_waiters() {
-        cell.notify_when();
-    }
-    cell.releasing(M::SHARED);
-    let released = Released(cell, M::SHARED);
-    // The user's unlock: no lock of ours is held (L6).
-    drop(guard);
-    drop(released);
 }
 
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
