@@ -234,21 +234,19 @@ fn fairness(runs: &[Measured], latencies: fn(Duration) -> Vec<u32>, effort: Effo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
-    fn spin(n: u64) -> Measured {
-        let mut done = 0;
-        let measured = repeat(n, || done = std::hint::black_box(done) + 1);
-        assert_eq!(done, n);
-        measured
-    }
-
-    fn twice(n: u64) -> Measured {
-        let mut both = spin(n);
-        let again = spin(n);
-        both.wall += again.wall;
-        both.cpu += again.cpu;
-        both
+    /// A run that takes so many nanoseconds for each operation, on a clock of its own: no test here depends on the machine's.
+    fn taking(n: u64, ns: u64) -> Measured {
+        let wall = Duration::from_nanos(n * ns);
+        Measured {
+            wall,
+            cpu: wall / 2,
+            ops: n,
+            served: Vec::new(),
+        }
     }
 
     #[test]
@@ -261,29 +259,79 @@ mod tests {
             name,
             work: Work::Ops(work),
         };
-        let compared = compare(&side("twice", twice), &side("once", spin), effort);
-        assert!((1.6..2.4).contains(&compared.ratio.value), "{compared:?}");
-        assert!(compared.difference.value > 0.0, "{compared:?}");
+        let compared = compare(
+            &side("twice", |n| taking(n, 20)),
+            &side("once", |n| taking(n, 10)),
+            effort,
+        );
+        assert_eq!(
+            (
+                compared.ratio.low,
+                compared.ratio.value,
+                compared.ratio.high
+            ),
+            (2.0, 2.0, 2.0)
+        );
         assert!(
-            compared.ours.cpu_ns > 0.0 && compared.ours.fairness.is_none(),
+            (compared.difference.value - 10.0).abs() < 1e-6,
             "{compared:?}"
         );
+        assert!((compared.ours.cpu_ns - 10.0).abs() < 1e-6, "{compared:?}");
+        assert!(compared.ours.fairness.is_none());
+    }
+
+    #[test]
+    fn who_begins_a_pair_alternates() {
+        static ORDER: Mutex<String> = Mutex::new(String::new());
+        fn note(who: char) -> Measured {
+            ORDER.lock().expect("nobody panics").push(who);
+            taking(1, 1)
+        }
+        let side = |name, work| Side {
+            name,
+            work: Work::Span {
+                work,
+                latencies: |_| vec![1],
+            },
+        };
+        let effort = Effort {
+            pairs: 4,
+            slice: Duration::ZERO,
+        };
+        let compared = compare(
+            &side("ours", |_| note('o')),
+            &side("peer", |_| note('p')),
+            effort,
+        );
+        assert_eq!(*ORDER.lock().expect("nobody panics"), "oppooppo");
+        assert_eq!(compared.ratio.value, 1.0);
     }
 
     #[test]
     fn calibration_fills_the_slice() {
         let slice = Duration::from_millis(10);
-        let Amount::Ops(n) = calibrate(
+        let count = |work| match calibrate(
             &Side {
-                name: "spin",
-                work: Work::Ops(spin),
+                name: "side",
+                work: Work::Ops(work),
             },
             slice,
-        ) else {
-            panic!("counted work is given a count")
+        ) {
+            Amount::Ops(n) => n,
+            Amount::Span(_) => panic!("counted work is given a count"),
         };
-        let wall = spin(n).wall;
-        assert!(wall > slice / 4 && wall < slice * 8, "{wall:?}");
+        assert_eq!(count(|n| taking(n, 1)), 10_000_000);
+        assert_eq!(count(|n| taking(n, 1000)), 10_000);
+        // One operation that takes longer than the slice is still one operation.
+        assert_eq!(count(|n| taking(n, 1_000_000_000)), 1);
+    }
+
+    #[test]
+    fn a_stopwatch_counts_what_was_repeated() {
+        let mut done = 0;
+        let measured = repeat(1000, || done = std::hint::black_box(done) + 1);
+        assert_eq!((done, measured.ops), (1000, 1000));
+        assert!(measured.wall > Duration::ZERO);
     }
 
     #[test]
