@@ -7,7 +7,7 @@
 //! | bit of `word` | meaning |
 //! |---|---|
 //! | `NEED` | somebody is queued and no thread has a turn: an unlock must give one |
-//! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it |
+//! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it, without a try |
 //! | `CLOSED` | the first thread in line was overtaken too often: nobody else may try |
 //! | `READER` × n | n guards hold the lock for reading |
 //!
@@ -19,9 +19,14 @@
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
 //!
+//! Who comes to a closed line does not try, and relies on the one for whom it is closed; so does a reader behind a writer. That one may be stopped or time out, and be passed
+//! over by an unlock in the moment before it leaves. So who leaves the head of the line without the lock gives the next one its turn. (The
+//! models `line_closed_for_one_who_is_stopped` and `..._who_times_out` deadlock without.)
+//!
 //! # Tasks
-//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it. And a task that
-//! is notified is not linked here but given a turn at once: it is polled later anyway, and queues only if the lock is not free then.
+//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it; and no reader waits
+//! without a try for a task that has been woken and wants to write. A task that is notified is not linked here but given a turn at once: it is
+//! polled later anyway, and queues only if the lock is not free then.
 //!
 //! # Who holds it
 //! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
@@ -76,9 +81,12 @@ arena!(
 
 impl MonitorCell {
     /// Whether who comes now may try the lock, or has to queue.
+    ///
+    /// Asked again after it was linked, `false` means that somebody before it in the line has the duty: see "No lost wake-up".
     #[inline]
     pub(crate) fn is_open(&self, shared: bool) -> bool {
-        // A hint: fairness rests on it, and nothing else.
+        // Ordering: Relaxed. Before the waiter is linked it is a hint; afterwards it comes after a read-modify-write of this word by the waiter
+        // itself, so that it reads that or what followed it.
         self.word.load(Relaxed) & if shared { CLOSED | WRITER } else { CLOSED } == 0
     }
 
@@ -149,7 +157,7 @@ impl MonitorCell {
             if line.turn == 0 {
                 bits |= NEED;
             }
-            if !first.is_shared() {
+            if !first.is_shared() && (first.is_thread() || first.is(QUEUED)) {
                 bits |= WRITER;
             }
         }
@@ -205,11 +213,6 @@ impl MonitorCell {
         queued
     }
 
-    /// Whether this waiter may try the lock without having a turn.
-    pub(super) fn may_try(&self) -> bool {
-        self.word.load(Relaxed) & CLOSED == 0
-    }
-
     /// Takes a waiter out, whether it has the lock now or gave up.
     pub(super) fn leave(&self, index: u32, has_lock: bool) {
         // Only its owner, who calls this, and a notification, which is over or lost by now, link it.
@@ -217,6 +220,7 @@ impl MonitorCell {
             return;
         }
         let mut line = self.line.lock();
+        let was_first = line.list.front().is_some_and(|(first, _)| first == index);
         if line.list.remove(index) {
             line.threads -= u32::from(waiter(index).is_thread());
         }
@@ -224,16 +228,18 @@ impl MonitorCell {
         if had_turn {
             line.turn = 0;
         }
-        if line.closed_for == index {
+        let was_closed = line.closed_for == index;
+        if was_closed {
             line.closed_for = 0;
         }
         self.refresh(&line);
-        // A turn that was not used goes on. A reader that has the lock lets the readers behind it in.
+        // A turn that was not used goes on; so does the duty of one behind whom others queued without a try. A reader that has the lock lets
+        // the readers behind it in.
         let next_reader = has_lock
             && waiter(index).is_shared()
             && line.list.front().is_some_and(|(_, first)| first.is_shared());
         drop(line);
-        if next_reader || (had_turn && !has_lock) {
+        if next_reader || (!has_lock && (had_turn || was_closed || was_first)) {
             self.wake_next();
         }
     }
