@@ -19,6 +19,10 @@
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
 //!
+//! Who comes to a closed line does not try, and relies on the one for whom it is closed. That one may be stopped or time out, and be passed
+//! over by an unlock in the moment before it leaves. So who leaves the head of the line without the lock gives the next one its turn. (The
+//! models `line_closed_for_one_who_is_stopped` and `..._who_times_out` deadlock without.)
+//!
 //! # Tasks
 //! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it.
 //!
@@ -203,6 +207,7 @@ impl MonitorCell {
     /// Takes a waiter out, whether it has the lock now or gave up.
     pub(super) fn leave(&self, index: u32, has_lock: bool) {
         let mut line = self.line.lock();
+        let was_first = line.list.front().is_some_and(|(first, _)| first == index);
         if line.list.remove(index) {
             line.threads -= u32::from(waiter(index).is_thread());
         }
@@ -210,16 +215,18 @@ impl MonitorCell {
         if had_turn {
             line.turn = 0;
         }
-        if line.closed_for == index {
+        let was_closed = line.closed_for == index;
+        if was_closed {
             line.closed_for = 0;
         }
         self.refresh(&line);
-        // A turn that was not used goes on. A reader that has the lock lets the readers behind it in.
+        // A turn that was not used goes on; so does the duty of one behind whom others queued without a try. A reader that has the lock lets
+        // the readers behind it in.
         let next_reader = has_lock
             && waiter(index).is_shared()
             && line.list.front().is_some_and(|(_, first)| first.is_shared());
         drop(line);
-        if next_reader || (had_turn && !has_lock) {
+        if next_reader || (!has_lock && (had_turn || was_closed || was_first)) {
             self.wake_next();
         }
     }
