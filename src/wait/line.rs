@@ -7,7 +7,7 @@
 //! | bit of `word` | meaning |
 //! |---|---|
 //! | `NEED` | somebody is queued and no thread has a turn: an unlock must give one |
-//! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it |
+//! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it, without a try |
 //! | `CLOSED` | the first thread in line was overtaken too often: nobody else may try |
 //! | `READER` × n | n guards hold the lock for reading |
 //!
@@ -19,12 +19,13 @@
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
 //!
-//! Who comes to a closed line does not try, and relies on the one for whom it is closed. That one may be stopped or time out, and be passed
+//! Who comes to a closed line does not try, and relies on the one for whom it is closed; so does a reader behind a writer. That one may be stopped or time out, and be passed
 //! over by an unlock in the moment before it leaves. So who leaves the head of the line without the lock gives the next one its turn. (The
 //! models `line_closed_for_one_who_is_stopped` and `..._who_times_out` deadlock without.)
 //!
 //! # Tasks
-//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it.
+//! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it; and no reader waits
+//! without a try for a task that has been woken and wants to write.
 //!
 //! # Who holds it
 //! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
@@ -79,9 +80,12 @@ arena!(
 
 impl MonitorCell {
     /// Whether who comes now may try the lock, or has to queue.
+    ///
+    /// Asked again after it was linked, `false` means that somebody before it in the line has the duty: see "No lost wake-up".
     #[inline]
     pub(crate) fn is_open(&self, shared: bool) -> bool {
-        // A hint: fairness rests on it, and nothing else.
+        // Ordering: Relaxed. Before the waiter is linked it is a hint; afterwards it comes after a read-modify-write of this word by the waiter
+        // itself, so that it reads that or what followed it.
         self.word.load(Relaxed) & if shared { CLOSED | WRITER } else { CLOSED } == 0
     }
 
@@ -148,7 +152,7 @@ impl MonitorCell {
             if line.turn == 0 {
                 bits |= NEED;
             }
-            if !first.is_shared() {
+            if !first.is_shared() && (first.is_thread() || first.is(QUEUED)) {
                 bits |= WRITER;
             }
         }
@@ -197,11 +201,6 @@ impl MonitorCell {
         }
         self.refresh(&line);
         queued
-    }
-
-    /// Whether this waiter may try the lock without having a turn.
-    pub(super) fn may_try(&self) -> bool {
-        self.word.load(Relaxed) & CLOSED == 0
     }
 
     /// Takes a waiter out, whether it has the lock now or gave up.

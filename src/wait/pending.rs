@@ -22,6 +22,7 @@ pub(crate) struct Pending {
     /// It was linked to the line by its owner and has not tried since.
     fresh: bool,
     overtaken: u32,
+    shared: bool,
     done: bool,
 }
 
@@ -33,7 +34,7 @@ impl Pending {
             return Err(Stopped);
         }
         cell.enqueue(ticket.index());
-        Ok(Pending { ticket, cell, condition: None, fresh: true, overtaken: 0, done: false })
+        Ok(Pending { ticket, cell, condition: None, fresh: true, overtaken: 0, shared: note.shared, done: false })
     }
 
     /// Begins to wait on a condition. The caller holds the lock, and lets go of it afterwards.
@@ -48,7 +49,8 @@ impl Pending {
             return Err(Stopped);
         }
         condition.push(ticket.index());
-        Ok(Pending { ticket, cell, condition: Some(condition), fresh: false, overtaken: 0, done: false })
+        let (fresh, overtaken, shared) = (false, 0, note.shared);
+        Ok(Pending { ticket, cell, condition: Some(condition), fresh, overtaken, shared, done: false })
     }
 
     pub(crate) fn ticket(&self) -> &Ticket {
@@ -60,8 +62,8 @@ impl Pending {
         loop {
             match self.ticket.state() {
                 QUEUED if !self.fresh => return Poll::Pending,
-                // The line is closed for a thread that tries itself; only who had a turn must try again, for it may be that thread.
-                QUEUED if self.overtaken == 0 && !self.cell.may_try() => return Poll::Pending,
+                // Somebody before it has the duty; only who had a turn must try again, for it may be the one for whom the line is closed.
+                QUEUED if self.overtaken == 0 && !self.cell.is_open(self.shared) => return Poll::Pending,
                 state @ (QUEUED | TURN) => {
                     self.fresh = false;
                     if let Some(guard) = try_lock() {
