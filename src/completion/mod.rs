@@ -220,6 +220,8 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         deadline: Option<Instant>,
         location: &'static Location<'static>,
     ) -> Result<(), WaitError> {
+        // A task's wait that was begun with this completion ends here: the cell names one waiter, and the next poll begins anew.
+        self.ticket = None;
         let ticket = self.begin(Kind::Thread, domain, location);
         if ticket.is_over() {
             return Err(WaitError::Stopped);
