@@ -248,13 +248,19 @@ impl<T> Spawned<T> {
         self.completion.is_complete()
     }
 
+    /// Whether this runs on the member itself. One that has given its result has ended or is about to, and its number may be another's: so the
+    /// number is looked at first, because the result came before the number was free.
+    fn is_current(&self) -> bool {
+        self.member == member::current() && !self.is_finished()
+    }
+
     /// Waits for the result; blocks the thread.
     ///
     /// # Errors
     /// [`JoinError`]: a stop of the domain, a panic, an aborted task, or a thread that would wait for its own end (L7).
     #[track_caller]
     pub fn join(mut self) -> Result<T, JoinError> {
-        if self.member == member::current() {
+        if self.is_current() {
             return Err(JoinError::Itself);
         }
         self.completion.wait()?
@@ -269,7 +275,7 @@ impl<T> Future for Spawned<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.member == member::current() {
+        if self.is_current() {
             return Poll::Ready(Err(JoinError::Itself));
         }
         Pin::new(&mut self.completion).poll(cx).map(|result| result?)
