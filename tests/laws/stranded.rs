@@ -122,17 +122,18 @@ fn law1_a_stop_ends_every_wait_of_threads() {
             let (world, ended) = (world.clone(), ended.clone());
             stop.spawn(name, move || ended.send((*name, wait(&world)))).expect("a thread");
         }
-        // One more waits for another to end.
-        let idle = {
-            let stop = stop.clone();
-            stop.clone().spawn("idle", move || stop.wait_timeout(Duration::MAX)).expect("a thread")
-        };
+        // One more waits for another to end, which a stop of a domain of its own will end later.
+        let (other, own) = (Stop::new("other"), stop.clone());
+        let late = other.clone();
+        let idle = own.spawn("idle", move || late.wait_timeout(Duration::MAX)).expect("a thread");
         stop.spawn("join", move || ended.send(("join", idle.join().is_err_and(|error| error.is_stopped()))))
             .expect("a thread");
 
         until("all wait", || stop.report().members().iter().all(|member| member.waits.len() == 1));
         assert_eq!(stop.report().members().len(), WAITS.len() + 2);
         assert!(stop.request("test"));
+        until("all but one have ended", || stop.report().members().len() == 1);
+        other.request("test");
         until("all have ended", || stop.report().members().is_empty());
         let outcomes: Vec<_> = outcomes.iter().collect();
         assert_eq!(outcomes.len(), WAITS.len() + 1, "a wait did not return: {outcomes:?}");
@@ -214,27 +215,21 @@ fn law1_a_stop_ends_every_wait_of_tasks() {
             s.requested().await;
             true
         }));
-        let pending = stop.spawn_task("pending", stop.clone().requested_owned());
+        let other = Stop::new("other");
+        let s = other.clone();
+        let pending = stop.spawn_task("pending", async move { s.requested().await });
         spawn("joins", Box::pin(async move { pending.await.is_err_and(|error| error.is_stopped()) }));
 
         until_seen("all wait", || stop.report().members().iter().all(|member| member.waits.len() == 1)).await;
         assert_eq!(stop.report().members().len(), tasks + 1);
         assert!(stop.request("test"));
+        until_seen("all but one have ended", || stop.report().members().len() == 1).await;
+        other.request("test");
         until_seen("all have ended", || stop.report().members().is_empty()).await;
         assert_eq!(stopped.load(SeqCst), tasks);
         drop(guard);
         assert!(stop.shutdown_async(Plan::within(GUARD)).await.is_clean());
     });
-}
-
-trait RequestedOwned {
-    fn requested_owned(self) -> impl Future<Output = ()> + Send + 'static;
-}
-
-impl RequestedOwned for Stop {
-    async fn requested_owned(self) {
-        self.requested().await;
-    }
 }
 
 #[test]

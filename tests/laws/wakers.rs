@@ -219,14 +219,19 @@ fn law6_wakers_may_call_back_into_everything() {
     guarded(|| {
         let stop = Stop::new("l6");
         let monitor = Arc::new(Monitor::new("m", Mutex::new(0_u32), &stop));
-        let condvar = Arc::new(Condvar::new());
+        let condvar = Condvar::new();
         let calls = Arc::new(AtomicUsize::new(0));
         let reenter = {
-            let (stop, monitor, condvar, calls) = (stop.clone(), monitor.clone(), condvar.clone(), calls.clone());
+            let (stop, monitor, calls) = (stop.clone(), monitor.clone(), calls.clone());
             move |_: Occasion| {
                 calls.fetch_add(1, SeqCst);
                 let _ = monitor.try_lock();
-                condvar.notify_all();
+                let none = Condvar::new();
+                if let Ok(Some(guard)) = monitor.try_lock() {
+                    let wait = guard.wait_async(&none);
+                    none.notify_all();
+                    drop(wait);
+                }
                 let _ = stop.report().to_string();
                 let child = stop.child("of a waker");
                 let (completer, mut owed) = Completion::<u32>::new("value", &child);
