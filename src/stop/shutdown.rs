@@ -130,7 +130,7 @@ impl Stop {
                 leaked.bytes += left.bytes;
                 leaked.threads += left.threads;
             }
-            if !stop.inner.callbacks.is_current() {
+            if !stop.inner.callbacks.is_on(me) {
                 let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
                 unjoined += threads;
                 late_callbacks += callbacks;
