@@ -383,14 +383,20 @@ impl Stop {
 
     /// Waits until nobody is left but `me` and those that shut down themselves, in this domain and its descendants. Not past the deadline.
     pub(super) fn wait_for_members(&self, me: u32, deadline: Instant, location: &'static std::panic::Location<'static>) -> bool {
-        for stop in self.family() {
-            loop {
-                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
-                if !stop.inner.members.watch(me, &ticket) {
-                    break;
-                }
-                if !ticket.park_while(|state| state == WAITING, Some(deadline)) {
-                    return false;
+        // Who was found may have started others before it ended, in a part that was looked at already: so again, until nobody was found.
+        let mut found = true;
+        while found {
+            found = false;
+            for stop in self.family() {
+                loop {
+                    let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
+                    if !stop.inner.members.watch(me, &ticket) {
+                        break;
+                    }
+                    found = true;
+                    if !ticket.park_while(|state| state == WAITING, Some(deadline)) {
+                        return false;
+                    }
                 }
             }
         }
