@@ -27,6 +27,8 @@ fn waiter(stop: &Stop, name: &str, own: &Stop, monitor: &Shared<u32>, condvar: &
     })
     .expect("a thread");
     until_waits(stop, name, "a condition variable of m");
+    // It is in the queue when it has let go of the lock.
+    drop(monitor.lock());
 }
 
 #[test]
@@ -202,6 +204,7 @@ fn law3_notify_one_serves_threads_and_tasks_in_the_order_in_which_they_came() {
             }
             until_seen("it waits", || waits_of(&stop, &name).iter().any(|wait| wait.what.starts_with("a cond"))).await;
         }
+        drop(order.lock()); // the last one is in the queue
         for number in 0..12 {
             assert!(condvar.notify_one());
             until_seen("it has come", || stop.report().members().len() == 11 - number).await;
@@ -244,6 +247,8 @@ fn law3_notify_all_wakes_everybody_over_every_kind_of_lock() {
             stop.report().members().iter().all(waits)
         })
         .await;
+        // All are in the queue when they have let go of their locks.
+        drop((one.lock(), rw.lock(), foreign.lock()));
         assert_eq!(condvar.notify_all(), 120);
         until_seen("all have ended", || stop.report().members().is_empty()).await;
         assert!(!stop.is_requested());

@@ -204,11 +204,11 @@ fn law6_a_waker_that_panics_strands_nobody_at_a_notification_an_unlock_or_a_comp
             assert!(poll(wait, &hooked.waker()).is_pending());
         }
         let (c, own) = (condvar.clone(), stop.clone());
-        let foreign = stop.spawn("foreign", move || {
-            let lock = parking_lot::Mutex::new(());
-            c.wait(&own, &lock, lock.lock()).is_ok()
-        });
+        let lock = Arc::new(parking_lot::Mutex::new(()));
+        let l = lock.clone();
+        let foreign = stop.spawn("foreign", move || c.wait(&own, &*l, l.lock()).is_ok());
         until_waits(&stop, "foreign", "a condition variable");
+        drop(lock.lock()); // it is in the queue
         assert_eq!(condvar.notify_all(), wakers.len() + 1);
         assert!(foreign.expect("a thread").join().expect("no panic"));
     });
