@@ -1,6 +1,5 @@
 //! L3: a notification that reaches a waiter which is just stopping, timing out or being dropped goes on to the next one; and so does a turn.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
@@ -19,9 +18,9 @@ fn monitor<T>(name: &'static str, value: T, stop: &Stop) -> Shared<T> {
 
 /// Starts a thread that waits once in the domain `own`, and sees that it waits.
 fn waiter(stop: &Stop, name: &str, own: &Stop, monitor: &Shared<u32>, condvar: &Arc<Condvar>) {
-    let (monitor, condvar, own) = (monitor.clone(), condvar.clone(), own.clone());
+    let (m, c, own) = (monitor.clone(), condvar.clone(), own.clone());
     stop.spawn(name, move || {
-        let mut guard = monitor.lock_in(&own)?.wait(&condvar)?;
+        let mut guard = m.lock_in(&own)?.wait(&c)?;
         *guard += 1;
         Ok::<(), unwedge::Stopped>(())
     })
@@ -160,22 +159,15 @@ fn law3_a_notification_or_a_stop_and_never_neither() {
         let condvar = Arc::new(Condvar::new());
         for _ in 0..400 {
             let part = stop.child("part");
-            let stopped = Arc::new(AtomicU32::new(0));
-            let (m, c, own, count) = (monitor.clone(), condvar.clone(), part.clone(), stopped.clone());
-            stop.spawn("first", move || {
-                if m.lock_in(&own).expect("not stopped yet").wait(&c).is_err() {
-                    count.fetch_add(1, SeqCst);
-                }
-            })
-            .expect("a thread");
+            let (m, c, own) = (monitor.clone(), condvar.clone(), part.clone());
+            let first = stop.spawn("first", move || m.lock_in(&own).expect("not stopped yet").wait(&c).is_err());
             until_waits(&stop, "first", "a condition variable of m");
             waiter(&stop, "second", &stop, &monitor, &condvar);
             thread::scope(|scope| {
                 scope.spawn(|| part.request("test"));
                 condvar.notify_one();
             });
-            until("the first has ended", || waits_of(&stop, "first").is_empty() && stop.report().members().len() <= 1);
-            if stopped.load(SeqCst) == 0 {
+            if !first.expect("a thread").join().expect("it ends") {
                 assert!(condvar.notify_one(), "the first had it, the second waits");
             }
             until("both have ended", || stop.report().members().is_empty());
