@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use unwedge::lock::{ForeignLock, Lock};
+use unwedge::lock::ForeignLock;
 use unwedge::{Completion, Condvar, Monitor, Plan, Stop};
 
 use crate::common::{GUARD, guarded, until, until_waits, waits_of};
@@ -85,10 +85,7 @@ fn law2_a_stopper_may_be_a_task_that_keeps_the_guard() {
 }
 
 /// A lock that others also take directly: the stopper has it in both cases, once before the notification and once after it.
-fn foreign<L: ForeignLock + Send + Sync + 'static>(lock: L, name: &str)
-where
-    for<'a> L::Guard<'a>: Sized,
-{
+fn foreign<L: ForeignLock + Send + Sync + 'static>(lock: L, name: &str) {
     let lock = Arc::new(lock);
     for notified in [false, true] {
         let stop = Stop::new("l2");
