@@ -48,7 +48,7 @@ fn the_last_handle_stops_the_domain() {
         let stop = Stop::new("mds.a");
         let (_completer, completion) = Completion::<u8>::new("never", &stop);
         let (ended, end) = mpsc::channel();
-        completion.on_complete(&stop, move |result| drop(ended.send(result.is_err()))).expect("a thread");
+        completion.on_complete(&stop, move |result| ended.send(result.is_err()).expect("the test waits")).expect("a thread");
         drop(stop);
         assert_eq!(end.recv_timeout(GUARD), Ok(true), "the callback has run, with the stop");
     });
