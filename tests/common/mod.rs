@@ -1,12 +1,9 @@
-//! What the tests of the core share: a guard against a hang, and ways to see that somebody waits.
+//! What the tests of the core share: a guard against a hang.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
-
-use unwedge::Stop;
-use unwedge::report::WaitReport;
+use std::time::Duration;
 
 /// Long enough that only a hang comes to it.
 pub const GUARD: Duration = Duration::from_secs(30);
@@ -27,26 +24,4 @@ pub fn guarded(test: impl FnOnce() + Send + 'static) {
             }
         }
     }
-}
-
-/// Looks until it is seen.
-#[track_caller]
-pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !seen() {
-        assert!(begun.elapsed() < GUARD, "never seen: {what}");
-        thread::sleep(Duration::from_micros(100));
-    }
-}
-
-/// The waits of the members that have this name.
-pub fn waits_of(stop: &Stop, name: &str) -> Vec<WaitReport> {
-    let report = stop.report();
-    report.members().iter().filter(|member| member.name == name).flat_map(|member| member.waits.clone()).collect()
-}
-
-/// Looks until the member of this name waits for `what`.
-#[track_caller]
-pub fn until_waits(stop: &Stop, name: &str, what: &str) {
-    until(&format!("{name} waits for {what}"), || waits_of(stop, name).iter().any(|wait| wait.what == what));
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use unwedge::{Completion, JoinError, Monitor, Plan, Spawned, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits};
 use crate::on_each_runtime;
 
 #[test]

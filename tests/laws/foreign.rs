@@ -9,7 +9,8 @@ use std::time::Instant;
 use unwedge::lock::{ForeignLock, Lock};
 use unwedge::{Completion, Condvar, Monitor, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits, waits_of};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits, waits_of};
 
 #[test]
 fn law6_a_callback_takes_the_lock_that_its_completer_holds() {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use unwedge::{Condvar, Monitor, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits, waits_of};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits, waits_of};
 use crate::{on_each_runtime, poll_once, until_seen};
 
 type Shared<T> = Arc<Monitor<parking_lot::Mutex<T>>>;

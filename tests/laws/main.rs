@@ -15,6 +15,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/seen.rs"]
+mod seen;
 
 mod allowed;
 mod foreign;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use unwedge::{Abandoned, Completion, Monitor, Plan, Stop, WaitError};
 
-use crate::common::{GUARD, guarded, until, waits_of};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, waits_of};
 use crate::{on_each_runtime, poll_once};
 
 /// How many values there are.

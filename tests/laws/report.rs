@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use unwedge::{Completion, Condvar, Monitor, Owed, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits, waits_of};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits, waits_of};
 use crate::{on_each_runtime, until_seen};
 
 /// Sees that the one wait of a member is as told; `line` is where it was begun in this file.

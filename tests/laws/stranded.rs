@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use unwedge::lock::Reading;
 use unwedge::{Completer, Completion, Condvar, Monitor, Plan, Stop, WaitError};
 
-use crate::common::{GUARD, guarded, until};
+use crate::common::{GUARD, guarded};
+use crate::seen::until;
 use crate::{on_each_runtime, poll_once, until_seen};
 
 /// What can be waited for, and nobody will ever give.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use unwedge::lock::ForeignLock;
 use unwedge::{Completion, Condvar, Monitor, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits, waits_of};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits, waits_of};
 use crate::{on_each_runtime, until_seen};
 
 #[test]

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use unwedge::{Completion, Condvar, Monitor, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits, waits_of};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits, waits_of};
 
 /// A waker that runs code of the test's at each of the three occasions.
 struct Hooked {

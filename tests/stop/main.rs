@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/seen.rs"]
+mod seen;
 
 mod members;
 mod phases;

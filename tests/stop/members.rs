@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use unwedge::{Completion, JoinError, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until};
+use crate::common::{GUARD, guarded};
+use crate::seen::until;
 
 #[test]
 fn the_first_reason_stays_and_goes_down_the_tree() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use unwedge::report::Outcome;
 use unwedge::{Completion, Condvar, Monitor, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits};
 
 #[test]
 fn phases_run_in_order_after_the_members_each_in_a_domain_of_its_own() {

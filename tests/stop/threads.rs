@@ -5,7 +5,8 @@ use std::sync::mpsc;
 
 use unwedge::{Completion, Plan, Stop};
 
-use crate::common::{GUARD, guarded, until};
+use crate::common::{GUARD, guarded};
+use crate::seen::until;
 
 /// A field of the calling thread's status.
 fn status(field: &str) -> String {

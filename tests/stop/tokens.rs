@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use unwedge::{Plan, Stop};
 
-use crate::common::{GUARD, guarded, until, until_waits};
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits};
 
 #[test]
 fn a_token_is_cancelled_with_the_domain() {
