@@ -3,6 +3,9 @@
 //! A thread or task that a domain started has a slot for as long as it runs; any other thread gets one when it first waits or locks,
 //! and gives it back when it ends.
 
+#[cfg(not(unwedge_loom))]
+use std::mem::ManuallyDrop;
+
 use crate::sys::{self, PlainU8, PlainU32, Relaxed};
 
 use super::arena::arena;
@@ -95,14 +98,22 @@ pub(crate) fn current() -> u32 {
 fn adopt_thread() -> u32 {
     #[cfg(not(unwedge_loom))]
     {
+        /// A thread's slot until its thread-locals are destroyed: whoever runs on it later is not this member.
+        struct Guest(Membership);
+        impl Drop for Guest {
+            fn drop(&mut self) {
+                sys::set_current_member(0);
+            }
+        }
+        fn claim() -> Membership {
+            let thread = std::thread::current();
+            Membership::new(thread.name().unwrap_or("unnamed"), Kind::Thread)
+        }
         std::thread_local! {
-            static GUEST: Membership = {
-                let thread = std::thread::current();
-                Membership::new(thread.name().unwrap_or("unnamed"), Kind::Thread)
-            };
+            static GUEST: Guest = Guest(claim());
         }
         // A thread that already destroys its thread-locals gets a slot that stays claimed: it is rare and small.
-        let index = GUEST.try_with(Membership::index).unwrap_or_else(|_| members().claim());
+        let index = GUEST.try_with(|guest| guest.0.index()).unwrap_or_else(|_| ManuallyDrop::new(claim()).index());
         members().get(index).tid.store(thread_id(), Relaxed);
         sys::set_current_member(index);
         index

@@ -6,13 +6,12 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
-use crate::registry::member::{self, Kind, Membership};
+use crate::registry::member::{Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex, Parker};
 use crate::wait::waiter::{self, NOTIFIED, Ticket, WAITING};
 
@@ -93,9 +92,8 @@ impl Callbacks {
         Ok(())
     }
 
-    /// Whether this runs on the callback thread: then nobody can wait for it.
-    pub(super) fn is_current(&self) -> bool {
-        let me = member::current();
+    /// Whether `me` is the callback thread: then nobody can wait for it.
+    pub(super) fn is_on(&self, me: u32) -> bool {
         self.thread.lock().as_ref().is_some_and(|thread| thread.shared.state.lock().member == me)
     }
 
@@ -166,7 +164,7 @@ impl Shared {
         let _entered = membership.enter();
         self.state.lock().member = membership.index();
         if let Some(hook) = hook {
-            hook("uw-callback");
+            waiter::contain(|| hook("uw-callback"));
         }
         loop {
             let next = {
@@ -193,14 +191,15 @@ impl Shared {
     fn poll(&self, job: &Arc<Job>) {
         let Some(mut callback) = job.callback.lock().take() else { return };
         let waker = Waker::from(job.clone());
-        let polled = catch_unwind(AssertUnwindSafe(|| callback.as_mut().poll(&mut Context::from_waker(&waker))));
-        match polled {
-            Ok(std::task::Poll::Pending) => *job.callback.lock() = Some(callback),
-            // Done, or the callback panicked: the panic hook has told; the others run all the same.
-            _ => {
-                drop(callback);
-                self.state.lock().jobs -= 1;
-            }
+        let mut context = Context::from_waker(&waker);
+        // Done, or the callback panicked: the panic hook has told; the others run all the same.
+        let mut done = true;
+        waiter::contain(|| done = callback.as_mut().poll(&mut context).is_ready());
+        if done {
+            waiter::contain(|| drop(callback));
+            self.state.lock().jobs -= 1;
+        } else {
+            *job.callback.lock() = Some(callback);
         }
     }
 }

@@ -146,12 +146,13 @@ impl Stop {
         let mut children = self.inner.children.lock();
         if self.is_requested() {
             child.inner.mark(&self.reason().unwrap_or_else(|| "stopped".into()));
-        } else {
-            if children.len() == children.capacity() {
-                children.retain(|child| child.strong_count() > 0);
-            }
-            children.push(Arc::downgrade(&child.inner));
         }
+        if children.len() == children.capacity() {
+            children.retain(|child| child.strong_count() > 0);
+        }
+        // One that is born stopped too: it may have members, and a shutdown waits for them.
+        children.push(Arc::downgrade(&child.inner));
+        drop(children);
         child
     }
 

@@ -39,10 +39,16 @@ pub(super) struct PlannedPhase {
     pub(super) step: Step,
 }
 
+/// What stands for "no limit" (`Duration::MAX`, say): longer than any life, and short enough to be added to a time.
+const LONGEST: Duration = Duration::from_secs(100 * LONGEST_PHASE.as_secs());
+
+/// The same for a phase: so that a plan without limits leaves time to the members too.
+const LONGEST_PHASE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Plan {
-    /// A shutdown that returns within this time, whoever is left then.
+    /// A shutdown that returns within this time, whoever is left then. `Duration::MAX` waits for whom it has to.
     pub fn within(limit: Duration) -> Self {
-        Plan { within: limit, phases: Vec::new() }
+        Plan { within: limit.min(LONGEST), phases: Vec::new() }
     }
 
     /// Adds a phase: a step that runs after the request, when the domain's members have ended or their time is up, on a thread of its own and
@@ -59,7 +65,7 @@ impl Plan {
         limit: Duration,
         step: impl FnOnce(&Phase) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     ) -> Self {
-        self.phases.push(PlannedPhase { name: name.to_owned(), limit, step: Box::new(step) });
+        self.phases.push(PlannedPhase { name: name.to_owned(), limit: limit.min(LONGEST_PHASE), step: Box::new(step) });
         self
     }
 }

@@ -112,9 +112,12 @@ impl Stop {
 
         let phases = plan.phases.into_iter().map(|phase| run_phase(phase, deadline)).collect();
 
-        if !self.wait_for_members(me, deadline, location) {
+        let ended = self.wait_for_members(me, deadline, location);
+        // Children may have been born meanwhile.
+        let parts = self.family();
+        if !ended {
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-            for stop in &family {
+            for stop in &parts {
                 stop.inner.members.abort_tasks();
             }
         }
@@ -122,7 +125,7 @@ impl Stop {
         let mut late_callbacks = 0;
         let mut unjoined = 0;
         let way_out = deadline.max(sys::now() + WAY_OUT);
-        for stop in &family {
+        for stop in &parts {
             let services = std::mem::take(&mut *stop.inner.services.lock());
             for service in services {
                 let left = service.close(deadline);
@@ -130,7 +133,7 @@ impl Stop {
                 leaked.bytes += left.bytes;
                 leaked.threads += left.threads;
             }
-            if !stop.inner.callbacks.is_current() {
+            if !stop.inner.callbacks.is_on(me) {
                 let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
                 unjoined += threads;
                 late_callbacks += callbacks;

@@ -339,7 +339,7 @@ impl Stop {
             ending.panicked = result.is_err();
             let unwanted = completer.finish(result.map_err(JoinError::Panicked));
             // A result that nobody wants is dropped here, and its drop may panic as well.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(unwanted)));
+            waiter::contain(|| drop(unwanted));
             drop(entered);
             drop(ending);
         })?;
@@ -372,7 +372,7 @@ impl Stop {
         future: F,
     ) -> (Spawned<T>, impl Future<Output = ()> + use<T, F>) {
         let (ending, completer, spawned) = self.member(name, Kind::Task);
-        let mut member = Tracked { future: Some(Box::pin(future)), completer: Some(completer), ending };
+        let mut member = Tracked { future: Some(Box::pin(future)), completer: Some(completer), ending: Some(ending) };
         (spawned, std::future::poll_fn(move |cx| member.poll(cx)))
     }
 
@@ -383,14 +383,20 @@ impl Stop {
 
     /// Waits until nobody is left but `me` and those that shut down themselves, in this domain and its descendants. Not past the deadline.
     pub(super) fn wait_for_members(&self, me: u32, deadline: Instant, location: &'static std::panic::Location<'static>) -> bool {
-        for stop in self.family() {
-            loop {
-                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
-                if !stop.inner.members.watch(me, &ticket) {
-                    break;
-                }
-                if !ticket.park_while(|state| state == WAITING, Some(deadline)) {
-                    return false;
+        // Who was found may have started others before it ended, in a part that was looked at already: so again, until nobody was found.
+        let mut found = true;
+        while found {
+            found = false;
+            for stop in self.family() {
+                loop {
+                    let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
+                    if !stop.inner.members.watch(me, &ticket) {
+                        break;
+                    }
+                    found = true;
+                    if !ticket.park_while(|state| state == WAITING, Some(deadline)) {
+                        return false;
+                    }
                 }
             }
         }
@@ -402,25 +408,28 @@ impl Stop {
 struct Tracked<T, F> {
     future: Option<Pin<Box<F>>>,
     completer: Option<Completer<T, JoinError>>,
-    ending: Ending,
+    ending: Option<Ending>,
 }
 
 impl<T, F: Future<Output = T>> Tracked<T, F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(future) = &mut self.future else { return Poll::Ready(()) };
-        let entered = self.ending.membership.enter();
+        let (Some(future), Some(ending)) = (&mut self.future, &mut self.ending) else { return Poll::Ready(()) };
+        let entered = ending.membership.enter();
         let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         let result = match result {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(value)) => Ok(value),
             Err(panic) => Err(JoinError::Panicked(panic)),
         };
-        self.ending.panicked = result.is_err();
+        ending.panicked = result.is_err();
         self.future = None;
         drop(entered);
         if let Some(completer) = self.completer.take() {
-            drop(completer.finish(result));
+            let unwanted = completer.finish(result);
+            waiter::contain(|| drop(unwanted));
         }
+        // Now, and not when the executor drops this: it may keep a future that has ended.
+        self.ending = None;
         Poll::Ready(())
     }
 }

@@ -248,9 +248,18 @@ impl Waiter {
     }
 }
 
-/// Runs a waker's code; a panic of it strands nobody (L6) and is reported by the panic hook alone.
+/// Wakes a task; a panic of its waker strands nobody (L6).
 pub(super) fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    contain(|| waker.wake());
+}
+
+/// Runs a waker's, hook's or callback's code; a panic of it strands nobody (L6) and is reported by the panic hook alone.
+///
+/// What it panicked with may panic in turn when it is dropped.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    }
 }
 
 /// Ends every wait whose domain is over. The flags were set before.

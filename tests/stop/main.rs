@@ -1,0 +1,14 @@
+//! The stop domain: reasons, children, hooks, members, the plan and its phases, tokens, and the threads' names and signals.
+//!
+//! The time limits here are those of plans under test; nothing is asserted about how fast anything is.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/seen.rs"]
+mod seen;
+
+mod members;
+mod phases;
+mod threads;
+#[cfg(feature = "tokio")]
+mod tokens;

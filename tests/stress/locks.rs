@@ -1,0 +1,153 @@
+//! Threads and tasks take a monitor's lock in every way there is, and give up in every way: it has one owner, and everybody comes to it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use unwedge::lock::{LockData, SharedLock};
+use unwedge::{Monitor, Plan, Stop};
+
+use crate::common::{GUARD, guarded};
+use crate::{Random, TIME};
+
+/// Equal whenever nobody writes.
+#[derive(Default)]
+struct Twins(u64, u64);
+
+impl Twins {
+    fn write(&mut self, random: &Random) {
+        assert_eq!(self.0, self.1, "two owners");
+        self.0 += 1;
+        random.pause();
+        self.1 += 1;
+    }
+
+    fn read(&self, random: &Random) {
+        let first = self.0;
+        random.pause();
+        assert_eq!((first, first), (self.0, self.1), "a writer beside a reader");
+    }
+}
+
+type Shared<L> = Arc<Monitor<L>>;
+
+/// One step of a thread. How many times it wrote.
+fn step<L>(monitor: &Monitor<L>, stop: &Stop, random: &Random) -> u64
+where
+    L: SharedLock + LockData<Data = Twins>,
+    for<'a> L::Guard<'a>: std::ops::DerefMut<Target = Twins>,
+    for<'a> L::SharedGuard<'a>: std::ops::Deref<Target = Twins>,
+{
+    let mut context = Context::from_waker(Waker::noop());
+    match random.below(9) {
+        0 | 1 => monitor.lock().map(|mut twins| twins.write(random)).is_ok().into(),
+        2 => monitor.lock_until(random.deadline()).map(|mut twins| twins.write(random)).is_ok().into(),
+        3 => {
+            monitor.read().expect("not stopped").read(random);
+            0
+        }
+        4 => {
+            if let Ok(twins) = monitor.read_until(random.deadline()) {
+                twins.read(random);
+            }
+            0
+        }
+        5 => {
+            // A future that is dropped wherever it has come to.
+            let mut lock = monitor.lock_async();
+            for _ in 0..random.below(3) {
+                if Pin::new(&mut lock).poll(&mut context).is_ready() {
+                    break;
+                }
+                random.pause();
+            }
+            0
+        }
+        6 => {
+            let part = stop.child("part");
+            let mut lock = monitor.lock_async_in(&part);
+            let waits = Pin::new(&mut lock).poll(&mut context).is_pending();
+            part.request("give up");
+            assert!(!waits || Pin::new(&mut lock).poll(&mut context).is_ready());
+            0
+        }
+        7 => monitor.when(|twins| Some(twins.write(random))).is_ok().into(),
+        _ => monitor.try_lock().expect("not stopped").map(|mut twins| twins.write(random)).is_some().into(),
+    }
+}
+
+fn run<L>(lock: L, seed: u64)
+where
+    L: SharedLock + LockData<Data = Twins> + Send + Sync + 'static,
+    for<'a> L::Guard<'a>: std::ops::DerefMut<Target = Twins>,
+    for<'a> L::SharedGuard<'a>: std::ops::Deref<Target = Twins>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let _in_runtime = runtime.enter();
+    let stop = Stop::new("stress");
+    let monitor: Shared<L> = Arc::new(Monitor::new("twins", lock, &stop));
+    let written = Arc::new(AtomicU64::new(0));
+    let until = Instant::now() + TIME;
+    let mut tasks = Vec::new();
+    for number in 0..3 {
+        let (m, w) = (monitor.clone(), written.clone());
+        tasks.push(stop.spawn_task("task", async move {
+            let random = std::sync::Mutex::new(Random::new(seed + 50 + number));
+            while Instant::now() < until {
+                m.when_async(|twins| Some(twins.write(&random.lock().expect("not poisoned")))).await?;
+                w.fetch_add(1, SeqCst);
+                if random.lock().expect("not poisoned").below(3) == 0 {
+                    // Given up after its first poll.
+                    tokio::select! { biased; _ = m.lock_async() => {} () = std::future::ready(()) => {} }
+                }
+                m.read_async().await?.read(&Random::new(number + 1));
+                tokio::task::yield_now().await;
+            }
+            Ok::<(), unwedge::Stopped>(())
+        }));
+    }
+    let mut threads = Vec::new();
+    for number in 0..4 {
+        let (m, w, own) = (monitor.clone(), written.clone(), stop.clone());
+        threads.push(stop.spawn("thread", move || {
+            let random = Random::new(seed + number);
+            let mut steps = 0_u64;
+            while Instant::now() < until {
+                w.fetch_add(step(&m, &own, &random), SeqCst);
+                steps += 1;
+            }
+            steps
+        }));
+    }
+    // A lost turn leaves somebody in the line for good: the joins below would hang.
+    for thread in threads {
+        let steps = thread.expect("a thread").join().expect("no panic");
+        assert!(steps > 10, "starved: {steps} steps");
+    }
+    for task in tasks {
+        task.join().expect("no panic").expect("not stopped");
+    }
+    let twins = monitor.read().map(|twins| (twins.0, twins.1)).expect("not stopped");
+    assert_eq!(twins, (written.load(SeqCst), written.load(SeqCst)));
+    let report = stop.shutdown(Plan::within(GUARD));
+    assert!(report.is_clean(), "{report}");
+    assert!(report.panicked().is_empty(), "{report}");
+}
+
+#[test]
+fn one_owner_and_nobody_left_over_std() {
+    guarded(|| run(std::sync::RwLock::new(Twins::default()), 1));
+}
+
+#[test]
+fn one_owner_and_nobody_left_over_parking_lot() {
+    guarded(|| run(parking_lot::RwLock::new(Twins::default()), 2));
+}
+
+#[test]
+fn one_owner_and_nobody_left_over_tokio() {
+    guarded(|| run(tokio::sync::RwLock::new(Twins::default()), 3));
+}
