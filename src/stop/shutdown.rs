@@ -113,6 +113,8 @@ impl Stop {
         let phases = plan.phases.into_iter().map(|phase| run_phase(phase, deadline)).collect();
 
         let ended = self.wait_for_members(me, deadline, location);
+        // Who is late is named, also if it ends while the rest is cleared away.
+        let mut report = self.report_without(me);
         // Children may have been born meanwhile.
         let parts = self.family();
         if !ended {
@@ -140,7 +142,6 @@ impl Stop {
             }
             unjoined += stop.inner.members.join_ended(way_out);
         }
-        let mut report = self.report_without(me);
         report.finish(phases, leaked, unjoined, late_callbacks, sys::now() - begun);
         for stop in &family {
             stop.inner.members.set_shuts_down(me, false);
