@@ -1,0 +1,48 @@
+//! A metadata server (MDS) that boots from a captured Ceph metadata pool, serves it read-only, and always stops.
+
+mod cli;
+mod decode;
+mod dump;
+mod fixture;
+#[cfg(test)]
+mod mutations;
+mod namespace;
+mod omap;
+mod pool;
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, What};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mds: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Some(Command::Dump { pool, what }) => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match what {
+                What::Events => dump::events(&pool, &mut out)?,
+                What::Tree => dump::tree(&pool, &mut out)?,
+            }
+            Ok(out.flush()?)
+        }
+        Some(Command::Serve { .. }) | None => anyhow::bail!("not built yet"),
+    }
+}
+
+/// Whether the reader of our output has gone, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
