@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::decode::inode::{Inode, Kind};
-use crate::namespace::{Lack, Namespace, ROOT};
+use crate::namespace::{Namespace, ROOT};
 use crate::pool::Pool;
 
 /// An entry of the tree, as a client sees it.
@@ -32,13 +32,13 @@ impl<'a> Row<'a> {
         Row {
             path,
             ino: inode.ino,
-            mode: format!("0o{:o}", inode.mode),
+            mode: inode.octal_mode(),
             size: inode.size(),
             nlink: inode.nlink(),
             uid: inode.uid,
             gid: inode.gid,
             mtime: f64::from(inode.mtime.secs),
-            target: inode.target.as_ref().map(|target| String::from_utf8_lossy(target).into_owned()),
+            target: inode.target_text(),
         }
     }
 }
@@ -86,7 +86,7 @@ fn paths(namespace: &mut Namespace) -> anyhow::Result<Vec<(String, u64)>> {
         }
         let entries = match namespace.entries(ino) {
             Ok(entries) => entries.clone(),
-            Err(Lack::Dir(_) | Lack::NotDir | Lack::NoEntry) => continue,
+            Err(_) => continue,
         };
         for (name, ino) in entries {
             let path = format!("{path}/{name}");

@@ -1,14 +1,23 @@
 //! A metadata server (MDS) that boots from a captured Ceph metadata pool, serves it read-only, and always stops.
 
 mod cli;
+mod daemon;
 mod decode;
 mod dump;
 mod fixture;
+mod frozen;
+mod life;
 #[cfg(test)]
 mod mutations;
 mod namespace;
 mod omap;
 mod pool;
+mod protocol;
+mod rank;
+mod serve;
+mod state;
+mod store;
+mod world;
 
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
@@ -38,7 +47,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             }
             Ok(out.flush()?)
         }
-        Some(Command::Serve { .. }) | None => anyhow::bail!("not built yet"),
+        Some(Command::Serve { pool, socket }) => daemon::run(&pool, &socket),
+        None => anyhow::bail!("not built yet"),
     }
 }
 

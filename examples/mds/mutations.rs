@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::decode::inode::Inode;
 use crate::decode::journal::Header;
 use crate::decode::tables::{InoTable, JournalPointer, SessionMap};
-use crate::decode::{Damage, Omap};
+use crate::decode::{Damage, Omap, missing};
 use crate::fixture::Fixture;
 use crate::namespace::{Dir, ROOT};
 use crate::omap;
@@ -240,7 +240,7 @@ fn a_missing_object_is_named() {
     }
     fs::remove_file(copy.object("1.00000000.inode")).unwrap();
     let inode = damage(pool.tree().unwrap_err());
-    assert_eq!(inode, crate::pool::missing("1.00000000.inode"));
+    assert_eq!(inode, missing("1.00000000.inode"));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_missing_or_ruined_directory_is_named() {
     };
     assert_eq!(line.len(), 1);
     fs::write(&path, without.join("\n")).unwrap();
-    assert_eq!(damage(copy.pool().tree().unwrap_err()), crate::pool::missing(oid));
+    assert_eq!(damage(copy.pool().tree().unwrap_err()), missing(oid));
     fs::write(&path, format!("{}\n{}\n", without.join("\n"), &line[0][..line[0].len() / 2])).unwrap();
     let cut = damage(copy.pool().tree().unwrap_err());
     assert_eq!(cut.object, oid);

@@ -39,6 +39,8 @@ pub enum Lack {
     NoEntry,
     /// The inode is no directory.
     NotDir,
+    /// A name leads to this inode, which is in no directory.
+    Dangling(u64),
 }
 
 /// A directory that has been decoded and is not in the tree yet.
@@ -136,6 +138,28 @@ impl Namespace {
     /// The inode that a name leads to.
     pub fn lookup(&mut self, parent: u64, name: &str) -> Result<&Inode, Lack> {
         let ino = *self.entries(parent)?.get(name).ok_or(Lack::NoEntry)?;
-        self.inode(ino)
+        self.inode(ino).map_err(|lack| lack.of(ino))
+    }
+
+    /// Every name in a directory, with its inode.
+    pub fn list(&mut self, ino: u64) -> Result<Vec<(&str, &Inode)>, Lack> {
+        self.entries(ino)?;
+        let entries = self.dirs.get(&ino).into_iter().flatten();
+        if let Some((_, away)) = entries.clone().find(|(_, ino)| !self.inodes.contains_key(ino)) {
+            let away = *away;
+            return Err(self.inode(away).map_or_else(|lack| lack.of(away), |_| Lack::Dangling(away)));
+        }
+        let entries = self.dirs.get(&ino).into_iter().flatten();
+        Ok(entries.filter_map(|(name, ino)| Some((name.as_str(), self.inodes.get(ino)?))).collect())
+    }
+}
+
+impl Lack {
+    /// The same for an inode to which a name leads: that it is nowhere is damage then.
+    fn of(self, ino: u64) -> Lack {
+        match self {
+            Lack::NoEntry => Lack::Dangling(ino),
+            lack => lack,
+        }
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use crate::decode::inode::Inode;
 use crate::decode::journal::{Entries, Event, Header, Journal, Probe};
 use crate::decode::tables::JournalPointer;
-use crate::decode::{Damage, Omap, object_name};
+use crate::decode::{Damage, Omap, missing, object_name};
 use crate::namespace::{Dir, Lack, Namespace, RANK_DIR, ROOT};
 use crate::omap::{self, Index};
 
@@ -125,9 +125,4 @@ impl Pool {
         }
         Ok(namespace)
     }
-}
-
-/// The damage that a missing object is.
-pub fn missing(oid: &str) -> Damage {
-    Damage::new(oid, 0, "the object is not there")
 }

@@ -81,6 +81,16 @@ impl Inode {
         }
     }
 
+    /// The mode as Python writes an octal number, which is how the captured listing has it.
+    pub fn octal_mode(&self) -> String {
+        format!("0o{:o}", self.mode)
+    }
+
+    /// The target of a symbolic link as text.
+    pub fn target_text(&self) -> Option<String> {
+        self.target.as_ref().map(|target| String::from_utf8_lossy(target).into_owned())
+    }
+
     /// The object that holds the inode of a directory that no dentry leads to: the root, or a rank's own directory.
     pub fn base_object(ino: u64) -> String {
         format!("{}.inode", super::object_name(ino, 0))

@@ -190,6 +190,11 @@ kinds! {
 }
 
 impl Kind {
+    /// Whether this server knows what such an event is.
+    pub fn is_known(self) -> bool {
+        !matches!(self, Kind::Unknown(_))
+    }
+
     /// Whether an event of this kind is known to begin with the time at which it was written.
     fn is_stamped(self) -> bool {
         matches!(

@@ -57,6 +57,11 @@ impl fmt::Display for Damage {
 
 impl std::error::Error for Damage {}
 
+/// The damage that a missing object is.
+pub fn missing(oid: &str) -> Damage {
+    Damage::new(oid, 0, "the object is not there")
+}
+
 /// What an object holds besides its data: a header, and values by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Omap {

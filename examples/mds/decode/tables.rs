@@ -105,6 +105,42 @@ impl SessionMap {
     }
 }
 
+/// This server's own table of sessions, which it writes in its orderly stop: the clients to wait for in the next life.
+///
+/// It has an object of its own, because Ceph's session map is Ceph's to write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedSessions {
+    /// The clients' numbers, in order.
+    pub clients: Vec<u64>,
+}
+
+impl SavedSessions {
+    /// The object that holds the table of `rank`.
+    pub fn object(rank: u64) -> String {
+        format!("unwedge_mds{rank}_sessions")
+    }
+
+    /// The table as bytes: an envelope, a count, the clients' numbers.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = (self.clients.len() as u32).to_le_bytes().to_vec();
+        for client in &self.clients {
+            body.extend(client.to_le_bytes());
+        }
+        let mut bytes = vec![1, 1];
+        bytes.extend((body.len() as u32).to_le_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// Decodes a table.
+    pub fn decode(object: &str, bytes: &[u8]) -> Result<SavedSessions, Damage> {
+        let (_, mut body) = Reader::new(object, 0, bytes).envelope(1, "table of sessions")?;
+        let n = body.count(8, "sessions")?;
+        let clients = (0..n).map(|_| body.u64("client")).collect::<Result<_, _>>()?;
+        Ok(SavedSessions { clients })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +176,15 @@ mod tests {
         let damage = SessionMap::decode("s", &header, [("4123", value)]).unwrap_err();
         assert_eq!(damage.part.as_deref(), Some("omap value \"4123\""));
         assert_eq!(SessionMap::decode("s", &header[..9], []).unwrap_err().part.as_deref(), Some("omap header"));
+    }
+
+    #[test]
+    fn saved_sessions_come_back() {
+        let saved = SavedSessions { clients: vec![3, u64::MAX] };
+        let bytes = saved.encode();
+        assert_eq!(SavedSessions::decode("s", &bytes), Ok(saved));
+        for cut in 0..bytes.len() {
+            assert!(SavedSessions::decode("s", &bytes[..cut]).is_err());
+        }
     }
 }
