@@ -185,8 +185,9 @@ impl<S: Store> Life<S> {
         self.mds.when(|mds| mds.is_open())
     }
 
-    /// Writes the table of sessions now: what an operator's request does, on a thread of its own.
+    /// Writes the table of sessions, once the server serves: what an operator's request does, on a thread of its own.
     pub fn flush(&self) -> Result<(), End> {
+        self.wait_open()?.map_err(End::Trouble)?;
         self.save_sessions(self.mds.lock()?, &self.store).map(drop)
     }
 

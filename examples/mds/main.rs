@@ -3,6 +3,7 @@
 mod cli;
 mod daemon;
 mod decode;
+mod drill;
 mod dump;
 mod fixture;
 mod frozen;
@@ -28,7 +29,8 @@ use crate::cli::{Cli, Command, What};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mds: {error:#}");
@@ -37,7 +39,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+/// Does what was asked for. Whether it went well; what did not has been said.
+fn run(cli: Cli) -> anyhow::Result<bool> {
     match cli.command {
         Some(Command::Dump { pool, what }) => {
             let mut out = BufWriter::new(io::stdout().lock());
@@ -45,10 +48,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 What::Events => dump::events(&pool, &mut out)?,
                 What::Tree => dump::tree(&pool, &mut out)?,
             }
-            Ok(out.flush()?)
+            out.flush()?;
+            Ok(true)
         }
-        Some(Command::Serve { pool, socket }) => daemon::run(&pool, &socket),
-        None => anyhow::bail!("not built yet"),
+        Some(Command::Serve { pool, socket }) => daemon::run(&pool, &socket).map(|()| true),
+        None => drill::run(&cli.drill),
     }
 }
 
