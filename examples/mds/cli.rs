@@ -28,6 +28,9 @@ pub struct Drill {
     /// Runs of each stop.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
+    /// Lives in a row when the restarts are timed.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lives: u32,
 }
 
 /// What the program can do besides the main job.

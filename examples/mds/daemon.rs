@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use unwedge::Stop;
+use unwedge::{Plan, Stop};
 use unwedge::io::Io;
+use unwedge::report::Outcome;
 
 use crate::life::Life;
 use crate::pool;
@@ -53,7 +54,7 @@ pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
         Ok(store) => store,
         Err(error) => {
             let is_stopped = stop.is_requested();
-            stop.shutdown(unwedge::Plan::within(STOP_WITHIN));
+            stop.shutdown(Plan::within(STOP_WITHIN));
             return if is_stopped { Ok(()) } else { Err(error) };
         }
     };
@@ -65,13 +66,12 @@ pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     // Until the stop, or until the server finds that it cannot serve.
     let trouble: Option<Trouble> = runtime.block_on(life.mds().when_async(|mds| mds.trouble.clone())).ok();
     let report = life.shut_down("damaged", STOP_WITHIN, SAVE_WITHIN);
-    for phase in report.phases() {
-        if phase.outcome != unwedge::report::Outcome::Done {
-            eprintln!("mds: the sessions were not saved: {report}");
-        }
+    if !report.is_clean() || report.phases().iter().any(|phase| phase.outcome != Outcome::Done) {
+        eprintln!("mds: {report}");
     }
-    if !report.is_clean() {
-        bail!("{report}");
+    // What a dead disk holds in the kernel is said, and is no fault of the server's.
+    if !report.members().is_empty() || !report.panicked().is_empty() {
+        bail!("not everything has ended");
     }
     match trouble {
         Some(trouble) => bail!("{trouble}"),

@@ -2,26 +2,38 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 #[path = "../../examples/mds/fixture.rs"]
 pub mod fixture;
 
-/// The example's program, which `cargo test` builds before it runs this; one built earlier does not do, so a lone test builds it too.
-pub fn program() -> PathBuf {
-    let here = std::env::current_exe().expect("a test knows its own file");
-    let folder = here.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").to_owned();
-    let program = folder.join("examples").join("mds");
-    if !program.is_file() {
+/// The example's program. It is built first, as this test was: one that lies there may be old, where only some tests are run.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let here = std::env::current_exe().expect("a test knows its own file");
+        let profile = here.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+        let target = profile.parent().expect("a profile's folder lies in target");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "mds"]);
-        if folder.ends_with("release") {
+        build.args(["build", "--quiet", "--example", "mds", "--no-default-features", "--target-dir"]).arg(target);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
             build.arg("--release");
         }
+        let features = [
+            ("uring", cfg!(feature = "uring")),
+            ("tokio", cfg!(feature = "tokio")),
+            ("parking_lot", cfg!(feature = "parking_lot")),
+            ("parking_lot_0_13", cfg!(feature = "parking_lot_0_13")),
+        ];
+        for (feature, _) in features.into_iter().filter(|(_, is_on)| *is_on) {
+            build.args(["--features", feature]);
+        }
         assert!(build.status().expect("cargo runs").success(), "the example does not build");
-    }
-    program
+        profile.join("examples").join("mds")
+    })
 }
 
 /// Runs the program to its end.

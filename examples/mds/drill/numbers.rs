@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -41,6 +41,42 @@ pub fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// What a process has at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint {
+    threads: usize,
+    descriptors: usize,
+    resident_kib: u64,
+}
+
+impl Footprint {
+    /// How much more memory is no leak: allocators keep some, and give some back late.
+    const SLACK_KIB: u64 = 8 << 10;
+
+    /// What it has now.
+    pub fn now() -> Footprint {
+        Footprint { threads: threads().len(), descriptors: descriptors(), resident_kib: resident_kib() }
+    }
+
+    /// Whether the process has no more than it had then. What a life drops last is closed behind its back, so that may take a moment.
+    pub fn is_kept(&self) -> Result<(), String> {
+        let until = Instant::now() + Duration::from_secs(2);
+        loop {
+            let now = Footprint::now();
+            let is_kept = now.threads <= self.threads
+                && now.descriptors <= self.descriptors
+                && now.resident_kib <= self.resident_kib + Footprint::SLACK_KIB;
+            if is_kept {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(format!("{self:?} has become {now:?}: {:?}", threads().values()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// What the main job has found, as `--json` prints it.

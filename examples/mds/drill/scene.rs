@@ -34,8 +34,8 @@ use crate::store::FileStore;
 /// The whole stop; what has not ended then is named and left.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// The same where a read may hang in the kernel for good: nothing but the deadline ends such a thread's drain.
-const WITHIN_HUNG: Duration = Duration::from_millis(5);
+/// The same where a thread of the pool hangs in the kernel: nothing but the deadline ends the wait for it.
+const WITHIN_HUNG: Duration = Duration::from_millis(8);
 
 /// How much of it storage that does not answer is given for the table of sessions.
 const SAVE_WITHIN: Duration = Duration::from_millis(1);
@@ -103,8 +103,8 @@ impl Scenario {
         }
     }
 
-    fn within(self) -> Duration {
-        if self == Scenario::Pipe { WITHIN_HUNG } else { WITHIN }
+    fn within(self, backend: &str) -> Duration {
+        if self == Scenario::Pipe && backend == "pool" { WITHIN_HUNG } else { WITHIN }
     }
 }
 
@@ -136,6 +136,7 @@ impl Stage<'_> {
         let io = Io::new(&stop).context("cannot start I/O")?;
         let ice = Ice::new((scenario != Scenario::Pipe).then_some(scenario.state()));
         let store = FrozenStore::new(FileStore::open(&io, &stop, &pool.folder)?, &stop, &ice);
+        let backend = io.backend();
         drop(io);
         let life = Life::start(&stop, store).context("cannot start the server's threads")?;
         let path = self.fixture.folder().join("mds.sock");
@@ -151,7 +152,7 @@ impl Stage<'_> {
         self.reach(&life, scenario, &ice)?;
 
         // Every other time who stops holds the MDS lock all the while.
-        let plan = life.plan(scenario.within(), SAVE_WITHIN);
+        let plan = life.plan(scenario.within(backend), SAVE_WITHIN);
         let request = || {
             let begun = Instant::now();
             stop.request("the drill");
