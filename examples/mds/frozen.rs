@@ -39,14 +39,9 @@ impl std::fmt::Debug for Frost {
 }
 
 impl Ice {
-    /// A store that freezes when the life enters a state, or never by itself.
+    /// For a store that freezes when the life enters a state, or never.
     pub fn new(at: Option<State>) -> Ice {
         Ice(Arc::new(Mutex::new(Frost { is_frozen: false, at, held: Vec::new() })))
-    }
-
-    /// Stops answering.
-    pub fn freeze(&self) {
-        self.0.lock().is_frozen = true;
     }
 
     /// Answers again, also what was asked meanwhile.

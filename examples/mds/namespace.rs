@@ -28,6 +28,8 @@ pub struct Namespace {
     dirs: HashMap<u64, BTreeMap<String, u64>>,
     /// Directories that are not in memory, in the order in which they became known; the first ones may have been read meanwhile.
     unread: VecDeque<u64>,
+    /// Directories that cannot be read, and why.
+    damaged: BTreeMap<u64, Damage>,
 }
 
 /// Why the tree has no answer.
@@ -35,6 +37,8 @@ pub struct Namespace {
 pub enum Lack {
     /// This directory has to be read first.
     Dir(u64),
+    /// This directory cannot be read; what was asked for is in it, or may be.
+    Damaged(u64),
     /// There is no such name or inode.
     NoEntry,
     /// The inode is no directory.
@@ -103,6 +107,16 @@ impl Namespace {
         self.dirs.insert(dir.ino, dir.entries);
     }
 
+    /// Says that a directory cannot be read.
+    pub fn give_up(&mut self, ino: u64, damage: Damage) {
+        self.damaged.insert(ino, damage);
+    }
+
+    /// Why a directory cannot be read.
+    pub fn damage(&self, ino: u64) -> Option<&Damage> {
+        self.damaged.get(&ino)
+    }
+
     fn add_inode(&mut self, inode: Inode) {
         let ino = inode.ino;
         if let Entry::Vacant(place) = self.inodes.entry(ino) {
@@ -112,14 +126,15 @@ impl Namespace {
         }
     }
 
-    /// How many inodes and directories are in memory.
-    pub fn len(&self) -> (usize, usize) {
-        (self.inodes.len(), self.dirs.len())
+    /// How many inodes are in memory.
+    pub fn len(&self) -> usize {
+        self.inodes.len()
     }
 
     /// A directory's entries, in the order of their bytes.
     pub fn entries(&mut self, ino: u64) -> Result<&BTreeMap<String, u64>, Lack> {
         match self.inode(ino)?.kind() {
+            Kind::Dir if self.damaged.contains_key(&ino) => Err(Lack::Damaged(ino)),
             Kind::Dir => self.dirs.get(&ino).ok_or(Lack::Dir(ino)),
             _ => Err(Lack::NotDir),
         }
@@ -128,10 +143,12 @@ impl Namespace {
     /// The inode with this number. Where no dentry has led to it yet, directories have to be read until one does: the back traces of
     /// files, which would say where to look, are in the data pool.
     pub fn inode(&mut self, ino: u64) -> Result<&Inode, Lack> {
-        while self.unread.front().is_some_and(|unread| self.dirs.contains_key(unread)) {
+        while self.unread.front().is_some_and(|unread| self.dirs.contains_key(unread) || self.damaged.contains_key(unread)) {
             self.unread.pop_front();
         }
-        let next = self.unread.front().map_or(Lack::NoEntry, |unread| Lack::Dir(*unread));
+        // What is nowhere else may be where nobody can look.
+        let damaged = || self.damaged.keys().next().map_or(Lack::NoEntry, |damaged| Lack::Damaged(*damaged));
+        let next = self.unread.front().map_or_else(damaged, |unread| Lack::Dir(*unread));
         self.inodes.get(&ino).ok_or(next)
     }
 
@@ -161,5 +178,64 @@ impl Lack {
             Lack::NoEntry => Lack::Dangling(ino),
             lack => lack,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Time;
+    use crate::decode::inode::FragTree;
+
+    fn inode(ino: u64, mode: u32) -> Inode {
+        let (mtime, fragments) = (Time::default(), FragTree::default());
+        Inode { ino, mode, uid: 0, gid: 0, links: 1, len: 0, mtime, subdirs: 0, rbytes: 0, target: None, fragments }
+    }
+
+    fn dir(ino: u64, names: &[(&str, u64)], inodes: Vec<Inode>) -> Dir {
+        Dir { ino, entries: names.iter().map(|(name, ino)| ((*name).to_owned(), *ino)).collect(), inodes }
+    }
+
+    /// A root with two directories, `a` and `b`, and a hard link to an inode that has its other name in `b`.
+    fn namespace() -> Namespace {
+        let mut namespace = Namespace::default();
+        namespace.add_base(inode(ROOT, 0o40755));
+        assert_eq!(namespace.lookup(ROOT, "a"), Err(Lack::Dir(ROOT)));
+        let dirs = vec![inode(10, 0o40755), inode(11, 0o40755)];
+        namespace.add_dir(dir(ROOT, &[("a", 10), ("b", 11), ("link", 20)], dirs));
+        namespace
+    }
+
+    #[test]
+    fn directories_are_read_until_a_link_is_found() {
+        let mut namespace = namespace();
+        assert_eq!(namespace.lookup(ROOT, "link"), Err(Lack::Dir(10)));
+        namespace.add_dir(dir(10, &[], vec![]));
+        assert_eq!(namespace.lookup(ROOT, "link"), Err(Lack::Dir(11)));
+        namespace.add_dir(dir(11, &[("file", 20)], vec![inode(20, 0o100_644)]));
+        assert_eq!(namespace.lookup(ROOT, "link").map(|inode| inode.ino), Ok(20));
+        assert_eq!(namespace.list(ROOT).map(|entries| entries.len()), Ok(3));
+        assert_eq!(namespace.entries(20), Err(Lack::NotDir));
+        assert_eq!(namespace.lookup(ROOT, "nobody"), Err(Lack::NoEntry));
+        assert_eq!(namespace.inode(99), Err(Lack::NoEntry));
+    }
+
+    #[test]
+    fn a_damaged_directory_is_passed_over_and_suspected() {
+        let mut namespace = namespace();
+        namespace.give_up(10, Damage::new("a.00000000", 0, "gone"));
+        assert_eq!(namespace.lookup(10, "x"), Err(Lack::Damaged(10)));
+        assert_eq!(namespace.lookup(ROOT, "link"), Err(Lack::Dir(11)), "the search goes on");
+        namespace.add_dir(dir(11, &[], vec![]));
+        assert_eq!(namespace.lookup(ROOT, "link"), Err(Lack::Damaged(10)), "it may be there");
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_said() {
+        let mut namespace = namespace();
+        namespace.add_dir(dir(10, &[], vec![]));
+        namespace.add_dir(dir(11, &[], vec![]));
+        assert_eq!(namespace.lookup(ROOT, "link"), Err(Lack::Dangling(20)));
+        assert_eq!(namespace.list(ROOT), Err(Lack::Dangling(20)));
     }
 }

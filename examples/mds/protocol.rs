@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::decode::inode::Inode;
-use crate::namespace::{Lack, ROOT};
+use crate::namespace::{Lack, Namespace, ROOT};
 use crate::rank::Trouble;
 
 /// The longest line that is read as a request.
@@ -83,11 +83,14 @@ impl Refusal {
     }
 
     /// What a lack says to a client; a directory that has to be read first is read, and never refused.
-    pub fn of(lack: Lack) -> Refusal {
+    pub fn of(lack: Lack, namespace: &Namespace) -> Refusal {
         match lack {
             Lack::NoEntry | Lack::Dir(_) => Refusal::new("ENOENT", "no such file or directory"),
             Lack::NotDir => Refusal::new("ENOTDIR", "not a directory"),
             Lack::Dangling(ino) => Refusal::new("EIO", format!("a name leads to inode {ino:#x}, which is in no directory")),
+            Lack::Damaged(ino) => {
+                Refusal::new("EIO", namespace.damage(ino).map_or_else(String::new, |damage| damage.to_string()))
+            }
         }
     }
 }
@@ -205,7 +208,7 @@ mod tests {
     fn replies() {
         let text = |answer, id| String::from_utf8(reply(answer, id)).unwrap();
         assert_eq!(text(Ok(Answer::Target("a/b".into())), Some(1.into())), "{\"ok\":\"a/b\",\"id\":1}\n");
-        let refused = text(Err(Refusal::of(Lack::NoEntry)), None);
+        let refused = text(Err(Refusal::of(Lack::NoEntry, &Namespace::default())), None);
         assert_eq!(refused, "{\"error\":\"ENOENT\",\"message\":\"no such file or directory\"}\n");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant **In order**: the state is changed by [`Mds::go`] alone, along the table in `state.rs`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::decode::Damage;
@@ -55,8 +55,6 @@ pub struct Mds {
     pub unsaved: Option<bool>,
     /// Directories that somebody is reading.
     pub loading: BTreeSet<u64>,
-    /// Directories that could not be read, and why.
-    pub damaged: HashMap<u64, Damage>,
     /// Why the life cannot go on.
     pub trouble: Option<Trouble>,
 }
@@ -99,7 +97,6 @@ impl Mds {
             expected: BTreeSet::new(),
             unsaved: None,
             loading: BTreeSet::new(),
-            damaged: HashMap::new(),
             trouble: None,
         }
     }

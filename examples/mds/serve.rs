@@ -136,7 +136,9 @@ async fn attend<S: Store>(life: &Arc<Life<S>>, stream: UnixStream) {
     }
     // The client has gone of itself. After a stop it has not: then its session is saved for the next life.
     if let Some(client) = session {
-        drop(life.mds().when_async(|mds| Some(mds.close_session(client))).await);
+        if life.mds().when_async(|mds| Some(mds.close_session(client))).await.is_ok() {
+            life.notify();
+        }
     }
 }
 
@@ -195,64 +197,56 @@ async fn ask<S: Store, T>(
     mut question: impl FnMut(&mut Mds) -> Result<T, Lack>,
 ) -> Result<Result<T, Refusal>, Stopped> {
     loop {
-        let asked = life.mds().when_async(|mds| Some(mds.is_open()?.map(|()| question(mds)))).await?;
-        match asked {
-            Err(trouble) => return Ok(Err(trouble.into())),
-            Ok(Ok(answer)) => return Ok(Ok(answer)),
-            Ok(Err(Lack::Dir(ino))) => {
-                if let Err(damage) = load(life, ino).await? {
-                    return Ok(Err(Refusal::new("EIO", damage.to_string())));
-                }
-            }
-            Ok(Err(lack)) => return Ok(Err(Refusal::of(lack))),
+        let asked = life.mds().when_async(|mds| {
+            Some(mds.is_open()?.map_err(Refusal::from).and_then(|()| match question(mds) {
+                Ok(answer) => Ok(Asked::Answer(answer)),
+                Err(Lack::Dir(ino)) => Ok(Asked::Read(ino)),
+                Err(lack) => Err(Refusal::of(lack, &mds.namespace)),
+            }))
+        });
+        match asked.await? {
+            Ok(Asked::Answer(answer)) => return Ok(Ok(answer)),
+            Ok(Asked::Read(ino)) => load(life, ino).await?,
+            Err(refusal) => return Ok(Err(refusal)),
         }
     }
 }
 
+/// What came of a question to the tree.
+enum Asked<T> {
+    /// The answer.
+    Answer(T),
+    /// This directory has to be read first.
+    Read(u64),
+}
+
 /// Whose turn it is to read a directory.
 enum Turn {
-    /// It has been read.
-    Done,
-    /// It cannot be read.
-    Damaged(Damage),
+    /// Nobody's: it has been read, or cannot be.
+    Over,
     /// The caller's: these are its objects.
     Mine(Vec<String>),
 }
 
 /// Reads a directory into the tree, or waits for who does.
-async fn load<S: Store>(life: &Life<S>, ino: u64) -> Result<Result<(), Damage>, Stopped> {
-    let turn = life
-        .mds()
-        .when_async(|mds| {
-            if let Some(damage) = mds.damaged.get(&ino) {
-                return Some(Turn::Damaged(damage.clone()));
-            }
-            if !matches!(mds.namespace.entries(ino), Err(Lack::Dir(_))) {
-                return Some(Turn::Done);
-            }
-            mds.loading.insert(ino).then(|| Turn::Mine(mds.namespace.fragments(ino)))
-        })
-        .await?;
-    let objects = match turn {
-        Turn::Done => return Ok(Ok(())),
-        Turn::Damaged(damage) => return Ok(Err(damage)),
-        Turn::Mine(objects) => objects,
-    };
-    let mut read = Some(fragments(life, ino, objects).await?);
-    let result = life.mds().when_async(|mds| {
-        mds.loading.remove(&ino);
-        Some(match read.take()? {
-            Ok(dir) => {
-                mds.namespace.add_dir(dir);
-                Ok(())
-            }
-            Err(damage) => {
-                mds.damaged.insert(ino, damage.clone());
-                Err(damage)
-            }
-        })
+async fn load<S: Store>(life: &Life<S>, ino: u64) -> Result<(), Stopped> {
+    let turn = life.mds().when_async(|mds| {
+        if !matches!(mds.namespace.entries(ino), Err(Lack::Dir(_))) {
+            return Some(Turn::Over);
+        }
+        mds.loading.insert(ino).then(|| Turn::Mine(mds.namespace.fragments(ino)))
     });
-    result.await
+    let Turn::Mine(objects) = turn.await? else { return Ok(()) };
+    let mut read = Some(fragments(life, ino, objects).await?);
+    let put_in = life.mds().when_async(|mds| {
+        mds.loading.remove(&ino);
+        match read.take()? {
+            Ok(dir) => mds.namespace.add_dir(dir),
+            Err(damage) => mds.namespace.give_up(ino, damage),
+        }
+        Some(())
+    });
+    put_in.await
 }
 
 /// A directory's fragments, read one after the other.

@@ -50,6 +50,19 @@ struct Started {
     backend: &'static str,
 }
 
+/// A boot, as it was.
+struct Booted {
+    /// Milliseconds in each state, and `total`.
+    boot_ms: BTreeMap<String, f64>,
+    backend: &'static str,
+    /// Events that were replayed.
+    events: u64,
+    /// Inodes that were read.
+    inodes: usize,
+    /// Inode numbers that are free.
+    free: u64,
+}
+
 /// Runs the drill and prints what it finds. Whether every stop was clean.
 pub fn run(options: &cli::Drill) -> anyhow::Result<bool> {
     let runtime = daemon::runtime()?;
@@ -81,12 +94,12 @@ impl Stage<'_> {
             }
         };
         let mut blemishes = Vec::new();
-        let (boot_ms, backend) = self.boot(options, &mut blemishes)?;
-        say(&format!("boot from the captured pool, its journal not flushed; I/O by {backend}"));
+        let Booted { boot_ms, backend, events, inodes, free } = self.boot(options, &mut blemishes)?;
+        say(&format!("boot from the captured pool before its journal was flushed: {events} events; I/O by {backend}"));
         for state in State::BOOT.into_iter().take_while(|state| *state != State::Active) {
             say(&format!("  {:<12}{:9.3} ms", state.name(), boot_ms[state.name()]));
         }
-        say(&format!("  {:<12}{:9.3} ms", "to active", boot_ms["total"]));
+        say(&format!("  {:<12}{:9.3} ms, with {inodes} inodes read and {free} numbers free", "to active", boot_ms["total"]));
 
         let served = self.serve(&mut blemishes)?;
         say(&format!(
@@ -134,7 +147,7 @@ impl Stage<'_> {
     }
 
     /// One boot, timed by state.
-    fn boot(&self, options: &cli::Drill, blemishes: &mut Vec<String>) -> anyhow::Result<(BTreeMap<String, f64>, &'static str)> {
+    fn boot(&self, options: &cli::Drill, blemishes: &mut Vec<String>) -> anyhow::Result<Booted> {
         let Started { life, began, backend } = self.start(&self.fixture.dirty())?;
         let bar = if options.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
         bar.set_style(ProgressStyle::with_template("replay {wide_bar} {bytes} of {total_bytes}").context("no such style")?);
@@ -157,8 +170,10 @@ impl Stage<'_> {
         }
         let active = entered.last().map_or(began, |(_, at)| *at);
         boot_ms.insert("total".to_owned(), ms(active.duration_since(began)));
+        let (events, inodes, free) =
+            life.mds().when(|mds| Some((mds.replayed.events, mds.namespace.len(), mds.free_inodes().unwrap_or(0))))?;
         end(&life, "boot", blemishes);
-        Ok((boot_ms, backend))
+        Ok(Booted { boot_ms, backend, events, inodes, free })
     }
 
     /// Clients for a second, on the pool whose tree is in its directory objects.
