@@ -359,45 +359,60 @@ fn pipe_instead(path: &Path) {
         .expect("a pipe");
 }
 
-/// Stops a server whose storage does not answer, as soon as it has begun to wait for it, and tells what that took.
-fn stop_hung(pool: &Path, socket: &Path, backend: &str, signal: i32) -> Duration {
-    let server = Server::start_with(pool, socket, backend);
+/// Stops a server once it waits for storage that does not answer, and tells what that took.
+fn stop_hung(server: Server, signal: i32, is_hung: impl Fn() -> bool) -> Duration {
     let mut client = server.connect();
     client.say("{\"op\":\"getattr\",\"ino\":1}\n");
-    // Long enough to get as far as the pipe; if it is not, the stop comes earlier in the boot, and has to be clean all the same.
-    std::thread::sleep(Duration::from_millis(150));
+    let until = Instant::now() + PATIENCE;
+    while !is_hung() {
+        assert!(Instant::now() < until, "the server does not get as far as the pipe");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     server.signal(signal);
     let (status, said, time) = server.wait();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(!said.contains("thread replay") && !said.contains("task"), "{said}");
-    assert_eq!(client.lines.read_line(&mut String::new()).expect("an end"), 0, "no answer was made up");
+    match client.lines.read_line(&mut String::new()) {
+        Ok(read) => assert_eq!(read, 0, "no answer was made up"),
+        // The request was not even read.
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
     time
 }
 
 #[test]
 fn sigterm_ends_a_server_whose_storage_hangs() {
     for backend in ["auto", "pool"] {
-        for object in ["objects/200.00000001", "objects/400.00000000", "objects/1.00000000.inode", "omap.jsonl"] {
+        for (object, part) in [("200.00000001", 4096), ("400.00000000", 10), ("1.00000000.inode", 100)] {
             let (fixture, socket) = stage();
-            let path = fixture.dirty().join(object);
+            let path = fixture.dirty().join("objects").join(object);
+            let good = fs::read(&path).expect("there");
             pipe_instead(&path);
-            if object != "omap.jsonl" {
-                // Nobody has the pipe open: the open hangs.
-                let time = stop_hung(&fixture.dirty(), &socket, backend, libc::SIGTERM);
-                println!("{backend}: open of {object} hangs: SIGTERM to the end in {time:?}");
-            } else {
-                // What is no file is refused before anything waits for it.
-                let run = mds(&["serve", "--pool", fixture.dirty().to_str().expect("a path"), "--socket", socket.to_str().expect("a path")]);
-                assert_eq!(run.status.code(), Some(1));
-                assert!(text(&run.stderr).ends_with("is no metadata pool: it has no omap.jsonl\n"));
-                continue;
-            }
-            let held = fs::File::options().read(true).write(true).open(&path).expect("a pipe");
-            let time = stop_hung(&fixture.dirty(), &socket, backend, libc::SIGINT);
+            // Nobody has the pipe's other end: the open hangs, and nothing outside the server shows when it has begun to. A stop that
+            // comes before that has to be as clean.
+            let begun = Instant::now();
+            let server = Server::start_with(&fixture.dirty(), &socket, backend);
+            let time = stop_hung(server, libc::SIGTERM, || begun.elapsed() > Duration::from_millis(150));
+            println!("{backend}: open of {object} hangs: SIGTERM to the end in {time:?}");
+
+            // A part of the object comes, and no more: once that is read, the next read hangs.
+            let mut pipe = fs::File::options().read(true).write(true).open(&path).expect("a pipe");
+            pipe.write_all(&good[..part]).expect("it holds more");
+            let server = Server::start_with(&fixture.dirty(), &socket, backend);
+            let time = stop_hung(server, libc::SIGINT, || rustix::io::ioctl_fionread(&pipe).expect("a pipe") == 0);
             println!("{backend}: read of {object} hangs: SIGINT to the end in {time:?}");
-            drop(held);
         }
     }
+}
+
+#[test]
+fn a_pool_whose_omap_is_a_pipe_is_none() {
+    let (fixture, socket) = stage();
+    pipe_instead(&fixture.dirty().join("omap.jsonl"));
+    let pool = fixture.dirty();
+    let run = mds(&["serve", "--pool", pool.to_str().expect("a path"), "--socket", socket.to_str().expect("a path")]);
+    assert_eq!(run.status.code(), Some(1));
+    assert_eq!(text(&run.stderr), format!("mds: {} is no metadata pool: it has no omap.jsonl\n", pool.display()));
 }
 
 /// The main job, with its temporary files in a folder of the test's.

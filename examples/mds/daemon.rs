@@ -45,10 +45,11 @@ pub fn stop_on_signals(runtime: &Runtime, stop: &Stop) -> anyhow::Result<()> {
 /// Serves a pool until SIGTERM or SIGINT.
 pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     pool::check(folder)?;
-    let socket = Socket::bind(socket)?;
+    // Signals first: from the socket on there is something to clean up.
     let runtime = runtime()?;
     let stop = Stop::new("mds");
     stop_on_signals(&runtime, &stop)?;
+    let socket = Socket::bind(socket)?;
     let io = Io::new(&stop).context("cannot start I/O")?;
     let store = match FileStore::open(&io, &stop, folder) {
         Ok(store) => store,
