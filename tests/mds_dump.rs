@@ -58,11 +58,20 @@ fn what_is_no_pool_gets_one_clear_line() {
     let empty = tempfile::tempdir().expect("a folder");
     let folder = empty.path().to_str().expect("a plain path");
     assert_eq!(complaint(&["dump", "--pool", "/nowhere/pool", "tree"]), "mds: /nowhere/pool is no folder");
-    assert_eq!(complaint(&["dump", "--pool", folder, "tree"]), format!("mds: {folder} is no metadata pool: it has no objects/"));
+    assert_eq!(
+        complaint(&["dump", "--pool", folder, "tree"]),
+        format!("mds: {folder} is no metadata pool: it has no objects/")
+    );
     fs::create_dir(empty.path().join("objects")).expect("made");
-    assert_eq!(complaint(&["dump", "--pool", folder, "events"]), format!("mds: {folder} is no metadata pool: it has no omap.jsonl"));
+    assert_eq!(
+        complaint(&["dump", "--pool", folder, "events"]),
+        format!("mds: {folder} is no metadata pool: it has no omap.jsonl")
+    );
     fs::write(empty.path().join("omap.jsonl"), "").expect("written");
-    assert_eq!(complaint(&["dump", "--pool", folder, "events"]), "mds: object 400.00000000, offset 0x0: the object is not there");
+    assert_eq!(
+        complaint(&["dump", "--pool", folder, "events"]),
+        "mds: object 400.00000000, offset 0x0: the object is not there"
+    );
 }
 
 #[test]
@@ -109,7 +118,9 @@ fn lengths_that_lie_do_not_allocate() {
     };
     let huge = [0xff; 4];
     // The length of an entry; of the root inode's mark; of its envelope.
-    for (oid, at, what) in [("200.00000002", 0x3029c1 + 8, "events"), ("1.00000000.inode", 0, "tree"), ("1.00000000.inode", 25, "tree")] {
+    for (oid, at, what) in
+        [("200.00000002", 0x3029c1 + 8, "events"), ("1.00000000.inode", 0, "tree"), ("1.00000000.inode", 25, "tree")]
+    {
         let mend = ruin(oid, at, &huge);
         let (code, said) = limited(what);
         assert_eq!(code, Some(1), "{said}");

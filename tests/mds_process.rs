@@ -301,10 +301,18 @@ fn a_damaged_pool_is_named_and_the_stop_is_clean() {
         ("400.00000000", None, "object 400.00000000, offset 0x0: the object is not there"),
         ("400.00000000", Some(21), "object 400.00000000, offset 0x6: journal pointer needs 16 bytes, 15 are left"),
         ("200.00000000", Some(40), "object 200.00000000, offset 0x6: journal header needs 84 bytes, 34 are left"),
-        ("200.00000001", Some(1000), "object 200.00000001, offset 0x3e8: the object ends here, the journal only at 0xb027b5"),
+        (
+            "200.00000001",
+            Some(1000),
+            "object 200.00000001, offset 0x3e8: the object ends here, the journal only at 0xb027b5",
+        ),
         ("200.00000002", None, "object 200.00000002, offset 0x0: the object is not there"),
         ("mds0_inotable", None, "object mds0_inotable, offset 0x0: the object is not there"),
-        ("1.00000000.inode", Some(300), "object 1.00000000.inode, offset 0x1d: inode store needs 525 bytes, 271 are left"),
+        (
+            "1.00000000.inode",
+            Some(300),
+            "object 1.00000000.inode, offset 0x1d: inode store needs 525 bytes, 271 are left",
+        ),
         ("100.00000000.inode", None, "object 100.00000000.inode, offset 0x0: the object is not there"),
     ] {
         let (fixture, socket) = stage();
@@ -327,7 +335,8 @@ fn a_damaged_directory_costs_its_own_clients_alone() {
     let (fixture, socket) = stage();
     let omaps = fixture.flushed().join("omap.jsonl");
     let good = fs::read_to_string(&omaps).expect("there");
-    let without: Vec<&str> = good.lines().filter(|line| !line.starts_with("{\"oid\": \"10000000001.00000000\"")).collect();
+    let without: Vec<&str> =
+        good.lines().filter(|line| !line.starts_with("{\"oid\": \"10000000001.00000000\"")).collect();
     assert_eq!(without.len() + 1, good.lines().count());
     fs::write(&omaps, without.join("\n")).expect("written");
     let server = Server::start(&fixture.flushed(), &socket);
@@ -344,7 +353,9 @@ fn a_damaged_directory_costs_its_own_clients_alone() {
     for line in seen.lines() {
         let entry: Value = serde_json::from_str(line).expect("a listing");
         let (parent, name) = entry["path"].as_str().expect("a path").rsplit_once('/').expect("below the root");
-        if parent.is_empty() && client.ask(&json!({"op": "lookup", "parent": 1, "name": name}))["ok"]["ino"] == entry["ino"] {
+        if parent.is_empty()
+            && client.ask(&json!({"op": "lookup", "parent": 1, "name": name}))["ok"]["ino"] == entry["ino"]
+        {
             found += 1;
         }
     }
@@ -355,8 +366,14 @@ fn a_damaged_directory_costs_its_own_clients_alone() {
 /// Puts a pipe in a file's place: with nobody at its other end, opening it hangs; held open by the caller, reading it does.
 fn pipe_instead(path: &Path) {
     fs::remove_file(path).expect("removed");
-    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
-        .expect("a pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a pipe");
 }
 
 /// Stops a server once it waits for storage that does not answer, and tells what that took.
@@ -434,7 +451,10 @@ fn the_main_job_prints_one_object_and_leaves_nothing() {
         for state in ["pointer", "header", "recovery", "replay", "tables", "root", "reconnect", "rejoin", "total"] {
             assert!(found["boot_ms"][state].as_f64().is_some_and(|ms| ms >= 0.0), "{found}");
         }
-        assert!(found["serve"]["ops_per_s"].as_f64().is_some_and(|n| n > 0.0) && found["serve"]["p99_us"].is_f64(), "{found}");
+        assert!(
+            found["serve"]["ops_per_s"].as_f64().is_some_and(|n| n > 0.0) && found["serve"]["p99_us"].is_f64(),
+            "{found}"
+        );
         let stops = found["stops"].as_array().expect("a list");
         assert_eq!(stops.len(), 10);
         for stop in stops {
@@ -471,7 +491,8 @@ fn an_interrupted_main_job_leaves_nothing() {
 #[test]
 fn a_thousand_lives_leave_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a folder");
-    let output = main_job(&["--json", "--runs", "1", "--lives", "1000"], temporary.path()).wait_with_output().expect("it ends");
+    let output =
+        main_job(&["--json", "--runs", "1", "--lives", "1000"], temporary.path()).wait_with_output().expect("it ends");
     // It compares threads, descriptors and memory itself, and says what has grown.
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use unwedge::{Plan, Stop};
 use unwedge::io::Io;
 use unwedge::report::Outcome;
+use unwedge::{Plan, Stop};
 
 use crate::life::Life;
 use crate::pool;

@@ -37,7 +37,8 @@ impl Fixture {
             .prefix("unwedge-mds-")
             .tempdir()
             .with_context(|| format!("cannot make a folder in {}", std::env::temp_dir().display()))?;
-        let plain = StreamingDecoder::new(BufReader::new(file)).map_err(|error| anyhow!("{shown} is not compressed with zstd: {error}"))?;
+        let plain = StreamingDecoder::new(BufReader::new(file))
+            .map_err(|error| anyhow!("{shown} is not compressed with zstd: {error}"))?;
         let mut archive = tar::Archive::new(plain.take(MOST_BYTES));
         for entry in archive.entries().with_context(|| format!("cannot read {shown}"))? {
             if is_cancelled() {

@@ -63,7 +63,12 @@ impl Ice {
     }
 
     /// Keeps a question back if the store is frozen, and gives the completion of its late answer.
-    fn hold<T, E>(&self, name: &'static str, domain: &Stop, ask: impl FnOnce() -> Completion<T, E> + Send + 'static) -> Completion<T, E>
+    fn hold<T, E>(
+        &self,
+        name: &'static str,
+        domain: &Stop,
+        ask: impl FnOnce() -> Completion<T, E> + Send + 'static,
+    ) -> Completion<T, E>
     where
         T: Send + 'static,
         E: From<Abandoned> + Send + 'static,

@@ -28,8 +28,8 @@ use super::namespace::{Dir, Lack, RANK_DIR, ROOT};
 use super::rank::{Log, Mds, Trouble};
 use super::state::{IllegalTransition, State};
 use super::world::{Arc, Mutex, now};
-use unwedge::{Abandoned, Completion, Condvar, Monitor, MonitorGuard, Plan, Stop, Stopped};
 use unwedge::report::Report;
+use unwedge::{Abandoned, Completion, Condvar, Monitor, MonitorGuard, Plan, Stop, Stopped};
 
 /// The rank that this server is.
 const RANK: u64 = 0;
@@ -39,6 +39,9 @@ const PIECE: u64 = 256 << 10;
 
 /// More than any table of a rank has.
 const LARGEST_TABLE: usize = 16 << 20;
+
+/// How long a stop waits for what the storage has begun: this server only reads, so nothing is lost by leaving it.
+const DRAIN: Duration = Duration::from_millis(1);
 
 /// How long the clients of the last life are waited for.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(3);
@@ -151,13 +154,20 @@ impl<S: Store> Life<S> {
             changed: Condvar::new(),
             store,
         });
-        let threads: [(&str, fn(&Life<S>) -> Result<(), End>); 3] =
-            [("recovery", Life::recover), ("replay", Life::replay), ("boot", Life::boot)];
-        for (name, work) in threads {
-            let life = Arc::clone(&life);
-            stop.spawn(name, move || life.finish(work(&life)))?;
-        }
+        life.spawn("recovery", Life::recover)?;
+        life.spawn("replay", Life::replay)?;
+        life.spawn("boot", Life::boot)?;
         Ok(life)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        work: impl FnOnce(&Life<S>) -> Result<(), End> + Send + 'static,
+    ) -> io::Result<()> {
+        let life = Arc::clone(self);
+        // Detached: the domain waits for it.
+        self.stop.spawn(name, move || life.finish(work(&life))).map(drop)
     }
 
     /// The life's stop domain.
@@ -200,7 +210,7 @@ impl<S: Store> Life<S> {
     /// How this life ends: see [`shut_down`](Life::shut_down).
     pub fn plan(self: &Arc<Self>, within: Duration, save_within: Duration) -> Plan {
         let life = Arc::clone(self);
-        Plan::within(within).phase("save", save_within, move |phase| Ok(life.save(phase)?))
+        Plan::within(within).drain(DRAIN).phase("save", save_within, move |phase| Ok(life.save(phase)?))
     }
 
     /// The orderly part of a stop. It is late by its phase's deadline at most: lock and storage are waited for under the phase.
@@ -339,7 +349,8 @@ impl<S: Store> Life<S> {
         self.enter(&mut guard, State::Rejoin)?;
         guard = self.load_base(guard, RANK_DIR)?;
         guard = self.load_dir(guard, RANK_DIR)?;
-        let strays: Vec<u64> = guard.namespace.entries(RANK_DIR).map(|dirs| dirs.values().copied().collect()).unwrap_or_default();
+        let strays: Vec<u64> =
+            guard.namespace.entries(RANK_DIR).map(|dirs| dirs.values().copied().collect()).unwrap_or_default();
         for stray in strays {
             guard = self.load_dir(guard, stray)?;
         }

@@ -208,7 +208,8 @@ fn a_cut_journal_is_damage_unless_it_ends_with_an_entry() {
     let start = whole[0] - 0x80_0000;
     let mut random = Random(4);
     let random_cuts = (0..300).map(|_| start + random.below((len - start) as usize) as u64);
-    let mut cuts: Vec<u64> = random_cuts.chain(whole.iter().map(|position| position - 0x80_0000)).chain(len - 40..len).collect();
+    let mut cuts: Vec<u64> =
+        random_cuts.chain(whole.iter().map(|position| position - 0x80_0000)).chain(len - 40..len).collect();
     // Longest first: a file only gets shorter.
     cuts.sort_unstable_by(|a, b| b.cmp(a));
     for cut in cuts {

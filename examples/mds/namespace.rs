@@ -75,7 +75,8 @@ impl Dir {
                 Link::Remote { ino, .. } => ino,
             };
             if ino == self.ino || ino == ROOT || ino == RANK_DIR {
-                let damage = Damage::new(object, 0, format!("inode {ino:#x} has no place in directory {:#x}", self.ino));
+                let damage =
+                    Damage::new(object, 0, format!("inode {ino:#x} has no place in directory {:#x}", self.ino));
                 return Err(damage.in_part(format!("omap value {key:?}")));
             }
             self.entries.insert(dentry.name, ino);
@@ -143,7 +144,11 @@ impl Namespace {
     /// The inode with this number. Where no dentry has led to it yet, directories have to be read until one does: the back traces of
     /// files, which would say where to look, are in the data pool.
     pub fn inode(&mut self, ino: u64) -> Result<&Inode, Lack> {
-        while self.unread.front().is_some_and(|unread| self.dirs.contains_key(unread) || self.damaged.contains_key(unread)) {
+        while self
+            .unread
+            .front()
+            .is_some_and(|unread| self.dirs.contains_key(unread) || self.damaged.contains_key(unread))
+        {
             self.unread.pop_front();
         }
         // What is nowhere else may be where nobody can look.

@@ -93,7 +93,8 @@ pub fn decode(oid: &str, line: &[u8]) -> Result<Omap, Damage> {
 mod tests {
     use super::*;
 
-    const FILE_TEXT: &str = "{\"oid\": \"a\", \"omap_header\": \"AQI=\", \"omap\": [[\"k_head\", \"Aw==\"]]}\n{\"oid\":\"b\",\"omap\":[]}";
+    const FILE_TEXT: &str =
+        "{\"oid\": \"a\", \"omap_header\": \"AQI=\", \"omap\": [[\"k_head\", \"Aw==\"]]}\n{\"oid\":\"b\",\"omap\":[]}";
 
     #[test]
     fn lines_are_found_by_object() {

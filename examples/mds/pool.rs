@@ -35,7 +35,9 @@ pub fn check(folder: &Path) -> anyhow::Result<()> {
     if !folder.is_dir() {
         bail!("{shown} is no folder");
     }
-    for (part, is_there) in [("objects/", folder.join("objects").is_dir()), (omap::FILE, folder.join(omap::FILE).is_file())] {
+    for (part, is_there) in
+        [("objects/", folder.join("objects").is_dir()), (omap::FILE, folder.join(omap::FILE).is_file())]
+    {
         if !is_there {
             bail!("{shown} is no metadata pool: it has no {part}");
         }
@@ -65,7 +67,9 @@ impl Pool {
     fn piece(&self, oid: &str, offset: u64, len: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(file) = self.file(oid)? else { return Ok(None) };
         let mut bytes = vec![0; len.min(PIECE) as usize];
-        let n = file.read_at(&mut bytes, offset).with_context(|| format!("cannot read object {oid} at offset {offset:#x}"))?;
+        let n = file
+            .read_at(&mut bytes, offset)
+            .with_context(|| format!("cannot read object {oid} at offset {offset:#x}"))?;
         bytes.truncate(n);
         Ok(Some(bytes))
     }
@@ -99,7 +103,8 @@ impl Pool {
         };
         let mut entries = Entries::new(journal, header.expire, end);
         while let Some(wanted) = entries.wants(PIECE) {
-            let bytes = self.piece(&wanted.object, wanted.offset, wanted.len)?.ok_or_else(|| missing(&wanted.object))?;
+            let bytes =
+                self.piece(&wanted.object, wanted.offset, wanted.len)?.ok_or_else(|| missing(&wanted.object))?;
             entries.feed(&bytes)?;
             while let Some(event) = entries.next()? {
                 each(event)?;

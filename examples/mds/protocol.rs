@@ -87,7 +87,9 @@ impl Refusal {
         match lack {
             Lack::NoEntry | Lack::Dir(_) => Refusal::new("ENOENT", "no such file or directory"),
             Lack::NotDir => Refusal::new("ENOTDIR", "not a directory"),
-            Lack::Dangling(ino) => Refusal::new("EIO", format!("a name leads to inode {ino:#x}, which is in no directory")),
+            Lack::Dangling(ino) => {
+                Refusal::new("EIO", format!("a name leads to inode {ino:#x}, which is in no directory"))
+            }
             Lack::Damaged(ino) => {
                 Refusal::new("EIO", namespace.damage(ino).map_or_else(String::new, |damage| damage.to_string()))
             }
@@ -189,7 +191,10 @@ mod tests {
 
     #[test]
     fn requests() {
-        assert_eq!(parse(r#"{"op":"lookup","parent":1,"name":"a"}"#), (Ok(Op::Lookup { parent: 1, name: "a".into() }), None));
+        assert_eq!(
+            parse(r#"{"op":"lookup","parent":1,"name":"a"}"#),
+            (Ok(Op::Lookup { parent: 1, name: "a".into() }), None)
+        );
         assert_eq!(parse(r#"{"id":"x","op":"getattr","ino":1}"#), (Ok(Op::Getattr { ino: 1 }), Some("x".into())));
         assert_eq!(parse(r#"{"op":"readdir","ino":1,"id":[7]}"#), (Ok(Op::Readdir { ino: 1 }), Some(vec![7].into())));
         assert_eq!(parse(r#"{"op":"readlink","ino":9}"#).0, Ok(Op::Readlink { ino: 9 }));
@@ -198,7 +203,9 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused_with_its_id() {
-        for line in ["", "{", "[]", "7", r#"{"op":"rm","ino":1}"#, r#"{"op":"getattr"}"#, r#"{"op":"getattr","ino":-1}"#] {
+        for line in
+            ["", "{", "[]", "7", r#"{"op":"rm","ino":1}"#, r#"{"op":"getattr"}"#, r#"{"op":"getattr","ino":-1}"#]
+        {
             assert_eq!(parse(line).0, Err("EINVAL"), "{line}");
         }
         assert_eq!(parse(r#"{"op":"rm","id":3}"#), (Err("EINVAL"), Some(3.into())));

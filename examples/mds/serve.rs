@@ -136,7 +136,11 @@ async fn attend<S: Store>(life: &Arc<Life<S>>, stream: UnixStream) {
     }
     // The client has gone of itself. After a stop it has not: then its session is saved for the next life.
     if let Some(client) = session {
-        if life.mds().when_async(|mds| Some(mds.close_session(client))).await.is_ok() {
+        let closed = life.mds().when_async(|mds| {
+            mds.close_session(client);
+            Some(())
+        });
+        if closed.await.is_ok() {
             life.notify();
         }
     }
@@ -154,7 +158,9 @@ async fn answer<S: Store>(life: &Arc<Life<S>>, op: Op) -> Result<Result<Answer, 
         Op::Lookup { parent, name } => {
             ask(life, |mds| Ok(Answer::Attributes(Attributes::new(&name, mds.namespace.lookup(parent, &name)?)))).await
         }
-        Op::Getattr { ino } => ask(life, |mds| Ok(Answer::Attributes(Attributes::new("", mds.namespace.inode(ino)?)))).await,
+        Op::Getattr { ino } => {
+            ask(life, |mds| Ok(Answer::Attributes(Attributes::new("", mds.namespace.inode(ino)?)))).await
+        }
         Op::Readdir { ino } => {
             ask(life, |mds| {
                 let entries = mds.namespace.list(ino)?;
@@ -168,7 +174,9 @@ async fn answer<S: Store>(life: &Arc<Life<S>>, op: Op) -> Result<Result<Answer, 
                 Ok((inode.kind() == Kind::Symlink).then(|| inode.target_text()).flatten())
             });
             Ok(found.await?.and_then(|target| {
-                target.map(Answer::Target).ok_or_else(|| Refusal::new("EINVAL", format!("inode {ino:#x} is no symbolic link")))
+                target
+                    .map(Answer::Target)
+                    .ok_or_else(|| Refusal::new("EINVAL", format!("inode {ino:#x} is no symbolic link")))
             }))
         }
         Op::Session { .. } => Ok(Err(Refusal::new("EINVAL", "this connection has another client's session"))),

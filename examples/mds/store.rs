@@ -42,7 +42,8 @@ impl FileStore {
         let omaps = io.open(folder.join(omap::FILE), OpenOptions::new().read(true)).wait()??;
         let mut file = Vec::new();
         loop {
-            let piece = io.read_at(&omaps, vec![0; PIECE], file.len() as u64).wait()?.map_err(IoError::without_buffer)?;
+            let piece =
+                io.read_at(&omaps, vec![0; PIECE], file.len() as u64).wait()?.map_err(IoError::without_buffer)?;
             if piece.is_empty() {
                 break;
             }
@@ -86,7 +87,8 @@ impl Store for FileStore {
     fn decode_omap(&self, oid: &str, raw: &[u8]) -> Result<Omap, Damage> {
         match self.pool.index.find(oid) {
             Some(line) if raw.len() < line.len => {
-                Err(Damage::new(oid, raw.len() as u64, format!("{} was cut while it was open", omap::FILE)).in_part("omap"))
+                Err(Damage::new(oid, raw.len() as u64, format!("{} was cut while it was open", omap::FILE))
+                    .in_part("omap"))
             }
             Some(_) => omap::decode(oid, raw),
             None => Err(crate::decode::missing(oid)),

@@ -158,7 +158,19 @@ impl Inode {
         let (_, mut rstat) = r.envelope(3, "rstat")?;
         rstat.u64("rstat version")?;
         let rbytes = rstat.i64("rbytes")?;
-        Ok(Inode { ino, mode, uid, gid, links, len, mtime, subdirs, rbytes, target: None, fragments: FragTree::default() })
+        Ok(Inode {
+            ino,
+            mode,
+            uid,
+            gid,
+            links,
+            len,
+            mtime,
+            subdirs,
+            rbytes,
+            target: None,
+            fragments: FragTree::default(),
+        })
     }
 }
 

@@ -70,13 +70,17 @@ impl Header {
         r.u64("unused")?;
         let write = r.u64("write")?;
         if trimmed > expire || expire > write || write > i64::MAX as u64 {
-            return Err(here.damage(format!("positions out of order: trimmed {trimmed:#x}, expire {expire:#x}, write {write:#x}")));
+            return Err(here.damage(format!(
+                "positions out of order: trimmed {trimmed:#x}, expire {expire:#x}, write {write:#x}"
+            )));
         }
         let here = r.clone();
         let [stripe_unit, stripe_count, object_size] =
             [r.u32("stripe_unit")?.into(), r.u32("stripe_count")?.into(), r.u32("object_size")?.into()];
         if stripe_unit == 0 || stripe_count == 0 || object_size == 0 || object_size % stripe_unit != 0 {
-            return Err(here.damage(format!("no layout: unit {stripe_unit}, count {stripe_count}, object size {object_size}")));
+            return Err(
+                here.damage(format!("no layout: unit {stripe_unit}, count {stripe_count}, object size {object_size}"))
+            );
         }
         r.bytes(16, "rest of the layout")?;
         let here = r.clone();
@@ -199,7 +203,14 @@ impl Kind {
     fn is_stamped(self) -> bool {
         matches!(
             self,
-            Kind::SubtreeMap | Kind::Session | Kind::Sessions | Kind::Update | Kind::Open | Kind::Purged | Kind::TableClient | Kind::TableServer
+            Kind::SubtreeMap
+                | Kind::Session
+                | Kind::Sessions
+                | Kind::Update
+                | Kind::Open
+                | Kind::Purged
+                | Kind::TableClient
+                | Kind::TableServer
         )
     }
 }
@@ -251,7 +262,9 @@ impl Entries {
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Damage> {
         let position = self.position + (self.bytes.len() - self.used) as u64;
         if bytes.is_empty() {
-            return Err(self.journal.damage(position, format!("the object ends here, the journal only at {:#x}", self.end)));
+            return Err(self
+                .journal
+                .damage(position, format!("the object ends here, the journal only at {:#x}", self.end)));
         }
         self.bytes.drain(..self.used);
         self.used = 0;
@@ -266,7 +279,8 @@ impl Entries {
         if left == 0 {
             return Ok(None);
         }
-        let cut = || self.journal.damage(self.position, format!("{left} bytes at the end of the journal make no entry"));
+        let cut =
+            || self.journal.damage(self.position, format!("{left} bytes at the end of the journal make no entry"));
         if left < ENTRY_FRAME {
             return Err(cut());
         }
@@ -284,7 +298,9 @@ impl Entries {
         let start = u64::from_le_bytes(*start);
         if start != self.position {
             let end = self.position + 12 + u64::from(size);
-            return Err(self.journal.damage(end, format!("the entry at {:#x} says that it starts at {start:#x}", self.position)));
+            return Err(self
+                .journal
+                .damage(end, format!("the entry at {:#x} says that it starts at {start:#x}", self.position)));
         }
         let event = self.event(payload)?;
         self.used += size as usize + ENTRY_FRAME as usize;
@@ -428,7 +444,10 @@ mod tests {
         assert_eq!(fed(&good, 4097, end + 1).unwrap_err().offset, 1 + 12 + 28, "moved");
         let mut bad = good.clone();
         bad[0] ^= 1;
-        assert_eq!(fed(&bad, 4096, end).unwrap_err().to_string(), "object 200.00000001, offset 0x0: no entry begins here");
+        assert_eq!(
+            fed(&bad, 4096, end).unwrap_err().to_string(),
+            "object 200.00000001, offset 0x0: no entry begins here"
+        );
         bad = good.clone();
         bad[12] = 1;
         assert_eq!(fed(&bad, 4096, end).unwrap_err().offset, 12, "an old encoding");

@@ -59,7 +59,11 @@ impl InoTable {
             // A range may end at the last number of all, so the end is compared without adding one.
             match start.checked_add(len) {
                 Some(end) if len > 0 && start >= least => least = end,
-                _ => return Err(here.damage(format!("range of {len:#x} from {start:#x} is empty, out of order or too long"))),
+                _ => {
+                    return Err(
+                        here.damage(format!("range of {len:#x} from {start:#x} is empty, out of order or too long"))
+                    );
+                }
             }
             free.push((start, len));
         }

@@ -66,7 +66,11 @@ async fn client(number: usize, socket: PathBuf, is_over: Arc<AtomicBool>) -> any
     while !is_over.load(Relaxed) {
         // A directory's entries, then the attributes of one of them.
         let begun = Instant::now();
-        let Some(entries) = ask(&mut read, &mut write, &mut line, &format!("{{\"op\":\"readdir\",\"ino\":{at}}}\n")).await? else { break };
+        let Some(entries) =
+            ask(&mut read, &mut write, &mut line, &format!("{{\"op\":\"readdir\",\"ino\":{at}}}\n")).await?
+        else {
+            break;
+        };
         done.latencies.push(begun.elapsed());
         let entries = entries.as_array().context("the answer to readdir is no list")?;
         step = step.wrapping_mul(31).wrapping_add(7);

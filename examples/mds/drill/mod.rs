@@ -99,7 +99,10 @@ impl Stage<'_> {
         for state in State::BOOT.into_iter().take_while(|state| *state != State::Active) {
             say(&format!("  {:<12}{:9.3} ms", state.name(), boot_ms[state.name()]));
         }
-        say(&format!("  {:<12}{:9.3} ms, with {inodes} inodes read and {free} numbers free", "to active", boot_ms["total"]));
+        say(&format!(
+            "  {:<12}{:9.3} ms, with {inodes} inodes read and {free} numbers free",
+            "to active", boot_ms["total"]
+        ));
 
         let served = self.serve(&mut blemishes)?;
         say(&format!(
@@ -110,7 +113,10 @@ impl Stage<'_> {
         ));
 
         say(&format!("\nstops under load while the storage does not answer, {} of each, in ms", options.runs));
-        say(&format!("  {:<24}{:>9}{:>9}{:>9}  {:<7}{}", "stopped in", "p50", "p99", "max", "clean", "ceph-mds, for context (*)"));
+        say(&format!(
+            "  {:<24}{:>9}{:>9}{:>9}  {:<7}{}",
+            "stopped in", "p50", "p99", "max", "clean", "ceph-mds, for context (*)"
+        ));
         let mut stops = Vec::new();
         for scenario in Scenario::ALL {
             let found = self.stops(scenario, options.runs, &mut blemishes)?;
@@ -125,7 +131,9 @@ impl Stage<'_> {
             ));
             stops.push(found);
         }
-        say("  (*) 16.2.15, SIGTERM to exit, recorded elsewhere, with its storage behind a network: no comparison of speed");
+        say(
+            "  (*) 16.2.15, SIGTERM to exit, recorded elsewhere, with its storage behind a network: no comparison of speed",
+        );
 
         let restart_ms = self.restarts(options.lives, &mut blemishes)?;
         say(&format!(
@@ -150,7 +158,9 @@ impl Stage<'_> {
     fn boot(&self, options: &cli::Drill, blemishes: &mut Vec<String>) -> anyhow::Result<Booted> {
         let Started { life, began, backend } = self.start(&self.fixture.dirty())?;
         let bar = if options.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        bar.set_style(ProgressStyle::with_template("replay {wide_bar} {bytes} of {total_bytes}").context("no such style")?);
+        bar.set_style(
+            ProgressStyle::with_template("replay {wide_bar} {bytes} of {total_bytes}").context("no such style")?,
+        );
         while life.mds().when(|mds| Some(mds.is_open().is_none()))? {
             let replayed = life.mds().when(|mds| Some(mds.replayed))?;
             bar.set_length(replayed.of);

@@ -34,9 +34,6 @@ use crate::store::FileStore;
 /// The whole stop; what has not ended then is named and left.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// The same where a thread of the pool hangs in the kernel: nothing but the deadline ends the wait for it.
-const WITHIN_HUNG: Duration = Duration::from_millis(8);
-
 /// How much of it storage that does not answer is given for the table of sessions.
 const SAVE_WITHIN: Duration = Duration::from_millis(1);
 
@@ -102,10 +99,6 @@ impl Scenario {
             Scenario::Thaw | Scenario::Pipe => State::Replay,
         }
     }
-
-    fn within(self, backend: &str) -> Duration {
-        if self == Scenario::Pipe && backend == "pool" { WITHIN_HUNG } else { WITHIN }
-    }
 }
 
 /// Where the stops take place.
@@ -136,7 +129,6 @@ impl Stage<'_> {
         let io = Io::new(&stop).context("cannot start I/O")?;
         let ice = Ice::new((scenario != Scenario::Pipe).then_some(scenario.state()));
         let store = FrozenStore::new(FileStore::open(&io, &stop, &pool.folder)?, &stop, &ice);
-        let backend = io.backend();
         drop(io);
         let life = Life::start(&stop, store).context("cannot start the server's threads")?;
         let path = self.fixture.folder().join("mds.sock");
@@ -152,7 +144,7 @@ impl Stage<'_> {
         self.reach(&life, scenario, &ice)?;
 
         // Every other time who stops holds the MDS lock all the while.
-        let plan = life.plan(scenario.within(backend), SAVE_WITHIN);
+        let plan = life.plan(WITHIN, SAVE_WITHIN);
         let request = || {
             let begun = Instant::now();
             stop.request("the drill");
@@ -200,7 +192,12 @@ impl Stage<'_> {
             let is_there = match scenario {
                 Scenario::Pipe => replayed.bytes > 0,
                 // Of the clients that wait, the operator is the one that has a thread of the server's wait with it.
-                Scenario::Admin => life.domain().report().members().iter().any(|member| member.name == "admin" && !member.waits.is_empty()),
+                Scenario::Admin => life
+                    .domain()
+                    .report()
+                    .members()
+                    .iter()
+                    .any(|member| member.name == "admin" && !member.waits.is_empty()),
                 Scenario::Frozen(State::Reconnect) => true,
                 Scenario::Frozen(_) | Scenario::Thaw => ice.held() > 0,
             };
@@ -215,7 +212,12 @@ impl Stage<'_> {
     }
 
     /// Whether a stopped life is as it should be.
-    fn look_over(&self, life: &Arc<Life<FrozenStore<FileStore>>>, scenario: Scenario, report: &Report) -> anyhow::Result<()> {
+    fn look_over(
+        &self,
+        life: &Arc<Life<FrozenStore<FileStore>>>,
+        scenario: Scenario,
+        report: &Report,
+    ) -> anyhow::Result<()> {
         let in_kernel = scenario == Scenario::Pipe && report.members().is_empty() && report.leaked_threads() > 0;
         ensure!(report.is_clean() || in_kernel, "not everything has ended");
         ensure!(report.panicked().is_empty(), "something panicked");
@@ -226,7 +228,8 @@ impl Stage<'_> {
             let lock = async { life.mds().lock_async_in(&next).await.map(|guard| guard.state()) };
             tokio::time::timeout(Duration::from_secs(1), lock).await
         });
-        let state = taken.context("the MDS lock is not free")?.map_err(|Stopped { .. }| anyhow::anyhow!("interrupted"))?;
+        let state =
+            taken.context("the MDS lock is not free")?.map_err(|Stopped { .. }| anyhow::anyhow!("interrupted"))?;
         let expected = match scenario.state() {
             // How far the save came in its time does not matter.
             State::Active => [State::Active, State::Stopping, State::Stopped].contains(&state),
@@ -270,7 +273,8 @@ impl Pool {
             Scenario::Frozen(State::Reconnect) => {
                 // A client of a life before, which does not come back.
                 let table = dirty.join("objects").join(SavedSessions::object(0));
-                fs::write(&table, SavedSessions { clients: vec![4123] }.encode()).context("cannot write a table of sessions")?;
+                fs::write(&table, SavedSessions { clients: vec![4123] }.encode())
+                    .context("cannot write a table of sessions")?;
                 Pool { folder: dirty, pipe: None, made: Some(table) }
             }
             _ => Pool { folder: dirty, pipe: None, made: None },
@@ -291,7 +295,13 @@ impl Pool {
                 }
             }
             let pipe = objects.join(journal);
-            rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)?;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &pipe,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+                0,
+            )?;
             // For both, so that opening it does not wait for a reader.
             let mut pipe = File::options().read(true).write(true).open(&pipe)?;
             // Less than a pipe holds, so that writing it does not wait either.
