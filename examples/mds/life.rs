@@ -136,6 +136,17 @@ pub struct Life<S: Store> {
     store: S,
 }
 
+/// What a thread of a life does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Finds the journal and its end.
+    Recovery,
+    /// Reads the journal.
+    Replay,
+    /// Does all that follows.
+    Boot,
+}
+
 /// An object that is kept open while its pieces are read in turn.
 struct Source<S: Store> {
     open: Option<(String, S::Object)>,
@@ -148,23 +159,30 @@ impl<S: Store> Life<S> {
     ///
     /// If a thread cannot be made. Others may have begun: the domain has to be shut down.
     pub fn start(stop: &Stop, store: S) -> io::Result<Arc<Life<S>>> {
-        let life = Arc::new(Life {
-            stop: stop.clone(),
-            mds: Monitor::new("mds_lock", Mutex::new(Mds::new()), stop),
-            changed: Condvar::new(),
-            store,
-        });
-        life.spawn("recovery", Life::recover)?;
-        life.spawn("replay", Life::replay)?;
-        life.spawn("boot", Life::boot)?;
+        let life = Life::new(stop, store);
+        for role in [Role::Recovery, Role::Replay, Role::Boot] {
+            life.play(role)?;
+        }
         Ok(life)
     }
 
-    fn spawn(
-        self: &Arc<Self>,
-        name: &str,
-        work: impl FnOnce(&Life<S>) -> Result<(), End> + Send + 'static,
-    ) -> io::Result<()> {
+    /// A life whose threads have not begun.
+    pub fn new(stop: &Stop, store: S) -> Arc<Life<S>> {
+        let mds = Monitor::new("mds_lock", Mutex::new(Mds::new()), stop);
+        Arc::new(Life { stop: stop.clone(), mds, changed: Condvar::new(), store })
+    }
+
+    /// Begins one of its threads.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be made.
+    pub fn play(self: &Arc<Self>, role: Role) -> io::Result<()> {
+        let (name, work): (_, fn(&Self) -> _) = match role {
+            Role::Recovery => ("recovery", Life::recover),
+            Role::Replay => ("replay", Life::replay),
+            Role::Boot => ("boot", Life::boot),
+        };
         let life = Arc::clone(self);
         // Detached: the domain waits for it.
         self.stop.spawn(name, move || life.finish(work(&life))).map(drop)

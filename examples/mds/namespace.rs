@@ -10,9 +10,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::decode::dir::{Link, decode_dentry, decode_header};
-use crate::decode::inode::{Inode, Kind};
-use crate::decode::{Damage, Omap, object_name};
+use super::decode::dir::{Link, decode_dentry, decode_header};
+use super::decode::inode::{Inode, Kind};
+use super::decode::{Damage, Omap, object_name};
 
 /// The root directory's inode number.
 pub const ROOT: u64 = 1;
@@ -189,8 +189,8 @@ impl Lack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Time;
-    use crate::decode::inode::FragTree;
+    use super::super::decode::Time;
+    use super::super::decode::inode::FragTree;
 
     fn inode(ino: u64, mode: u32) -> Inode {
         let (mtime, fragments) = (Time::default(), FragTree::default());
