@@ -28,6 +28,7 @@ use super::Stop;
 #[must_use = "a plan does nothing until a shutdown follows it"]
 pub struct Plan {
     pub(super) within: Duration,
+    pub(super) drain: Option<Duration>,
     pub(super) phases: Vec<PlannedPhase>,
 }
 
@@ -48,7 +49,17 @@ const LONGEST_PHASE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 impl Plan {
     /// A shutdown that returns within this time, whoever is left then. `Duration::MAX` waits for whom it has to.
     pub fn within(limit: Duration) -> Self {
-        Plan { within: limit.min(LONGEST), phases: Vec::new() }
+        Plan { within: limit.min(LONGEST), drain: None, phases: Vec::new() }
+    }
+
+    /// How long operations that the kernel has not given back are waited for, when all else has ended: at most this, and what is left of
+    /// the plan's limit; without it, all of that.
+    ///
+    /// A read of a dead disk cannot be ended, so a drain can be of use only where the storage answers late. What it leaves is counted in the
+    /// report.
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.drain = Some(limit);
+        self
     }
 
     /// Adds a phase: a step that runs after the request, when the domain's members have ended or their time is up, on a thread of its own and

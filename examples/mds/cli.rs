@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A metadata server that boots from a captured Ceph metadata pool, serves it read-only, and always stops.
+///
+/// Without a command it is the main job: it boots from the pool that comes with the project, serves it for a second, and then stops many
+/// times while the storage below it does not answer, in each state of its life. Exit status 0 means that every stop was clean.
+#[derive(Debug, Parser)]
+#[command(name = "mds", version, about)]
+pub struct Cli {
+    /// What to do instead of the main job.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How the main job runs.
+    #[command(flatten)]
+    pub drill: Drill,
+}
+
+/// How the main job runs.
+#[derive(Args, Clone, Debug)]
+pub struct Drill {
+    /// Print one JSON object instead of text for people.
+    #[arg(long)]
+    pub json: bool,
+    /// Runs of each stop.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Lives in a row when the restarts are timed.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lives: u32,
+}
+
+/// What the program can do besides the main job.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print what a pool holds.
+    Dump {
+        /// The pool's folder: `objects/` and `omap.jsonl`.
+        #[arg(long, value_name = "DIR")]
+        pool: PathBuf,
+        /// What to print.
+        what: What,
+    },
+    /// Serve a pool until SIGTERM or SIGINT.
+    ///
+    /// One JSON object a line each way: {"op":"lookup","parent":1,"name":"a"}, {"op":"getattr","ino":1}, {"op":"readdir","ino":1},
+    /// {"op":"readlink","ino":9}; an "id" comes back with the reply. The root is inode 1.
+    Serve {
+        /// The pool's folder: `objects/` and `omap.jsonl`.
+        #[arg(long, value_name = "DIR")]
+        pool: PathBuf,
+        /// Where to make the Unix socket.
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
+}
+
+/// What `dump` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum What {
+    /// Each event of the journal: where it starts, and its type.
+    Events,
+    /// Each entry of the tree as a JSON object, sorted by the bytes of its path.
+    Tree,
+}

@@ -1,0 +1,81 @@
+//! `mds serve`: the server as a daemon, from its start to its orderly stop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use unwedge::io::Io;
+use unwedge::report::Outcome;
+use unwedge::{Plan, Stop};
+
+use crate::life::Life;
+use crate::pool;
+use crate::rank::Trouble;
+use crate::serve::{Socket, serve};
+use crate::store::FileStore;
+
+/// The whole stop, storage frozen or not.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much of it the table of sessions may take.
+const SAVE_WITHIN: Duration = Duration::from_millis(500);
+
+/// The runtime that the clients' tasks run on.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the tasks' runtime")
+}
+
+/// From now on SIGTERM and SIGINT request the domain's stop. They do it on a task, because a request is not for a signal handler.
+pub fn stop_on_signals(runtime: &Runtime, stop: &Stop) -> anyhow::Result<()> {
+    let _entered = runtime.enter();
+    for (kind, name) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")] {
+        let mut signals = signal(kind).with_context(|| format!("cannot watch for {name}"))?;
+        let stop = stop.clone();
+        runtime.spawn(async move {
+            while signals.recv().await.is_some() {
+                stop.request(name);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Serves a pool until SIGTERM or SIGINT.
+pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
+    pool::check(folder)?;
+    // Signals first: from the socket on there is something to clean up.
+    let runtime = runtime()?;
+    let stop = Stop::new("mds");
+    stop_on_signals(&runtime, &stop)?;
+    let socket = Socket::bind(socket)?;
+    let io = Io::new(&stop).context("cannot start I/O")?;
+    let store = match FileStore::open(&io, &stop, folder) {
+        Ok(store) => store,
+        Err(error) => {
+            let is_stopped = stop.is_requested();
+            stop.shutdown(Plan::within(STOP_WITHIN));
+            return if is_stopped { Ok(()) } else { Err(error) };
+        }
+    };
+    let life = Life::start(&stop, store).context("cannot start the server's threads")?;
+    {
+        let _entered = runtime.enter();
+        serve(&life, socket).context("cannot use the socket")?;
+    }
+    // Until the stop, or until the server finds that it cannot serve.
+    let trouble: Option<Trouble> = runtime.block_on(life.mds().when_async(|mds| mds.trouble.clone())).ok();
+    let report = life.shut_down("damaged", STOP_WITHIN, SAVE_WITHIN);
+    if !report.is_clean() || report.phases().iter().any(|phase| phase.outcome != Outcome::Done) {
+        eprintln!("mds: {report}");
+    }
+    // What a dead disk holds in the kernel is said, and is no fault of the server's.
+    if !report.members().is_empty() || !report.panicked().is_empty() {
+        bail!("not everything has ended");
+    }
+    match trouble {
+        Some(trouble) => bail!("{trouble}"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,64 @@
+//! A metadata server (MDS) that boots from a captured Ceph metadata pool, serves it read-only, and always stops.
+
+mod cli;
+mod daemon;
+mod decode;
+mod drill;
+mod dump;
+mod fixture;
+mod frozen;
+mod life;
+#[cfg(test)]
+mod mutations;
+mod namespace;
+mod omap;
+mod pool;
+mod protocol;
+mod rank;
+mod serve;
+mod state;
+mod store;
+mod world;
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, What};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mds: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was asked for. Whether it went well; what did not has been said.
+fn run(cli: Cli) -> anyhow::Result<bool> {
+    match cli.command {
+        Some(Command::Dump { pool, what }) => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match what {
+                What::Events => dump::events(&pool, &mut out)?,
+                What::Tree => dump::tree(&pool, &mut out)?,
+            }
+            out.flush()?;
+            Ok(true)
+        }
+        Some(Command::Serve { pool, socket }) => daemon::run(&pool, &socket).map(|()| true),
+        None => drill::run(&cli.drill),
+    }
+}
+
+/// Whether the reader of our output has gone, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
