@@ -1,5 +1,6 @@
 //! A lock-and-async-I/O runtime library for storage daemons: what waits can always be stopped.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod completion;
 mod error;
