@@ -24,6 +24,11 @@ mod real;
 #[cfg(not(unwedge_loom))]
 pub(crate) use real::*;
 
+#[cfg(unwedge_tsan)]
+mod tsan;
+#[cfg(unwedge_tsan)]
+pub(crate) use tsan::{Mutex, MutexGuard, Signal}; // in the place of `real`'s
+
 /// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a
 /// report) is free of undefined behaviour, and are always accessed relaxed. loom does not see them, which keeps models small.
 pub(crate) use std::sync::atomic::{
