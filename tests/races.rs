@@ -30,6 +30,7 @@ fn main() {
         ("a notification orders both sides", ping_pong),
         ("a completion hands its value over", handed_over),
         ("a shutdown comes after all that its threads did", lives),
+        ("a thread that is new here joins one that has ended", strangers),
     ] {
         race(rounds);
         println!("races: {name}: ok, {rounds} rounds");
@@ -196,4 +197,18 @@ fn lives(rounds: u64) {
         let Ok(log) = Arc::try_unwrap(log) else { unreachable!("every thread has dropped its own") };
         assert!(log.into_lock().data.into_inner().len() <= 3);
     }
+}
+
+/// The newcomer gets the slot that the ended thread gave back: it must not take itself for that thread.
+fn strangers(rounds: u64) {
+    let stop = Stop::new("strangers");
+    for round in 0..rounds / 20 {
+        let ended = stop.spawn("ended", move || round).expect("a thread");
+        while !stop.report().members().is_empty() {
+            std::thread::yield_now();
+        }
+        let joined = std::thread::spawn(move || ended.join()).join().expect("no panic");
+        assert_eq!(joined.expect("joined"), round);
+    }
+    shut_down(&stop);
 }
