@@ -34,6 +34,7 @@
 //! | take a lock, wait on a condition, run a closure when it can | [`Monitor`], [`MonitorGuard`], [`Condvar`] |
 //! | bring a lock of one's own, or one that others also take directly | [`lock`] |
 //! | wait for storage, a reply, a job | [`Completion`], [`Completer`] |
+//! | read and write metadata | [`io`] |
 //! | start threads and tasks, stop them, undo what a stopped wait leaves | [`Stop`], [`Plan`], [`Phase`] |
 //! | find out why it does not stop | [`report`] |
 //!
