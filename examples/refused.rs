@@ -52,7 +52,8 @@ fn main() -> ExitCode {
         return wrong(&format!("the filter cannot be set: {error}"));
     }
     let error = Command::new(&command).args(arguments).exec();
-    wrong(&format!("{}: {error}", command.display()))
+    eprintln!("refused: {}: {error}", command.display());
+    ExitCode::from(127)
 }
 
 fn wrong(why: &str) -> ExitCode {
