@@ -13,6 +13,7 @@ use std::{
     error::Error,
     ffi::OsString,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         return wrong(&format!("the filter cannot be set: {error}"));
     }
     let error = Command::new(&command).args(arguments).exec();
-    eprintln!("refused: {}: {error}", command.display());
+    eprintln!("refused: {}: {error}", Path::new(&command).display());
     ExitCode::from(127)
 }
 

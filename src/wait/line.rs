@@ -35,7 +35,7 @@
 use crate::registry::arena::arena;
 use crate::registry::member;
 use crate::registry::text::Text;
-use crate::sys::{AcqRel, Acquire, AtomicU32, Mutex, MutexGuard, Relaxed};
+use crate::sys::{AcqRel, AtomicU32, Mutex, MutexGuard, Relaxed};
 
 use super::condition::Condition;
 use super::list::List;
