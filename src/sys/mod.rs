@@ -20,6 +20,7 @@ mod model;
 pub(crate) use model::*;
 
 #[cfg(not(unwedge_loom))]
+#[cfg_attr(unwedge_tsan, expect(dead_code, reason = "`tsan` has other locks in their place"))]
 mod real;
 #[cfg(not(unwedge_loom))]
 pub(crate) use real::*;
