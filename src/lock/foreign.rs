@@ -37,6 +37,7 @@ impl Pause {
     }
 
     /// Pauses, no longer than `limit`, and a bit longer the next time.
+    #[expect(clippy::disallowed_methods, reason = "a nap of 1 ms at most between two attempts; its caller looks for a stop after each")]
     fn wait(&mut self, limit: Duration) {
         let step = self.step;
         if step < SPINS {

@@ -40,6 +40,7 @@ mod lock_api_05;
     not(unwedge_loom)
 ))]
 mod lock_api_impls;
+#[expect(clippy::disallowed_types, reason = "the adapters of these very types")]
 mod std_sync;
 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
 mod tokio_sync;

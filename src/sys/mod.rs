@@ -12,15 +12,23 @@
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
 //! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
 
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "what the rest of the crate has in their place is made of them here")]
+
 #[cfg(unwedge_loom)]
 mod model;
 #[cfg(unwedge_loom)]
 pub(crate) use model::*;
 
 #[cfg(not(unwedge_loom))]
+#[cfg_attr(unwedge_tsan, expect(dead_code, reason = "`tsan` has other locks in their place"))]
 mod real;
 #[cfg(not(unwedge_loom))]
 pub(crate) use real::*;
+
+#[cfg(unwedge_tsan)]
+mod tsan;
+#[cfg(unwedge_tsan)]
+pub(crate) use tsan::{Mutex, MutexGuard, Signal}; // in the place of `real`'s
 
 /// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a
 /// report) is free of undefined behaviour, and are always accessed relaxed. loom does not see them, which keeps models small.

@@ -130,6 +130,6 @@ pub(crate) fn take_spare() -> Option<u32> {
 }
 
 /// No slot is kept by a modelled thread.
-pub(crate) fn keep_spare(_index: u32) -> bool {
+pub(crate) fn keep_spare(_index: u32, _give_back: fn(u32)) -> bool {
     false
 }

@@ -228,36 +228,40 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// A waiter's slot that this thread keeps for its next wait.
-struct Spare(Cell<u32>);
+/// A slot that this thread keeps for its next use of one, 0 for none, and who takes it back when the thread ends.
+struct Spare {
+    index: Cell<u32>,
+    give_back: Cell<fn(u32)>,
+}
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        let index = self.0.get();
+        let index = self.index.get();
         if index != 0 {
-            crate::wait::waiter::give_back(index);
+            self.give_back.get()(index);
         }
     }
 }
 
 thread_local! {
-    static SPARE: Spare = const { Spare(Cell::new(0)) };
+    static SPARE: Spare = const { Spare { index: Cell::new(0), give_back: Cell::new(|_| {}) } };
 }
 
 /// The slot that this thread keeps, if it keeps one.
 #[inline]
 pub(crate) fn take_spare() -> Option<u32> {
-    SPARE.try_with(|spare| spare.0.replace(0)).ok().filter(|index| *index != 0)
+    SPARE.try_with(|spare| spare.index.replace(0)).ok().filter(|index| *index != 0)
 }
 
-/// Keeps a slot for this thread's next wait, if it keeps none.
+/// Keeps a slot for this thread's next use, if it keeps none; `give_back` gets it when the thread ends.
 #[inline]
-pub(crate) fn keep_spare(index: u32) -> bool {
+pub(crate) fn keep_spare(index: u32, give_back: fn(u32)) -> bool {
     SPARE
         .try_with(|spare| {
-            let keep = spare.0.get() == 0;
+            let keep = spare.index.get() == 0;
             if keep {
-                spare.0.set(index);
+                spare.index.set(index);
+                spare.give_back.set(give_back);
             }
             keep
         })

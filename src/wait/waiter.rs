@@ -398,14 +398,14 @@ impl Drop for Ticket {
         if !self.waiter.is_thread() {
             drop(self.waiter.waker.take());
         }
-        if !sys::keep_spare(self.index) {
+        if !sys::keep_spare(self.index, give_back) {
             give_back(self.index);
         }
     }
 }
 
 /// Gives a slot back that a thread kept.
-pub(crate) fn give_back(index: u32) {
+fn give_back(index: u32) {
     waiters().release(index);
 }
 
