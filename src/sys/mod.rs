@@ -5,7 +5,7 @@
 //!
 //! | | shipped | modelled |
 //! |---|---|---|
-//! | [`Parker`] | a futex word with a token | a token under loom's mutex and condition variable |
+//! | [`Parker`] | a futex word with a token, looked at for some microseconds before a sleep | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | a thread's spare slot | kept for its next wait | none |

@@ -1,6 +1,7 @@
 //! What ships: std, futexes and the kernel's clock.
 
 use std::cell::Cell;
+use std::hint::spin_loop;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,23 @@ impl Signal {
     }
 }
 
+/// How often a thread looks for its token before it sleeps: some microseconds, less than a sleep and a wake-up cost.
+const LOOKS: u32 = 400;
+
+/// Whether it pays a thread to look for its token before it sleeps. It does where it is woken within a few microseconds, as in a hand-over to
+/// and fro; it does not where it waits for storage. So it is tried, and tried less and less often while it fails.
+#[derive(Clone, Copy)]
+struct Looks {
+    /// Sleeps until it is tried again.
+    skip: u32,
+    /// How many were skipped last time.
+    skipped: u32,
+}
+
+thread_local! {
+    static LOOKING: Cell<Looks> = const { Cell::new(Looks { skip: 0, skipped: 0 }) };
+}
+
 /// Puts one thread to sleep. A token, as with `std::thread::park`: an unpark that comes first makes the next park return at once.
 ///
 /// | word | meaning |
@@ -81,6 +99,9 @@ impl Parker {
 
     /// Sleeps until an unpark or the deadline; may also return for no reason.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
+        if self.look() {
+            return;
+        }
         // Ordering: Acquire, partner of the Release in `unpark`: what was done before the unpark is seen.
         if self.word.compare_exchange(EMPTY, ASLEEP, Acquire, Acquire).is_ok() {
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -99,6 +120,28 @@ impl Parker {
             }
         }
         self.word.swap(EMPTY, Acquire);
+    }
+
+    /// Looks for a token for a moment, where that has paid lately. Takes it if there is one.
+    fn look(&self) -> bool {
+        let Looks { skip, skipped } = LOOKING.get();
+        if skip > 0 {
+            LOOKING.set(Looks { skip: skip - 1, skipped });
+            return false;
+        }
+        for _ in 0..LOOKS {
+            // Ordering: Acquire, partner of the Release in `unpark`.
+            if self.word.load(Acquire) == TOKEN {
+                // A swap: an unpark that came just now must be seen with what led to it, for its token goes too.
+                self.word.swap(EMPTY, Acquire);
+                LOOKING.set(Looks { skip: 0, skipped: 0 });
+                return true;
+            }
+            spin_loop();
+        }
+        let skipped = (2 * skipped + 1).min(127);
+        LOOKING.set(Looks { skip: skipped, skipped });
+        false
     }
 
     /// Wakes the owner, or leaves a token.

@@ -78,98 +78,85 @@ impl Condition {
         }
     }
 
-    /// Notifies the first waiter, or all who wait now. How many.
-    pub(crate) fn notify(&self, all: bool) -> usize {
+    /// Notifies the first waiter. Whether there was one.
+    pub(crate) fn notify_one(&self) -> bool {
         if !self.has_waiters() {
-            return 0;
-        }
-        let mut left = if all { usize::MAX } else { 1 };
-        let mut first = true;
-        let mut notified = 0;
-        while left > 0 {
-            let mut batch = Batch::new();
-            {
-                let mut list = self.list.lock();
-                if all && first {
-                    left = self.len.load(Relaxed) as usize;
-                }
-                first = false;
-                while left > 0 && !batch.is_full() {
-                    let Some((index, waiter)) = list.front() else {
-                        left = 0;
-                        break;
-                    };
-                    list.remove(index);
-                    self.count(-1);
-                    if batch.serve(index, waiter, all) {
-                        left -= 1;
-                        notified += 1;
-                    } else if all {
-                        left -= 1;
-                    }
-                }
-            }
-            batch.wake();
-        }
-        notified
-    }
-}
-
-/// Whom to wake once the lock is free.
-struct Batch {
-    direct: [Option<&'static Waiter>; BATCH],
-    len: usize,
-    kick: [Option<&'static MonitorCell>; 4],
-}
-
-impl Batch {
-    fn new() -> Self {
-        Batch { direct: [None; BATCH], len: 0, kick: [None; 4] }
-    }
-
-    fn is_full(&self) -> bool {
-        self.len == BATCH || self.kick.iter().all(Option::is_some)
-    }
-
-    /// Gives the notification to a waiter that was just taken out of the list. Whether it took it.
-    fn serve(&mut self, index: u32, waiter: &'static Waiter, all: bool) -> bool {
-        let monitor = waiter.monitor.load(Relaxed);
-        // Nobody but this notification gives `passing` a value, and it is read after the word.
-        waiter.passing.store(if all { 0 } else { waiter.condition.load(Relaxed) }, Relaxed);
-        if monitor == 0 || !waiter.is_thread() {
-            let taken = waiter.advance(WAITING, if monitor == 0 { NOTIFIED } else { TURN });
-            if taken {
-                self.direct[self.len] = Some(waiter);
-                self.len += 1;
-            }
-            return taken;
-        }
-        let cell = monitors().get(monitor);
-        if !cell.morph(index, || waiter.advance(WAITING, QUEUED)) {
             return false;
         }
-        for slot in &mut self.kick {
-            match slot {
-                Some(known) if std::ptr::eq(*known, cell) => break,
-                Some(_) => {}
-                None => {
-                    *slot = Some(cell);
-                    break;
+        let served = {
+            let mut list = self.list.lock();
+            loop {
+                let Some(next) = self.pop(&mut list) else { return false };
+                if let Some(served) = serve(next, false) {
+                    break served;
                 }
             }
-        }
+        };
+        served.finish();
         true
     }
 
-    fn wake(self) {
-        for cell in self.kick.into_iter().flatten() {
-            // Who holds the lock wakes the line when it lets go; where nobody does, we do.
-            if !cell.is_held() {
-                cell.wake_next();
-            }
+    /// Notifies all who wait now. How many that were.
+    pub(crate) fn notify_all(&self) -> usize {
+        if !self.has_waiters() {
+            return 0;
         }
-        for waiter in self.direct.into_iter().flatten() {
-            waiter.wake();
+        let mut notified = 0;
+        let mut left = usize::MAX;
+        while left > 0 {
+            let mut batch = [const { None }; BATCH];
+            let mut taken = 0;
+            {
+                let mut list = self.list.lock();
+                // Who comes while the lock is let go between two batches is not among them.
+                left = left.min(self.len.load(Relaxed) as usize);
+                while left > 0 && taken < BATCH {
+                    let Some(next) = self.pop(&mut list) else { break };
+                    left -= 1;
+                    batch[taken] = serve(next, true);
+                    taken += usize::from(batch[taken].is_some());
+                }
+            }
+            notified += taken;
+            batch.into_iter().flatten().for_each(Served::finish);
+        }
+        notified
+    }
+
+    fn pop(&self, list: &mut List) -> Option<(u32, &'static Waiter)> {
+        let first = list.front()?;
+        list.remove(first.0);
+        self.count(-1);
+        Some(first)
+    }
+}
+
+/// What is left to do for a waiter that took a notification, once the lock is free.
+enum Served {
+    Wake(&'static Waiter),
+    /// It was moved to this monitor's line: who holds the lock wakes the line when it lets go; where nobody does, we do.
+    Moved(&'static MonitorCell),
+}
+
+/// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait.
+fn serve((index, waiter): (u32, &'static Waiter), all: bool) -> Option<Served> {
+    let monitor = waiter.monitor.load(Relaxed);
+    // Nobody but this notification gives `passing` a value, and it is read after the word.
+    waiter.passing.store(if all { 0 } else { waiter.condition.load(Relaxed) }, Relaxed);
+    if monitor == 0 || !waiter.is_thread() {
+        let taken = waiter.advance(WAITING, if monitor == 0 { NOTIFIED } else { TURN });
+        return taken.then_some(Served::Wake(waiter));
+    }
+    let cell = monitors().get(monitor);
+    cell.morph(index, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
+}
+
+impl Served {
+    fn finish(self) {
+        match self {
+            Served::Wake(waiter) => waiter.wake(),
+            Served::Moved(cell) if cell.is_held() => {}
+            Served::Moved(cell) => cell.wake_next(),
         }
     }
 }

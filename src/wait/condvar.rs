@@ -63,21 +63,22 @@ impl Condvar {
     /// Wakes the thread or task that has waited longest. Whether there was one.
     #[inline]
     pub fn notify_one(&self) -> bool {
-        self.notify(false) != 0
+        self.known().is_some_and(Condition::notify_one)
     }
 
     /// Wakes everybody who waits now. How many that were.
     #[inline]
     pub fn notify_all(&self) -> usize {
-        self.notify(true)
+        self.known().map_or(0, Condition::notify_all)
     }
 
+    /// Its condition, if somebody has ever waited.
     #[inline]
-    fn notify(&self, all: bool) -> usize {
+    fn known(&self) -> Option<&'static Condition> {
         // Ordering: Acquire, partner of the AcqRel in `condition`.
         match self.index.load(Acquire) {
-            0 => 0,
-            index => conditions().get(index).notify(all),
+            0 => None,
+            index => Some(conditions().get(index)),
         }
     }
 
@@ -192,7 +193,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.end();
         if self.notified {
-            self.condition.notify(false);
+            self.condition.notify_one();
         }
     }
 }

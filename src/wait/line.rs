@@ -104,7 +104,7 @@ impl MonitorCell {
     /// The data were changed: has those look again who wait for that.
     #[cold]
     pub(super) fn notify_when(&self) {
-        self.when.notify(true);
+        self.when.notify_all();
     }
 
     /// The lock is about to be let go.

@@ -25,7 +25,7 @@ mod waker;
 /// A stop ended a wait that had already consumed something: hands it to the next in line (L3).
 fn pass_on(passing: u32, monitor: u32, had_turn: bool) {
     if passing != 0 {
-        condition::conditions().get(passing).notify(false);
+        condition::conditions().get(passing).notify_one();
     }
     if had_turn && monitor != 0 {
         line::monitors().get(monitor).wake_next();
