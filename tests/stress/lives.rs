@@ -158,7 +158,7 @@ fn more_waits_at_once_than_fit_in_the_first_slots() {
         let monitor = Monitor::new("m", std::sync::Mutex::new(()), &stop);
         let condvar = Condvar::new();
         let mut waits: Vec<_> =
-            (0..5000).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
+            (0..900).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
         // Every third is dropped, then half are notified, then all are stopped: the slots go round.
         let mut number = 0;
         waits.retain(|_| {
@@ -168,7 +168,7 @@ fn more_waits_at_once_than_fit_in_the_first_slots() {
         for _ in 0..waits.len() / 2 {
             assert!(condvar.notify_one());
         }
-        let more: Vec<_> = (0..3000).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
+        let more: Vec<_> = (0..600).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
         assert_eq!(condvar.notify_all(), waits.len() - waits.len() / 2 + more.len());
         stop.request("test");
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
