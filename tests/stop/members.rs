@@ -202,16 +202,19 @@ fn tasks_are_members_and_late_ones_are_dropped() {
         let thread = stop.spawn("waits", move || task.join()).expect("a thread");
         let task = stop.spawn_task("waits", async move { thread.await });
         assert!(matches!(task.join(), Ok(Ok(Ok(8)))));
-        // One that does not heed the stop is named, and dropped at its next await.
+        // One that does not heed the stop and is busy is named, and dropped at its next await.
         let (dropped, was_dropped) = mpsc::channel::<()>();
+        let (go, gone) = mpsc::channel::<()>();
         let late = stop.spawn_task("late", async move {
             let _dropped = dropped;
+            gone.recv().ok();
             std::future::pending::<()>().await;
         });
         let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
         assert!(!report.is_clean());
         assert_eq!(report.members().len(), 1, "{report}");
         assert_eq!(report.members()[0].name, "late");
+        go.send(()).expect("it is there");
         assert_eq!(was_dropped.recv_timeout(GUARD), Err(mpsc::RecvTimeoutError::Disconnected));
         let report = stop.shutdown(Plan::within(GUARD));
         assert!(report.is_clean(), "{report}");
