@@ -256,9 +256,7 @@ fn law3_a_change_of_the_data_is_notification_enough_for_when() {
         // Each waits for the one before it: in the opposite order of their coming, threads and tasks in turn.
         for step in (1..=20).rev() {
             let m = count.clone();
-            let look = move |n: &mut u32| {
-                (*n == step).then(|| *n += 1)
-            };
+            let look = move |n: &mut u32| (*n == step).then(|| *n += 1);
             if step % 2 == 0 {
                 stop.spawn("step", move || m.when(look)).expect("a thread");
             } else {
