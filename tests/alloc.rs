@@ -103,8 +103,7 @@ fn by_thread((monitor, condvars): &(Monitor<Mutex<usize>>, [Condvar; 2]), side: 
 fn by_deadline((monitor, condvars): &(Monitor<Mutex<usize>>, [Condvar; 2]), side: usize) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let guard = monitor.lock_until(deadline).expect("not stopped");
-    let mut back =
-        guard.wait_while_until(&condvars[side], deadline, |turn| *turn % 2 != side).expect("not stopped");
+    let mut back = guard.wait_while_until(&condvars[side], deadline, |turn| *turn % 2 != side).expect("not stopped");
     assert!(!back.timed_out);
     *back.guard += 1;
     condvars[1 - side].notify_one();

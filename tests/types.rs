@@ -27,21 +27,22 @@ impl<T: ?Sized + Send> Ask<T> {
     const IS_SEND: bool = true;
 }
 
+/// A type, and whether it must be `Send`.
 macro_rules! is_send {
-    ($type:ty) => {
-        const { Ask::<$type>::IS_SEND }
+    ($type:ty, $must:literal) => {
+        assert_eq!(Ask::<$type>::IS_SEND, $must, stringify!($type))
     };
 }
 
 #[test]
 fn a_guard_is_send_where_the_lock_s_own_is() {
-    assert!(is_send!(MonitorGuard<'static, tokio::sync::Mutex<u8>>));
-    assert!(is_send!(MonitorGuard<'static, tokio::sync::RwLock<u8>, unwedge::Shared>));
-    assert!(!is_send!(MonitorGuard<'static, Mutex<u8>>));
-    assert!(!is_send!(MonitorGuard<'static, parking_lot::Mutex<u8>>));
-    assert!(!is_send!(MonitorGuard<'static, parking_lot::RwLock<u8>, unwedge::Shared>));
-    assert!(is_send!(<tokio::sync::Mutex<u8> as Lock>::Guard<'static>));
-    assert!(!is_send!(<Mutex<u8> as Lock>::Guard<'static>));
+    is_send!(MonitorGuard<'static, tokio::sync::Mutex<u8>>, true);
+    is_send!(MonitorGuard<'static, tokio::sync::RwLock<u8>, unwedge::Shared>, true);
+    is_send!(MonitorGuard<'static, Mutex<u8>>, false);
+    is_send!(MonitorGuard<'static, parking_lot::Mutex<u8>>, false);
+    is_send!(MonitorGuard<'static, parking_lot::RwLock<u8>, unwedge::Shared>, false);
+    is_send!(<tokio::sync::Mutex<u8> as Lock>::Guard<'static>, true);
+    is_send!(<Mutex<u8> as Lock>::Guard<'static>, false);
 }
 
 #[test]
@@ -49,8 +50,8 @@ fn a_monitor_is_shared_where_its_lock_is() {
     let stop = Stop::new("types");
     sync(&send(Monitor::new("m", parking_lot::Mutex::new(0_u8), &stop)));
     sync(&send(Monitor::new("m", Mutex::new(std::cell::Cell::new(0_u8)), &stop)));
-    assert!(!is_send!(Monitor<Mutex<std::rc::Rc<u8>>>));
-    assert!(!is_send!(&'static Monitor<parking_lot::ReentrantMutex<std::rc::Rc<u8>>>));
+    is_send!(Monitor<Mutex<std::rc::Rc<u8>>>, false);
+    is_send!(&'static Monitor<parking_lot::ReentrantMutex<std::rc::Rc<u8>>>, false);
 }
 
 #[test]
@@ -66,9 +67,10 @@ fn what_crosses_threads_may() {
     sync(&completer);
     drop(send(completer.complete(std::cell::Cell::new(1))));
     drop(send(completion));
-    assert!(!is_send!(Completion<std::rc::Rc<u8>>));
-    assert!(!is_send!(Completer<std::rc::Rc<u8>>));
-    assert!(is_send!(Spawned<u8>) && !is_send!(Spawned<std::rc::Rc<u8>>));
+    is_send!(Completion<std::rc::Rc<u8>>, false);
+    is_send!(Completer<std::rc::Rc<u8>>, false);
+    is_send!(Spawned<u8>, true);
+    is_send!(Spawned<std::rc::Rc<u8>>, false);
 }
 
 /// A task of the kind that a daemon has, over parking_lot's lock, whose guard is not `Send`.

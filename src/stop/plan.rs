@@ -69,7 +69,34 @@ impl Plan {
     /// less that of all phases.
     ///
     /// What a stopped wait leaves to be undone (a counter, a pin) is undone here: code after a wait may never run, but at every wait the
-    /// monitor's invariant holds, so a phase finds the data in a state that it understands.
+    /// monitor's invariant holds, so a phase finds the data in a state that it understands:
+    ///
+    /// ```
+    /// use std::{sync::{Arc, Mutex}, time::Duration};
+    /// use unwedge::{Condvar, Monitor, Plan, Stop, Stopped};
+    ///
+    /// static LOADED: Condvar = Condvar::new();
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let pins = Arc::new(Monitor::new("cache", Mutex::new(Vec::new()), &stop));
+    /// let cache = pins.clone();
+    /// stop.spawn("reader", move || {
+    ///     let mut pins = cache.lock()?;
+    ///     pins.push("1.00000000");                       // pinned while it waits
+    ///     let mut pins = pins.wait(&LOADED)?;            // a stop ends it here: what follows does not run
+    ///     pins.pop();
+    ///     Ok::<(), Stopped>(())
+    /// })?;
+    /// # while pins.lock()?.is_empty() { std::thread::yield_now() }
+    /// let cache = pins.clone();
+    /// let plan = Plan::within(Duration::from_secs(10)).phase("unpin", Duration::from_secs(1), move |phase| {
+    ///     cache.lock_in(phase)?.clear();                 // nobody waits any more, and nobody but a phase has the lock
+    ///     Ok(())
+    /// });
+    /// assert!(stop.shutdown(plan).is_clean());
+    /// assert!(pins.lock_in(&Stop::new("mds.a again"))?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn phase(
         mut self,
         name: &str,

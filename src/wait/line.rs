@@ -39,7 +39,7 @@ use crate::sys::{AcqRel, AtomicU32, Mutex, MutexGuard, Relaxed};
 
 use super::condition::Condition;
 use super::list::List;
-use super::waiter::{Place, QUEUED, TURN, Waiter, waiter};
+use super::waiter::{Place, QUEUED, STOPPED, TURN, Waiter, waiter};
 
 const NEED: u32 = 1;
 const WRITER: u32 = 2;
@@ -266,6 +266,11 @@ impl MonitorCell {
                         turn = index;
                         break;
                     }
+                } else if waiter.is(STOPPED) {
+                    // Out of the way: otherwise each of many that are stopped together would look at all the others when it leaves. Whoever
+                    // comes after it has its turn here; what else it had, it gives back in its own `leave`.
+                    line.list.remove(index);
+                    line.threads -= u32::from(is_thread);
                 }
                 if wake[0].is_some() && line.threads == 0 {
                     break;

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 /// Long enough that only a hang comes to it.
-pub const GUARD: Duration = Duration::from_secs(30);
+pub(crate) const GUARD: Duration = Duration::from_secs(30);
 
 /// Runs a test on a thread of its own, so that a hang is a failure.
 #[track_caller]
-pub fn guarded(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn guarded(test: impl FnOnce() + Send + 'static) {
     let (done, finished) = mpsc::channel();
     let runner = thread::spawn(move || {
         test();

@@ -10,7 +10,7 @@ use crate::common::GUARD;
 
 /// Looks until it is seen.
 #[track_caller]
-pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut seen: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !seen() {
         assert!(begun.elapsed() < GUARD, "never seen: {what}");
@@ -19,13 +19,13 @@ pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
 }
 
 /// The waits of the members that have this name.
-pub fn waits_of(stop: &Stop, name: &str) -> Vec<WaitReport> {
+pub(crate) fn waits_of(stop: &Stop, name: &str) -> Vec<WaitReport> {
     let report = stop.report();
     report.members().iter().filter(|member| member.name == name).flat_map(|member| member.waits.clone()).collect()
 }
 
 /// Looks until the member of this name waits for `what`.
 #[track_caller]
-pub fn until_waits(stop: &Stop, name: &str, what: &str) {
+pub(crate) fn until_waits(stop: &Stop, name: &str, what: &str) {
     until(&format!("{name} waits for {what}"), || waits_of(stop, name).iter().any(|wait| wait.what == what));
 }

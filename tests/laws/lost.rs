@@ -256,9 +256,7 @@ fn law3_a_change_of_the_data_is_notification_enough_for_when() {
         // Each waits for the one before it: in the opposite order of their coming, threads and tasks in turn.
         for step in (1..=20).rev() {
             let m = count.clone();
-            let look = move |n: &mut u32| {
-                (*n == step).then(|| *n += 1)
-            };
+            let look = move |n: &mut u32| (*n == step).then(|| *n += 1);
             if step % 2 == 0 {
                 stop.spawn("step", move || m.when(look)).expect("a thread");
             } else {
@@ -340,5 +338,50 @@ fn law3_a_reader_behind_a_writer_that_gives_up_is_let_in() {
             until("the reader has ended", || behind.is_finished());
             drop(reader);
         }
+    });
+}
+
+#[test]
+fn law3_who_is_left_in_a_line_when_many_are_stopped_comes_to_the_lock() {
+    guarded(|| {
+        let stop = Stop::new("l3");
+        let part = stop.child("part");
+        let order = monitor("m", Vec::new(), &stop);
+        let held = order.lock().expect("free");
+        let mut waits = Vec::new();
+        for number in 0..40 {
+            // Each fourth is of the whole, the others of the part; a task and a thread in turn.
+            let own = if number % 4 < 3 { part.clone() } else { stop.clone() };
+            if number % 8 < 4 {
+                let mut wait = order.lock_async_in(if number % 4 < 3 { &part } else { &stop });
+                assert!(poll_once(&mut wait).is_pending());
+                waits.push((number, wait));
+            } else {
+                let m = order.clone();
+                let name = format!("w{number}");
+                stop.spawn(&name, move || m.lock_in(&own).map(|mut order| order.push(number))).expect("a thread");
+                until_waits(&stop, &name, "lock m");
+            }
+        }
+        part.request("test");
+        for (number, wait) in &mut waits {
+            assert_eq!(poll_once(wait).is_ready(), *number % 4 < 3, "{number}");
+        }
+        until("the stopped threads have ended", || stop.report().members().len() == 5);
+        drop(held);
+        for (number, wait) in waits.iter_mut().filter(|(number, _)| number % 4 == 3) {
+            // The task's turn comes when the threads before it had theirs.
+            let mut polled = Poll::Pending;
+            until("it has the lock", || {
+                polled = poll_once(wait);
+                polled.is_ready()
+            });
+            let Poll::Ready(Ok(mut order)) = polled else { panic!("it was not stopped") };
+            order.push(*number);
+        }
+        until("all have ended", || stop.report().members().is_empty());
+        let mut order = order.lock().expect("free");
+        order.sort_unstable();
+        assert_eq!(*order, (0..10).map(|number| 4 * number + 3).collect::<Vec<_>>());
     });
 }

@@ -32,12 +32,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 /// Polls once, with a waker that does nothing.
-pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Both kinds of tokio's runtime, one after the other.
-pub fn on_each_runtime<F: Future<Output = ()>>(test: impl Fn() -> F) {
+pub(crate) fn on_each_runtime<F: Future<Output = ()>>(test: impl Fn() -> F) {
     let current = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     current.block_on(within_guard(test()));
     let many = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime");
@@ -50,7 +50,7 @@ async fn within_guard(test: impl Future<Output = ()>) {
 }
 
 /// Lets other tasks run until it is seen.
-pub async fn until_seen(what: &str, mut seen: impl FnMut() -> bool) {
+pub(crate) async fn until_seen(what: &str, mut seen: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !seen() {
         assert!(begun.elapsed() < common::GUARD, "never seen: {what}");

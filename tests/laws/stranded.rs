@@ -76,9 +76,7 @@ const WAITS: &[(&str, Wait)] = &[
     ("reader's wait", |w| w.free_rw.read().and_then(|guard| guard.wait(&w.never)).is_err()),
     ("writer's wait", |w| w.free_rw.lock().and_then(|guard| guard.wait(&w.never)).is_err()),
     ("when", |w| w.free.when(|n| (*n != 0).then_some(())).is_err()),
-    ("when_until", |w| {
-        w.free.when_until(far(), |n| (*n != 0).then_some(())) == Err(WaitError::Stopped)
-    }),
+    ("when_until", |w| w.free.when_until(far(), |n| (*n != 0).then_some(())) == Err(WaitError::Stopped)),
     ("completion", |w| {
         let (_completer, mut owed) = w.owed();
         owed.wait().is_err()
@@ -101,9 +99,7 @@ const WAITS: &[(&str, Wait)] = &[
     }),
     ("foreign fair", |w| w.never.wait(&w.stop, &w.foreign_fair, w.foreign_fair.lock()).is_err()),
     ("foreign write", |w| w.never.wait(&w.stop, &w.foreign_rw, w.foreign_rw.write()).is_err()),
-    ("foreign read", |w| {
-        w.never.wait(&w.stop, &Reading::new(&w.foreign_rw), w.foreign_rw.read()).is_err()
-    }),
+    ("foreign read", |w| w.never.wait(&w.stop, &Reading::new(&w.foreign_rw), w.foreign_rw.read()).is_err()),
     ("foreign tokio", |w| {
         w.never.wait_until(&w.stop, &w.foreign_tokio, w.foreign_tokio.blocking_lock(), far()).is_err()
     }),
@@ -198,24 +194,33 @@ fn law1_a_stop_ends_every_wait_of_tasks() {
         let (m, s) = (held.clone(), stop.clone());
         spawn("lock_async_in", Box::pin(async move { m.lock_async_in(&s).await.is_err() }));
         let (m, c) = (free.clone(), never.clone());
-        spawn("wait_async", Box::pin(async move {
-            let guard = m.lock_async().await.expect("free");
-            guard.wait_async(&c).await.is_err()
-        }));
+        spawn(
+            "wait_async",
+            Box::pin(async move {
+                let guard = m.lock_async().await.expect("free");
+                guard.wait_async(&c).await.is_err()
+            }),
+        );
         let (m, c) = (free.clone(), never.clone());
-        spawn("wait_while", Box::pin(async move {
-            let guard = m.lock_async().await.expect("free");
-            guard.wait_while_async(&c, |n| *n == 0).await.is_err()
-        }));
+        spawn(
+            "wait_while",
+            Box::pin(async move {
+                let guard = m.lock_async().await.expect("free");
+                guard.wait_while_async(&c, |n| *n == 0).await.is_err()
+            }),
+        );
         let m = free.clone();
         spawn("when_async", Box::pin(async move { m.when_async(|n| (*n != 0).then_some(())).await.is_err() }));
         let (_completer, owed) = Completion::<u32>::new("never", &stop);
         spawn("completion", Box::pin(async move { owed.await.is_err() }));
         let s = stop.clone();
-        spawn("requested", Box::pin(async move {
-            s.requested().await;
-            true
-        }));
+        spawn(
+            "requested",
+            Box::pin(async move {
+                s.requested().await;
+                true
+            }),
+        );
         let other = Stop::new("other");
         let s = other.clone();
         let pending = stop.spawn_task("pending", async move { s.requested().await });

@@ -164,9 +164,7 @@ fn law2_a_timeout_takes_the_lock_again_however_long_that_lasts_unless_a_stop_com
                 guard.wait_until(&c, Instant::now() + Duration::from_millis(50)).map(|back| back.timed_out)
             });
             let waiter = waiter.expect("a thread");
-            until("it waits, or is done already", || {
-                waiter.is_finished() || !waits_of(&stop, "waiter").is_empty()
-            });
+            until("it waits, or is done already", || waiter.is_finished() || !waits_of(&stop, "waiter").is_empty());
             let held = monitor.lock().expect("not stopped");
             // If it was faster than this test it waits no more; otherwise it now waits for the lock.
             until("its time is up", || {

@@ -49,7 +49,9 @@ fn the_last_handle_stops_the_domain() {
         let stop = Stop::new("mds.a");
         let (_completer, completion) = Completion::<u8>::new("never", &stop);
         let (ended, end) = mpsc::channel();
-        completion.on_complete(&stop, move |result| ended.send(result.is_err()).expect("the test waits")).expect("a thread");
+        completion
+            .on_complete(&stop, move |result| ended.send(result.is_err()).expect("the test waits"))
+            .expect("a thread");
         drop(stop);
         assert_eq!(end.recv_timeout(GUARD), Ok(true), "the callback has run, with the stop");
     });
@@ -200,18 +202,21 @@ fn tasks_are_members_and_late_ones_are_dropped() {
         // A thread may wait for a task, and a task for a thread.
         let task = stop.spawn_task("eight", async { 8 });
         let thread = stop.spawn("waits", move || task.join()).expect("a thread");
-        let task = stop.spawn_task("waits", async move { thread.await });
+        let task = stop.spawn_task("waits", thread);
         assert!(matches!(task.join(), Ok(Ok(Ok(8)))));
-        // One that does not heed the stop is named, and dropped at its next await.
+        // One that does not heed the stop and is busy is named, and dropped at its next await.
         let (dropped, was_dropped) = mpsc::channel::<()>();
+        let (go, gone) = mpsc::channel::<()>();
         let late = stop.spawn_task("late", async move {
             let _dropped = dropped;
+            gone.recv().ok();
             std::future::pending::<()>().await;
         });
         let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
         assert!(!report.is_clean());
         assert_eq!(report.members().len(), 1, "{report}");
         assert_eq!(report.members()[0].name, "late");
+        go.send(()).expect("it is there");
         assert_eq!(was_dropped.recv_timeout(GUARD), Err(mpsc::RecvTimeoutError::Disconnected));
         let report = stop.shutdown(Plan::within(GUARD));
         assert!(report.is_clean(), "{report}");

@@ -32,7 +32,11 @@ fn phases_run_in_order_after_the_members_each_in_a_domain_of_its_own() {
                 Ok(())
             }
         };
-        let plan = Plan::within(4 * GUARD).phase("save", GUARD, step("save")).phase("write header", GUARD, step("write header"));
+        let plan = Plan::within(4 * GUARD).phase("save", GUARD, step("save")).phase(
+            "write header",
+            GUARD,
+            step("write header"),
+        );
         assert!(format!("{plan:?}").contains("write header"));
         let report = stop.shutdown(plan);
         assert!(report.is_clean(), "{report}");

@@ -29,9 +29,7 @@ fn the_library_s_own_threads_have_its_name_and_block_all_signals() {
         let stop = Stop::new("mds.a");
         let (completer, completion) = Completion::<u8>::new("value", &stop);
         let (told, tell) = mpsc::channel();
-        completion
-            .on_complete(&stop, move |_| drop(told.send((comm(), status("SigBlk")))))
-            .expect("a thread");
+        completion.on_complete(&stop, move |_| drop(told.send((comm(), status("SigBlk"))))).expect("a thread");
         completer.complete(1).expect("wanted");
         let (name, blocked) = tell.recv_timeout(GUARD).expect("told");
         assert_eq!(name, "uw-callback");

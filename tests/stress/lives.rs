@@ -41,7 +41,11 @@ fn work(life: &Life, own: &Stop, random: &Random) -> Result<(), unwedge::Stopped
             }
             _ => {
                 let (_completer, mut completion) = Completion::<u64>::new("never", own);
-                let result = if random.below(4) == 0 { completion.wait()?.is_ok() } else { completion.wait_until(random.deadline()).is_ok() };
+                let result = if random.below(4) == 0 {
+                    completion.wait()?.is_ok()
+                } else {
+                    completion.wait_until(random.deadline()).is_ok()
+                };
                 assert!(!result, "nobody completes it");
             }
         }
@@ -65,7 +69,11 @@ fn live(seed: u64) {
             if random.below(6) == 0 {
                 // One that stops its part, or all.
                 own.wait_timeout(Duration::from_micros(random.below(300)));
-                if random.below(2) == 0 { own.request("a part") } else { life.stop.request("all") };
+                if random.below(2) == 0 {
+                    own.request("a part")
+                } else {
+                    life.stop.request("all")
+                };
                 return;
             }
             assert!(work(&life, &own, &random).is_err());
@@ -157,8 +165,7 @@ fn more_waits_at_once_than_fit_in_the_first_slots() {
         let stop = Stop::new("many");
         let monitor = Monitor::new("m", std::sync::Mutex::new(()), &stop);
         let condvar = Condvar::new();
-        let mut waits: Vec<_> =
-            (0..5000).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
+        let mut waits: Vec<_> = (0..900).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
         // Every third is dropped, then half are notified, then all are stopped: the slots go round.
         let mut number = 0;
         waits.retain(|_| {
@@ -168,7 +175,7 @@ fn more_waits_at_once_than_fit_in_the_first_slots() {
         for _ in 0..waits.len() / 2 {
             assert!(condvar.notify_one());
         }
-        let more: Vec<_> = (0..3000).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
+        let more: Vec<_> = (0..600).map(|_| monitor.lock().expect("not stopped").wait_async(&condvar)).collect();
         assert_eq!(condvar.notify_all(), waits.len() - waits.len() / 2 + more.len());
         stop.request("test");
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());

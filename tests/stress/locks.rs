@@ -74,7 +74,13 @@ where
             assert!(!waits || Pin::new(&mut lock).poll(&mut context).is_ready());
             0
         }
-        7 => monitor.when(|twins| Some(twins.write(random))).is_ok().into(),
+        7 => monitor
+            .when(|twins| {
+                twins.write(random);
+                Some(())
+            })
+            .is_ok()
+            .into(),
         _ => monitor.try_lock().expect("not stopped").map(|mut twins| twins.write(random)).is_some().into(),
     }
 }
@@ -97,7 +103,11 @@ where
         tasks.push(stop.spawn_task("task", async move {
             let random = std::sync::Mutex::new(Random::new(seed + 50 + number));
             while Instant::now() < until {
-                m.when_async(|twins| Some(twins.write(&random.lock().expect("not poisoned")))).await?;
+                m.when_async(|twins| {
+                    twins.write(&random.lock().expect("not poisoned"));
+                    Some(())
+                })
+                .await?;
                 w.fetch_add(1, SeqCst);
                 if random.lock().expect("not poisoned").below(3) == 0 {
                     // Given up after its first poll.

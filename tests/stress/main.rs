@@ -23,21 +23,21 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long each test goes on.
-pub const TIME: Duration = Duration::from_millis(1200);
+pub(crate) const TIME: Duration = Duration::from_millis(1200);
 
 /// A small random number generator (xorshift): one for each thread, from the test's seed and the thread's number.
-pub struct Random(Cell<u64>);
+pub(crate) struct Random(Cell<u64>);
 
 impl Random {
     /// The numbers that follow from a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let random = Random(Cell::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
         random.below(2);
         random
     }
 
     /// A number below `limit`.
-    pub fn below(&self, limit: u64) -> u64 {
+    pub(crate) fn below(&self, limit: u64) -> u64 {
         let mut x = self.0.get();
         x ^= x << 13;
         x ^= x >> 7;
@@ -47,12 +47,12 @@ impl Random {
     }
 
     /// A deadline that has come already, or comes within a fraction of a millisecond.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + Duration::from_micros(self.below(4) * self.below(150))
     }
 
     /// Sometimes lets others run.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         match self.below(8) {
             0 => std::thread::yield_now(),
             1 => (0..self.below(500)).for_each(|_| std::hint::spin_loop()),

@@ -69,7 +69,7 @@ fn wait(mut completion: Completion<Value>, stop: &Stop, random: &Random) -> bool
             completion.wait_in(&part).is_ok_and(had)
         }
         _ => {
-            completion.on_complete(stop, |result| drop(result)).expect("a thread");
+            completion.on_complete(stop, drop).expect("a thread");
             false
         }
     }
