@@ -188,9 +188,9 @@ impl Lack {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::decode::Time;
     use super::super::decode::inode::FragTree;
+    use super::*;
 
     fn inode(ino: u64, mode: u32) -> Inode {
         let (mtime, fragments) = (Time::default(), FragTree::default());

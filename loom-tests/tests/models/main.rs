@@ -5,4 +5,5 @@ extern crate unwedge_loom as unwedge;
 
 mod common;
 mod law1;
+mod mds;
 mod world;
