@@ -120,9 +120,9 @@ fn twin_acknowledgement_under_the_lock() {
             completer.complete(*state)
         });
         let state = world.lock.lock().unwrap();
-        drop(ack.wait());
+        assert_eq!(ack.wait(), Ok(Ok(0)));
         drop(state);
-        drop(dispatcher.join().unwrap());
+        dispatcher.join().unwrap().unwrap();
     });
 }
 

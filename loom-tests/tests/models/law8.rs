@@ -83,7 +83,7 @@ fn law8_phase_is_given_up_at_its_deadline() {
             model::advance(limit);
             let outcome = written.wait();
             drop(never);
-            outcome?;
+            outcome??;
             Ok(())
         });
         let report = world.stop.shutdown(plan);
