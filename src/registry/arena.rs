@@ -30,10 +30,13 @@ impl<T> Arena<T> {
         }
     }
 
+    /// In a model the first chunk is made at once: loom does not see that a `OnceLock` orders its making before its use.
     #[cfg(unwedge_loom)]
     pub(crate) fn new(make: fn() -> T) -> Self {
+        let mut chunks = [const { OnceLock::new() }; CHUNKS];
+        chunks[0] = OnceLock::from((0..FIRST).map(|_| make()).collect::<Box<[T]>>());
         Arena {
-            chunks: [const { OnceLock::new() }; CHUNKS],
+            chunks,
             len: AtomicU32::new(1),
             free: Mutex::new(Vec::new()),
             make,

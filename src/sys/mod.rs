@@ -9,6 +9,7 @@
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | a thread's spare slot | kept for its next wait | none |
+//! | an arena's chunks | made when first used, under a `OnceLock` | the first one made at once, and enough |
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
 //! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
 

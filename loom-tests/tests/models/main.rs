@@ -3,7 +3,18 @@
 
 extern crate unwedge_loom as unwedge;
 
+mod catalogue;
 mod common;
+mod domains;
 mod law1;
+mod law2;
+mod law3;
+mod law4;
+mod law5;
+mod law6;
+mod law7;
+mod law8;
 mod mds;
+mod order;
+mod passing;
 mod world;
