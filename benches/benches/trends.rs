@@ -11,12 +11,8 @@ fn trends(criterion: &mut Criterion) {
     for group in ALL {
         let mut bench = criterion.benchmark_group(group.name);
         for contest in (group.contests)() {
-            for side in
-                std::iter::once(contest.ours).chain(contest.peers.into_iter().map(|(side, _)| side))
-            {
-                bench.bench_function(BenchmarkId::from_parameter(side.name), |b| {
-                    b.iter_custom(|n| side.time(n))
-                });
+            for side in std::iter::once(contest.ours).chain(contest.peers.into_iter().map(|(side, _)| side)) {
+                bench.bench_function(BenchmarkId::from_parameter(side.name), |b| b.iter_custom(|n| side.time(n)));
             }
         }
         bench.finish();

@@ -29,10 +29,7 @@ impl Watch {
     /// Starts now; `None` where there is no `/proc/stat`.
     #[must_use]
     pub fn start() -> Option<Watch> {
-        Some(Watch {
-            machine: ticks()?,
-            own: process_cpu(),
-        })
+        Some(Watch { machine: ticks()?, own: process_cpu() })
     }
 
     /// The part of the machine's CPU time since the start that others took, from 0 to 1.
@@ -52,19 +49,11 @@ fn ticks() -> Option<Ticks> {
 
 /// `cpu user nice system idle iowait irq softirq steal guest guest_nice`; the guests' time is in `user` and `nice` already.
 fn parse(stat: &str) -> Option<Ticks> {
-    let fields = stat
-        .lines()
-        .next()?
-        .strip_prefix("cpu ")?
-        .split_ascii_whitespace()
-        .take(8);
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().take(8);
     let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
     let all: u64 = ticks.iter().sum();
     let idle = ticks.get(3)? + ticks.get(4)?;
-    Some(Ticks {
-        busy: all - idle,
-        all,
-    })
+    Some(Ticks { busy: all - idle, all })
 }
 
 #[cfg(test)]

@@ -61,22 +61,14 @@ impl Stopwatch {
     #[must_use]
     pub fn start() -> Self {
         let cpu = process_cpu();
-        Stopwatch {
-            wall: Instant::now(),
-            cpu,
-        }
+        Stopwatch { wall: Instant::now(), cpu }
     }
 
     /// What `ops` operations took since the start.
     #[must_use]
     pub fn stop(self, ops: u64) -> Measured {
         let wall = self.wall.elapsed();
-        Measured {
-            wall,
-            cpu: process_cpu().saturating_sub(self.cpu),
-            ops,
-            served: Vec::new(),
-        }
+        Measured { wall, cpu: process_cpu().saturating_sub(self.cpu), ops, served: Vec::new() }
     }
 }
 
@@ -221,13 +213,8 @@ fn fairness(runs: &[Measured], latencies: fn(Duration) -> Vec<u32>, effort: Effo
     taken.sort_unstable();
     assert!(!taken.is_empty(), "no acquisition was timed");
     Fairness {
-        shares: (0..threads)
-            .map(|t| runs.iter().map(|run| run.served[t]).sum::<u64>() as f64 / all as f64)
-            .collect(),
-        least_share: runs
-            .iter()
-            .filter_map(Measured::least_share)
-            .fold(1.0, f64::min),
+        shares: (0..threads).map(|t| runs.iter().map(|run| run.served[t]).sum::<u64>() as f64 / all as f64).collect(),
+        least_share: runs.iter().filter_map(Measured::least_share).fold(1.0, f64::min),
         p999_ns: f64::from(taken[(taken.len() * 999).div_ceil(1000) - 1]),
     }
 }
@@ -241,41 +228,16 @@ mod tests {
     /// A run that takes so many nanoseconds for each operation, on a clock of its own: no test here depends on the machine's.
     fn taking(n: u64, ns: u64) -> Measured {
         let wall = Duration::from_nanos(n * ns);
-        Measured {
-            wall,
-            cpu: wall / 2,
-            ops: n,
-            served: Vec::new(),
-        }
+        Measured { wall, cpu: wall / 2, ops: n, served: Vec::new() }
     }
 
     #[test]
     fn a_side_that_does_twice_the_work_takes_twice_the_time() {
-        let effort = Effort {
-            pairs: 11,
-            slice: Duration::from_millis(5),
-        };
-        let side = |name, work| Side {
-            name,
-            work: Work::Ops(work),
-        };
-        let compared = compare(
-            &side("twice", |n| taking(n, 20)),
-            &side("once", |n| taking(n, 10)),
-            effort,
-        );
-        assert_eq!(
-            (
-                compared.ratio.low,
-                compared.ratio.value,
-                compared.ratio.high
-            ),
-            (2.0, 2.0, 2.0)
-        );
-        assert!(
-            (compared.difference.value - 10.0).abs() < 1e-6,
-            "{compared:?}"
-        );
+        let effort = Effort { pairs: 11, slice: Duration::from_millis(5) };
+        let side = |name, work| Side { name, work: Work::Ops(work) };
+        let compared = compare(&side("twice", |n| taking(n, 20)), &side("once", |n| taking(n, 10)), effort);
+        assert_eq!((compared.ratio.low, compared.ratio.value, compared.ratio.high), (2.0, 2.0, 2.0));
+        assert!((compared.difference.value - 10.0).abs() < 1e-6, "{compared:?}");
         assert!((compared.ours.cpu_ns - 10.0).abs() < 1e-6, "{compared:?}");
         assert!(compared.ours.fairness.is_none());
     }
@@ -287,22 +249,9 @@ mod tests {
             ORDER.lock().expect("nobody panics").push(who);
             taking(1, 1)
         }
-        let side = |name, work| Side {
-            name,
-            work: Work::Span {
-                work,
-                latencies: |_| vec![1],
-            },
-        };
-        let effort = Effort {
-            pairs: 4,
-            slice: Duration::ZERO,
-        };
-        let compared = compare(
-            &side("ours", |_| note('o')),
-            &side("peer", |_| note('p')),
-            effort,
-        );
+        let side = |name, work| Side { name, work: Work::Span { work, latencies: |_| vec![1] } };
+        let effort = Effort { pairs: 4, slice: Duration::ZERO };
+        let compared = compare(&side("ours", |_| note('o')), &side("peer", |_| note('p')), effort);
         assert_eq!(*ORDER.lock().expect("nobody panics"), "oppooppo");
         assert_eq!(compared.ratio.value, 1.0);
     }
@@ -310,13 +259,7 @@ mod tests {
     #[test]
     fn calibration_fills_the_slice() {
         let slice = Duration::from_millis(10);
-        let count = |work| match calibrate(
-            &Side {
-                name: "side",
-                work: Work::Ops(work),
-            },
-            slice,
-        ) {
+        let count = |work| match calibrate(&Side { name: "side", work: Work::Ops(work) }, slice) {
             Amount::Ops(n) => n,
             Amount::Span(_) => panic!("counted work is given a count"),
         };
@@ -336,21 +279,10 @@ mod tests {
 
     #[test]
     fn shares_are_parts_of_all_that_was_done() {
-        let run = |a, b| Measured {
-            wall: Duration::from_millis(1),
-            cpu: Duration::ZERO,
-            ops: a + b,
-            served: vec![a, b],
-        };
-        let effort = Effort {
-            pairs: 11,
-            slice: Duration::from_millis(1),
-        };
-        let got = fairness(
-            &[run(10, 30), run(30, 30)],
-            |_| (1..=2000).rev().collect(),
-            effort,
-        );
+        let run =
+            |a, b| Measured { wall: Duration::from_millis(1), cpu: Duration::ZERO, ops: a + b, served: vec![a, b] };
+        let effort = Effort { pairs: 11, slice: Duration::from_millis(1) };
+        let got = fairness(&[run(10, 30), run(30, 30)], |_| (1..=2000).rev().collect(), effort);
         assert_eq!(got.shares, [0.4, 0.6]);
         assert_eq!(got.least_share, 0.25);
         assert_eq!(got.p999_ns, 1998.0);

@@ -60,12 +60,7 @@ struct Line<'a> {
 ///
 /// If a number is none that JSON can hold: a measurement that went wrong.
 pub fn json(row: &Row) -> serde_json::Result<String> {
-    let Compared {
-        ratio,
-        difference,
-        ours,
-        peer,
-    } = &row.measured;
+    let Compared { ratio, difference, ours, peer } = &row.measured;
     let (our_fairness, peer_fairness) = (ours.fairness.as_ref(), peer.fairness.as_ref());
     serde_json::to_string(&Line {
         group: row.group,
@@ -112,10 +107,7 @@ pub fn markdown(rows: &[Row]) -> String {
     );
     let mut fairness: Vec<Vec<String>> = Vec::new();
     for row in rows {
-        for (who, side) in [
-            ("unwedge", &row.measured.ours),
-            (row.peer, &row.measured.peer),
-        ] {
+        for (who, side) in [("unwedge", &row.measured.ours), (row.peer, &row.measured.peer)] {
             if let Some(f) = &side.fairness {
                 fairness.push(served(row, who, f));
             }
@@ -124,14 +116,7 @@ pub fn markdown(rows: &[Row]) -> String {
     if !fairness.is_empty() {
         text.push('\n');
         text += &table(
-            &[
-                "group",
-                "who",
-                "against",
-                "shares",
-                "least share in a run",
-                "p99.9 of acquisition, ns",
-            ],
+            &["group", "who", "against", "shares", "least share in a run", "p99.9 of acquisition, ns"],
             "lllrrr",
             fairness,
         );
@@ -140,26 +125,13 @@ pub fn markdown(rows: &[Row]) -> String {
 }
 
 fn comparison(row: &Row) -> Vec<String> {
-    let Compared {
-        ratio, ours, peer, ..
-    } = &row.measured;
+    let Compared { ratio, ours, peer, .. } = &row.measured;
     let none = || "–".to_owned();
-    let met = row
-        .bar
-        .judge(&row.measured, row.best)
-        .map_or_else(none, |v| v.word().to_owned());
-    let unfair = if is_fair(&row.measured) == Some(false) {
-        ", NOT FAIR"
-    } else {
-        ""
-    };
+    let met = row.bar.judge(&row.measured, row.best).map_or_else(none, |v| v.word().to_owned());
+    let unfair = if is_fair(&row.measured) == Some(false) { ", NOT FAIR" } else { "" };
     vec![
         row.group.to_owned(),
-        if row.best {
-            format!("{} (best)", row.peer)
-        } else {
-            row.peer.to_owned()
-        },
+        if row.best { format!("{} (best)", row.peer) } else { row.peer.to_owned() },
         ns(ours.wall_ns),
         ns(peer.wall_ns),
         format!("{:.3}", ratio.value),
@@ -173,11 +145,7 @@ fn comparison(row: &Row) -> Vec<String> {
 
 fn served(row: &Row, who: &str, fairness: &Fairness) -> Vec<String> {
     let against = if who == row.peer { "unwedge" } else { row.peer };
-    let shares: Vec<String> = fairness
-        .shares
-        .iter()
-        .map(|share| percent(*share))
-        .collect();
+    let shares: Vec<String> = fairness.shares.iter().map(|share| percent(*share)).collect();
     vec![
         row.group.to_owned(),
         who.to_owned(),
@@ -190,11 +158,7 @@ fn served(row: &Row, who: &str, fairness: &Fairness) -> Vec<String> {
 
 /// Nanoseconds with as many digits as a measurement bears.
 fn ns(value: f64) -> String {
-    let digits = if value < 10.0 {
-        2
-    } else {
-        usize::from(value < 1000.0)
-    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 1000.0) };
     format!("{value:.digits$}")
 }
 
@@ -207,33 +171,15 @@ fn table(head: &[&str], alignment: &str, rows: impl IntoIterator<Item = Vec<Stri
     let mut lines = vec![head.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>()];
     lines.extend(rows);
     let right: Vec<bool> = alignment.chars().map(|c| c == 'r').collect();
-    let widths: Vec<usize> = (0..head.len())
-        .map(|i| {
-            lines
-                .iter()
-                .map(|line| line[i].chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(3)
-        })
-        .collect();
-    let rule = (0..head.len()).map(|i| {
-        if right[i] {
-            "-".repeat(widths[i] - 1) + ":"
-        } else {
-            "-".repeat(widths[i])
-        }
-    });
+    let widths: Vec<usize> =
+        (0..head.len()).map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0).max(3)).collect();
+    let rule = (0..head.len()).map(|i| if right[i] { "-".repeat(widths[i] - 1) + ":" } else { "-".repeat(widths[i]) });
     lines.insert(1, rule.collect());
     let mut text = String::new();
     for line in lines {
         for (i, cell) in line.iter().enumerate() {
             let width = widths[i];
-            text += &if right[i] {
-                format!("| {cell:>width$} ")
-            } else {
-                format!("| {cell:<width$} ")
-            };
+            text += &if right[i] { format!("| {cell:>width$} ") } else { format!("| {cell:<width$} ") };
         }
         text += "|\n";
     }
@@ -247,68 +193,29 @@ mod tests {
     use crate::stats::Median;
 
     fn row(fairness: Option<Fairness>) -> Row {
-        let median = Median {
-            value: 0.9,
-            low: 0.8,
-            high: 0.95,
-            confidence: 0.97,
-        };
-        let side = |wall_ns| Summary {
-            wall_ns,
-            cpu_ns: 2.0 * wall_ns,
-            fairness: fairness.clone(),
-        };
-        let measured = Compared {
-            ratio: median,
-            difference: median,
-            ours: side(9.0),
-            peer: side(10.0),
-        };
-        Row {
-            group: "monitor_contended",
-            peer: "std Mutex",
-            best: true,
-            bar: Bar::BestPeer(1.1),
-            measured,
-        }
+        let median = Median { value: 0.9, low: 0.8, high: 0.95, confidence: 0.97 };
+        let side = |wall_ns| Summary { wall_ns, cpu_ns: 2.0 * wall_ns, fairness: fairness.clone() };
+        let measured = Compared { ratio: median, difference: median, ours: side(9.0), peer: side(10.0) };
+        Row { group: "monitor_contended", peer: "std Mutex", best: true, bar: Bar::BestPeer(1.1), measured }
     }
 
     #[test]
     fn a_line_has_the_promised_keys_and_no_others_where_nobody_competes() {
         let line = json(&row(None)).expect("plain numbers");
-        let object: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(&line).expect("valid JSON");
-        for key in [
-            "group",
-            "ours_ns",
-            "peer",
-            "peer_ns",
-            "ratio",
-            "low",
-            "high",
-            "ours_cpu_ns",
-            "peer_cpu_ns",
-        ] {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).expect("valid JSON");
+        for key in ["group", "ours_ns", "peer", "peer_ns", "ratio", "low", "high", "ours_cpu_ns", "peer_cpu_ns"] {
             assert!(object.contains_key(key), "{key} is missing in {line}");
         }
-        assert!(
-            !line.contains('\n') && !object.contains_key("ours_shares"),
-            "{line}"
-        );
+        assert!(!line.contains('\n') && !object.contains_key("ours_shares"), "{line}");
         assert_eq!(object["met"], "yes");
         assert_eq!(object["must_be"], "≤ 1.1");
     }
 
     #[test]
     fn a_line_of_a_contest_for_a_lock_has_shares_and_the_tail() {
-        let unfair = Fairness {
-            shares: vec![0.9, 0.1],
-            least_share: 0.05,
-            p999_ns: 7.0,
-        };
+        let unfair = Fairness { shares: vec![0.9, 0.1], least_share: 0.05, p999_ns: 7.0 };
         let row = row(Some(unfair));
-        let object: serde_json::Value =
-            serde_json::from_str(&json(&row).expect("plain numbers")).expect("valid JSON");
+        let object: serde_json::Value = serde_json::from_str(&json(&row).expect("plain numbers")).expect("valid JSON");
         assert_eq!(object["ours_shares"][1], 0.1);
         assert_eq!(object["peer_p999_ns"], 7.0);
         assert_eq!(object["fair"], false);

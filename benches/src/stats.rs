@@ -64,31 +64,17 @@ mod tests {
     fn the_middle_of_odd_and_even_samples() {
         assert_eq!(Median::of(vec![3.0, 1.0, 2.0]).value, 2.0);
         assert_eq!(Median::of(vec![4.0, 1.0, 3.0, 2.0]).value, 2.5);
-        assert_eq!(
-            Median::of(vec![7.0]),
-            Median {
-                value: 7.0,
-                low: 7.0,
-                high: 7.0,
-                confidence: 0.0
-            }
-        );
+        assert_eq!(Median::of(vec![7.0]), Median { value: 7.0, low: 7.0, high: 7.0, confidence: 0.0 });
     }
 
     #[test]
     fn ranks_are_those_of_the_tables() {
         // Tables of the sign test: the second of 11, the sixth of 21, the tenth of 31; from 9 values on one may go, below six none reaches 95 %.
-        assert_eq!(
-            [5, 6, 8, 9, 11, 21, 31].map(|n| ranks(n).0),
-            [0, 0, 0, 1, 1, 5, 9]
-        );
+        assert_eq!([5, 6, 8, 9, 11, 21, 31].map(|n| ranks(n).0), [0, 0, 0, 1, 1, 5, 9]);
         assert!(ranks(5).1 < 0.95);
         for n in 6..200 {
             let (outside, confidence) = ranks(n);
-            assert!(
-                confidence >= 0.95 && 2 * outside < n,
-                "{n}: {outside} {confidence}"
-            );
+            assert!(confidence >= 0.95 && 2 * outside < n, "{n}: {outside} {confidence}");
         }
         assert!((ranks(11).1 - 0.98828125).abs() < 1e-12);
     }
@@ -96,9 +82,7 @@ mod tests {
     #[test]
     fn the_interval_leaves_out_one_of_eleven_at_each_end() {
         let sample = (0..11).map(f64::from).collect();
-        let Median {
-            value, low, high, ..
-        } = Median::of(sample);
+        let Median { value, low, high, .. } = Median::of(sample);
         assert_eq!((low, value, high), (1.0, 5.0, 9.0));
     }
 
@@ -119,9 +103,6 @@ mod tests {
             })
             .count();
         let (_, promised) = ranks(21);
-        assert!(
-            (held as f64 / 4000.0 - promised).abs() < 0.02,
-            "{held} of 4000, promised {promised}"
-        );
+        assert!((held as f64 / 4000.0 - promised).abs() < 0.02, "{held} of 4000, promised {promised}");
     }
 }

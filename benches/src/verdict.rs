@@ -32,11 +32,7 @@ pub enum Verdict {
 
 impl Verdict {
     fn of(measured: Median, bar: f64) -> Verdict {
-        match (
-            measured.low <= bar,
-            measured.value <= bar,
-            measured.high <= bar,
-        ) {
+        match (measured.low <= bar, measured.value <= bar, measured.high <= bar) {
             (_, _, true) => Verdict::Yes,
             (_, true, false) => Verdict::Likely,
             (true, false, false) => Verdict::Unlikely,
@@ -96,23 +92,9 @@ mod tests {
     use crate::measure::{Fairness, Summary};
 
     fn measured(low: f64, value: f64, high: f64) -> Compared {
-        let median = Median {
-            value,
-            low,
-            high,
-            confidence: 0.97,
-        };
-        let side = Summary {
-            wall_ns: value,
-            cpu_ns: value,
-            fairness: None,
-        };
-        Compared {
-            ratio: median,
-            difference: median,
-            ours: side.clone(),
-            peer: side,
-        }
+        let median = Median { value, low, high, confidence: 0.97 };
+        let side = Summary { wall_ns: value, cpu_ns: value, fairness: None };
+        Compared { ratio: median, difference: median, ours: side.clone(), peer: side }
     }
 
     #[test]
@@ -140,11 +122,7 @@ mod tests {
         let mut two = measured(1.0, 1.0, 1.0);
         assert_eq!(is_fair(&two), None);
         for (least_share, fair) in [(0.17, true), (0.16, false)] {
-            two.ours.fairness = Some(Fairness {
-                shares: vec![0.5, 0.5],
-                least_share,
-                p999_ns: 1.0,
-            });
+            two.ours.fairness = Some(Fairness { shares: vec![0.5, 0.5], least_share, p999_ns: 1.0 });
             assert_eq!(is_fair(&two), Some(fair));
         }
     }

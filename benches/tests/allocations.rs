@@ -75,9 +75,7 @@ impl Turns {
     fn take(&self, me: usize) {
         let mut turn = self.turn.lock().expect("no stop");
         for _ in 0..WAITS {
-            turn = turn
-                .wait_while(&self.mine[me], |turn| *turn != me)
-                .expect("no stop");
+            turn = turn.wait_while(&self.mine[me], |turn| *turn != me).expect("no stop");
             *turn = 1 - me;
             self.mine[1 - me].notify_one();
         }
@@ -85,12 +83,8 @@ impl Turns {
 
     async fn take_async(&self, me: usize) {
         for _ in 0..WAITS {
-            let waiting = self
-                .turn
-                .lock_async()
-                .await
-                .expect("no stop")
-                .wait_while_async(&self.mine[me], |turn| *turn != me);
+            let waiting =
+                self.turn.lock_async().await.expect("no stop").wait_while_async(&self.mine[me], |turn| *turn != me);
             let mut turn = waiting.await.expect("no stop");
             *turn = 1 - me;
             self.mine[1 - me].notify_one();
@@ -117,11 +111,7 @@ fn a_thread_that_waits_until_a_deadline_allocates_nothing() {
     let (turns, soon) = (Turns::new(), Duration::from_millis(1));
     let wait = || {
         let turn = turns.turn.lock().expect("no stop");
-        assert!(
-            turn.wait_until(&turns.mine[1], Instant::now() + soon)
-                .expect("no stop")
-                .timed_out
-        );
+        assert!(turn.wait_until(&turns.mine[1], Instant::now() + soon).expect("no stop").timed_out);
     };
     wait();
     assert_eq!(allocations(|| (0..20).for_each(|_| wait())), 0);
@@ -164,11 +154,7 @@ fn a_task_that_waits_allocates_one_node_at_most() {
         });
     });
     // Both tasks waited `WAITS` times, on this one thread.
-    assert!(
-        allocated <= 2 * WAITS,
-        "{allocated} allocations for {} waits",
-        2 * WAITS
-    );
+    assert!(allocated <= 2 * WAITS, "{allocated} allocations for {} waits", 2 * WAITS);
 }
 
 #[test]

@@ -84,11 +84,14 @@ fn damage(error: anyhow::Error) -> Damage {
     error.downcast::<Damage>().unwrap()
 }
 
+/// Decodes an object: what is wrong with it.
+type Decode<'a> = &'a dyn Fn(&[u8]) -> Option<Damage>;
+
 #[test]
 fn small_objects_survive_any_change() {
     let copy = Copy::new();
     let header = "200.00000000";
-    let tables: [(&str, &dyn Fn(&[u8]) -> Option<Damage>); 4] = [
+    let tables: [(&str, Decode<'_>); 4] = [
         ("400.00000000", &|bytes| JournalPointer::decode("400.00000000", 0, bytes).err()),
         (header, &|bytes| Header::decode(header, bytes).err()),
         ("mds0_inotable", &|bytes| InoTable::decode("mds0_inotable", bytes).err()),

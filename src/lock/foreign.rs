@@ -37,7 +37,10 @@ impl Pause {
     }
 
     /// Pauses, no longer than `limit`, and a bit longer the next time.
-    #[expect(clippy::disallowed_methods, reason = "a nap of 1 ms at most between two attempts; its caller looks for a stop after each")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a nap of 1 ms at most between two attempts; its caller looks for a stop after each"
+    )]
     fn wait(&mut self, limit: Duration) {
         let step = self.step;
         if step < SPINS {
@@ -73,10 +76,7 @@ pub(super) fn backoff_until<L: Lock + ?Sized>(lock: &L, until: Instant) -> Optio
 }
 
 /// Takes the lock again as its policy says, unless `stopped`: what [`ForeignLock::relock`] does where a lock has nothing better.
-pub(super) fn relock<'a, L: ForeignLock + ?Sized>(
-    lock: &'a L,
-    stopped: &dyn Fn() -> bool,
-) -> Option<L::Guard<'a>> {
+pub(super) fn relock<'a, L: ForeignLock + ?Sized>(lock: &'a L, stopped: &dyn Fn() -> bool) -> Option<L::Guard<'a>> {
     if stopped() {
         return None;
     }
@@ -91,10 +91,7 @@ pub(super) fn relock<'a, L: ForeignLock + ?Sized>(
     (!stopped()).then_some(guard)
 }
 
-fn in_slices<'a, L: ForeignLock + ?Sized>(
-    lock: &'a L,
-    stopped: &dyn Fn() -> bool,
-) -> Option<L::Guard<'a>> {
+fn in_slices<'a, L: ForeignLock + ?Sized>(lock: &'a L, stopped: &dyn Fn() -> bool) -> Option<L::Guard<'a>> {
     let mut slice = Relock::SLICE;
     while !stopped() {
         if let Some(guard) = lock.lock_until(sys::now() + slice) {
@@ -105,10 +102,7 @@ fn in_slices<'a, L: ForeignLock + ?Sized>(
     None
 }
 
-fn by_polling<'a, L: Lock + ?Sized>(
-    lock: &'a L,
-    stopped: &dyn Fn() -> bool,
-) -> Option<L::Guard<'a>> {
+fn by_polling<'a, L: Lock + ?Sized>(lock: &'a L, stopped: &dyn Fn() -> bool) -> Option<L::Guard<'a>> {
     let mut pause = Pause::new();
     while !stopped() {
         if let Some(guard) = lock.try_lock() {
@@ -119,10 +113,7 @@ fn by_polling<'a, L: Lock + ?Sized>(
     None
 }
 
-fn in_its_queue<'a, L: ForeignLock + ?Sized>(
-    lock: &'a L,
-    stopped: &dyn Fn() -> bool,
-) -> Option<L::Guard<'a>> {
+fn in_its_queue<'a, L: ForeignLock + ?Sized>(lock: &'a L, stopped: &dyn Fn() -> bool) -> Option<L::Guard<'a>> {
     // A plain lock blocks until it has the guard; a wrong one that comes back without is asked again.
     while !stopped() {
         if let Some(guard) = lock.lock_until(sys::now() + Relock::SLICE) {

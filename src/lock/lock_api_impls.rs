@@ -82,9 +82,7 @@ macro_rules! lock_api_adapters {
 
         /// The writer's mode, in its own queue, in slices: keeps L1 and L2, a stop is seen within 10 ms and as long again as
         /// the relock has lasted, 320 ms at most. A writer of parking_lot's that queues shuts out later readers.
-        impl<R: api::RawRwLockTimed<Instant = Instant>, T: ?Sized> ForeignLock
-            for api::RwLock<R, T>
-        {
+        impl<R: api::RawRwLockTimed<Instant = Instant>, T: ?Sized> ForeignLock for api::RwLock<R, T> {
             const RELOCK: Relock = Relock::Timed;
 
             fn lock_until(&self, until: Instant) -> Option<api::RwLockWriteGuard<'_, R, T>> {
@@ -95,9 +93,7 @@ macro_rules! lock_api_adapters {
         /// The reader's mode, in its own queue, in slices: keeps L1 and L2, latency as in the writer's mode. It waits behind a writer that
         /// queues: so a thread that holds a second read guard on the same lock while it waits can block that writer and itself, until the
         /// stop.
-        impl<R: api::RawRwLockTimed<Instant = Instant>, T: ?Sized> ForeignLock
-            for Reading<'_, api::RwLock<R, T>>
-        {
+        impl<R: api::RawRwLockTimed<Instant = Instant>, T: ?Sized> ForeignLock for Reading<'_, api::RwLock<R, T>> {
             const RELOCK: Relock = Relock::Timed;
 
             fn lock_until(&self, until: Instant) -> Option<Self::Guard<'_>> {
@@ -108,9 +104,7 @@ macro_rules! lock_api_adapters {
         /// One level of it: a wait releases the level of the guard that it was given. Where the same thread holds another, the lock stays
         /// locked through the wait, and nobody else can take it to change the state and notify: the wait then lasts until the stop or its
         /// deadline. Its guards give shared access only (the data is a `Cell`, say), so there is no [`LockData`].
-        impl<R: api::RawMutex, G: api::GetThreadId, T: ?Sized> Lock
-            for api::ReentrantMutex<R, G, T>
-        {
+        impl<R: api::RawMutex, G: api::GetThreadId, T: ?Sized> Lock for api::ReentrantMutex<R, G, T> {
             type Guard<'a>
                 = api::ReentrantMutexGuard<'a, R, G, T>
             where

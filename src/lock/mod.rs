@@ -35,10 +35,7 @@ mod foreign;
 mod lock_api_04;
 #[cfg(all(feature = "parking_lot_0_13", not(unwedge_loom)))]
 mod lock_api_05;
-#[cfg(all(
-    any(feature = "parking_lot", feature = "parking_lot_0_13"),
-    not(unwedge_loom)
-))]
+#[cfg(all(any(feature = "parking_lot", feature = "parking_lot_0_13"), not(unwedge_loom)))]
 mod lock_api_impls;
 #[expect(clippy::disallowed_types, reason = "the adapters of these very types")]
 mod std_sync;

@@ -8,9 +8,7 @@
 //! at the mercy of who holds the lock. Both are unfair: `try_lock` overtakes who queues, only a waiting writer or reader of an `RwLock`
 //! shuts out later readers.
 
-use std::sync::{
-    Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult,
-};
+use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult};
 
 use super::{ForeignLock, Lock, LockData, Reading, SharedLock};
 

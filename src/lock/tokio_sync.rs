@@ -42,10 +42,7 @@ impl Wake for Unpark {
 
 /// Polls `lock` on this thread, parked in between, until it is ready or `next_look`, asked before every park, gives up: `None`, otherwise
 /// the time of the next look.
-fn drive<G>(
-    lock: impl Future<Output = G>,
-    mut next_look: impl FnMut() -> Option<Instant>,
-) -> Option<G> {
+fn drive<G>(lock: impl Future<Output = G>, mut next_look: impl FnMut() -> Option<Instant>) -> Option<G> {
     let mut lock: Pin<&mut _> = pin!(unconstrained(lock));
     let thread = Arc::new(Unpark(Parker::new()));
     let waker = Waker::from(thread.clone());

@@ -7,7 +7,10 @@
 //!   compare-and-swap, so that a stale actor fails.
 //! - **No pointers to what can be freed.** Every field that a reader looks at is atomic; texts are inline, or `'static`.
 
-#[expect(clippy::disallowed_types, reason = "a chunk is made once, by whom does not matter, and a model has arenas of its own")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "a chunk is made once, by whom does not matter, and a model has arenas of its own"
+)]
 pub(crate) mod arena;
 pub(crate) mod domain;
 pub(crate) mod member;

@@ -127,7 +127,8 @@ impl Stop {
         let mut late_callbacks = 0;
         let mut unjoined = 0;
         let way_out = deadline.max(sys::now() + WAY_OUT);
-        let drained_by = plan.drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
+        let drained_by =
+            plan.drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
         for stop in &parts {
             let services = std::mem::take(&mut *stop.inner.services.lock());
             for service in services {

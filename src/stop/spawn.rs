@@ -382,7 +382,12 @@ impl Stop {
     }
 
     /// Waits until nobody is left but `me` and those that shut down themselves, in this domain and its descendants. Not past the deadline.
-    pub(super) fn wait_for_members(&self, me: u32, deadline: Instant, location: &'static std::panic::Location<'static>) -> bool {
+    pub(super) fn wait_for_members(
+        &self,
+        me: u32,
+        deadline: Instant,
+        location: &'static std::panic::Location<'static>,
+    ) -> bool {
         // Who was found may have started others before it ended, in a part that was looked at already: so again, until nobody was found.
         let mut found = true;
         while found {

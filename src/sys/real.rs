@@ -180,18 +180,12 @@ pub(crate) fn set_current_member(index: u32) -> u32 {
 }
 
 /// Starts a thread with this name (cut to the 15 bytes that the kernel keeps).
-pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
-    name: &str,
-    body: F,
-) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(short_name(name)).spawn(body)
 }
 
 /// Starts a thread of this crate's own: it blocks every signal, so that the daemon's handlers run on the daemon's threads.
-pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(
-    name: &str,
-    body: F,
-) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     let blocked = SignalsBlocked::new();
     let handle = spawn(name, body);
     drop(blocked);

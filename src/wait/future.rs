@@ -155,7 +155,12 @@ pub struct When<'a, L, F> {
 }
 
 impl<'a, L, F> When<'a, L, F> {
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, f: F, location: &'static Location<'static>) -> Self {
+    pub(super) fn new(
+        monitor: &'a Monitor<L>,
+        domain: &'a DomainRef,
+        f: F,
+        location: &'static Location<'static>,
+    ) -> Self {
         When { monitor, domain, pending: None, f, location }
     }
 }

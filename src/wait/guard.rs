@@ -262,11 +262,7 @@ where
     /// # Errors
     /// [`Stopped`]: without the lock.
     #[track_caller]
-    pub fn wait_while(
-        mut self,
-        condvar: &Condvar,
-        mut predicate: impl FnMut(&mut T) -> bool,
-    ) -> Result<Self, Stopped> {
+    pub fn wait_while(mut self, condvar: &Condvar, mut predicate: impl FnMut(&mut T) -> bool) -> Result<Self, Stopped> {
         let location = Location::caller();
         let (index, condition) = condvar.condition();
         while predicate(&mut self) {

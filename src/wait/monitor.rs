@@ -235,11 +235,7 @@ impl<L: Lock> Monitor<L> {
     /// # Errors
     /// [`WaitError::Stopped`], or [`WaitError::TimedOut`] if the closure gave `None` also in a last run after the deadline.
     #[track_caller]
-    pub fn when_until<R>(
-        &self,
-        deadline: Instant,
-        f: impl FnMut(&mut L::Data) -> Option<R>,
-    ) -> Result<R, WaitError>
+    pub fn when_until<R>(&self, deadline: Instant, f: impl FnMut(&mut L::Data) -> Option<R>) -> Result<R, WaitError>
     where
         L: LockData,
     {

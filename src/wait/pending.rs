@@ -119,7 +119,6 @@ impl Pending {
             }
         }
     }
-
 }
 
 impl Drop for Pending {

@@ -39,14 +39,12 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::task::Waker;
 use std::time::Instant;
 
+use super::waker::WakerCell;
 use crate::registry::arena::arena;
 use crate::registry::domain::DomainRef;
 use crate::registry::member;
 use crate::registry::text::Text;
-use super::waker::WakerCell;
-use crate::sys::{
-    self, AcqRel, Acquire, AtomicU64, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed,
-};
+use crate::sys::{self, AcqRel, Acquire, AtomicU64, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed};
 
 pub(crate) const IDLE: u64 = 0;
 pub(crate) const WAITING: u64 = 1;

@@ -9,20 +9,12 @@ use unwedge::lock::{Lock, LockData, SharedLock};
 
 /// Whether another thread finds the lock free.
 fn free_for_another<L: Lock + Sync>(lock: &L) -> bool {
-    thread::scope(|s| {
-        s.spawn(|| lock.try_lock().is_some())
-            .join()
-            .expect("try_lock does not panic")
-    })
+    thread::scope(|s| s.spawn(|| lock.try_lock().is_some()).join().expect("try_lock does not panic"))
 }
 
 /// Whether another thread can take the lock for reading.
 fn readable_for_another<L: SharedLock + Sync>(lock: &L) -> bool {
-    thread::scope(|s| {
-        s.spawn(|| lock.try_lock_shared().is_some())
-            .join()
-            .expect("try_lock_shared does not panic")
-    })
+    thread::scope(|s| s.spawn(|| lock.try_lock_shared().is_some()).join().expect("try_lock_shared does not panic"))
 }
 
 /// `try_lock` fails while another thread holds the lock, and only then.
@@ -31,10 +23,7 @@ fn exclusive<L: Lock + Sync>(lock: L) {
         let guard = lock.try_lock();
         assert!(guard.is_some(), "nobody holds it");
         assert!(!free_for_another(&lock), "held");
-        assert!(
-            !free_for_another(&lock),
-            "still held: an attempt that failed unlocked nothing"
-        );
+        assert!(!free_for_another(&lock), "still held: an attempt that failed unlocked nothing");
         drop(guard);
         assert!(free_for_another(&lock), "free again");
     }
@@ -51,10 +40,7 @@ fn shared<L: SharedLock + Sync>(lock: L) {
     assert!(writer.is_some(), "the readers are gone");
     assert!(!readable_for_another(&lock), "a writer holds it");
     drop(writer);
-    assert!(
-        readable_for_another(&lock) && free_for_another(&lock),
-        "free again"
-    );
+    assert!(readable_for_another(&lock) && free_for_another(&lock), "free again");
 }
 
 /// The data is what the guard protects: no update is lost.
@@ -105,11 +91,7 @@ mod with_lock_api_04 {
     over!(mutex, parking_lot::Mutex::new(0), exclusive data);
     over!(fair_mutex, parking_lot::FairMutex::new(0), exclusive data);
     over!(rwlock, parking_lot::RwLock::new(0), exclusive shared data);
-    over!(
-        reentrant_mutex,
-        parking_lot::ReentrantMutex::new(0),
-        exclusive
-    );
+    over!(reentrant_mutex, parking_lot::ReentrantMutex::new(0), exclusive);
     over!(spin_mutex, spin::lock_api::Mutex::new(0), exclusive data);
     over!(spin_rwlock, spin::lock_api::RwLock::new(0), exclusive shared data);
 }
@@ -119,11 +101,7 @@ mod with_lock_api_05 {
     over!(mutex, parking_lot_13::Mutex::new(0), exclusive data);
     over!(fair_mutex, parking_lot_13::FairMutex::new(0), exclusive data);
     over!(rwlock, parking_lot_13::RwLock::new(0), exclusive shared data);
-    over!(
-        reentrant_mutex,
-        parking_lot_13::ReentrantMutex::new(0),
-        exclusive
-    );
+    over!(reentrant_mutex, parking_lot_13::ReentrantMutex::new(0), exclusive);
 }
 
 #[cfg(feature = "tokio")]
@@ -135,27 +113,17 @@ mod with_tokio {
 #[test]
 fn data_may_be_unsized_or_hold_borrows() {
     let text = String::from("rejoin");
-    reaches(&Mutex::new(text.as_str()), |data| {
-        assert_eq!(*data, "rejoin")
-    });
-    reaches(&RwLock::new(text.as_str()), |data| {
-        assert_eq!(*data, "rejoin")
-    });
+    reaches(&Mutex::new(text.as_str()), |data| assert_eq!(*data, "rejoin"));
+    reaches(&RwLock::new(text.as_str()), |data| assert_eq!(*data, "rejoin"));
     let numbers: &Mutex<[u8]> = &Mutex::new([1, 2, 3]);
     reaches(numbers, |data| data.reverse());
     assert_eq!(*numbers.lock().expect("no panic"), [3, 2, 1]);
     #[cfg(feature = "parking_lot")]
-    reaches(&parking_lot::FairMutex::new(text.as_str()), |data| {
-        assert_eq!(*data, "rejoin")
-    });
+    reaches(&parking_lot::FairMutex::new(text.as_str()), |data| assert_eq!(*data, "rejoin"));
     #[cfg(feature = "parking_lot_0_13")]
-    reaches(&parking_lot_13::RwLock::new(text.as_str()), |data| {
-        assert_eq!(*data, "rejoin")
-    });
+    reaches(&parking_lot_13::RwLock::new(text.as_str()), |data| assert_eq!(*data, "rejoin"));
     #[cfg(feature = "tokio")]
-    reaches(&tokio::sync::Mutex::new(text.as_str()), |data| {
-        assert_eq!(*data, "rejoin")
-    });
+    reaches(&tokio::sync::Mutex::new(text.as_str()), |data| assert_eq!(*data, "rejoin"));
 }
 
 /// A thread that ends in a panic with the guard in its hand.
@@ -179,12 +147,7 @@ fn a_poisoned_std_lock_is_taken_all_the_same() {
     reaches(&mutex, |data| *data += 1);
     assert!(!free_while_held(&mutex), "poisoned or not, it excludes");
     assert!(mutex.is_poisoned(), "nothing was cleared");
-    assert_eq!(
-        mutex
-            .lock()
-            .map_or_else(|poisoned| *poisoned.into_inner(), |guard| *guard),
-        8
-    );
+    assert_eq!(mutex.lock().map_or_else(|poisoned| *poisoned.into_inner(), |guard| *guard), 8);
 
     let rwlock = RwLock::new(7);
     panic_with(|| rwlock.write());

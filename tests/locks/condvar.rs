@@ -92,20 +92,12 @@ fn stops<H: Lock + Sync, L: ForeignLock + Sync>(holder: &H, lock: &L) {
         let guard = take(holder);
         stop.request("the test is over");
         for waiter in waiters {
-            assert_eq!(
-                waiter.join().expect("no panic"),
-                Err(Stopped),
-                "while the stopper holds the lock"
-            );
+            assert_eq!(waiter.join().expect("no panic"), Err(Stopped), "while the stopper holds the lock");
         }
         drop(guard);
     });
     let guard = take(lock);
-    assert_eq!(
-        condvar.wait(&stop, lock, guard).map(drop),
-        Err(Stopped),
-        "a wait that begins after the stop"
-    );
+    assert_eq!(condvar.wait(&stop, lock, guard).map(drop), Err(Stopped), "a wait that begins after the stop");
     drop(take(holder));
 }
 
@@ -132,18 +124,10 @@ fn passes_on<H: Lock + Sync, L: ForeignLock + Sync>(holder: &H, lock: &L) {
             drop(guard);
             assert_eq!(stopped.join().expect("no panic"), Err(Stopped));
         } else {
-            assert_eq!(
-                stopped.join().expect("no panic"),
-                Err(Stopped),
-                "while the lock is held"
-            );
+            assert_eq!(stopped.join().expect("no panic"), Err(Stopped), "while the lock is held");
             drop(guard);
         }
-        assert_eq!(
-            other.join().expect("no panic"),
-            Ok(9),
-            "nobody notified again"
-        );
+        assert_eq!(other.join().expect("no panic"), Ok(9), "nobody notified again");
     });
     assert!(!condvar.notify_one(), "nobody is left");
     drop(take(holder));
@@ -156,22 +140,14 @@ fn times_out<H: Lock + Sync, L: ForeignLock + Sync>(holder: &H, lock: &L) {
     let until = Instant::now() + Duration::from_millis(20);
     let mut guard = take(lock);
     loop {
-        let back = condvar
-            .wait_until(&stop, lock, guard, until)
-            .expect("no stop");
+        let back = condvar.wait_until(&stop, lock, guard, until).expect("no stop");
         guard = back.guard;
         if back.timed_out {
             break;
         }
     }
     assert!(Instant::now() >= until);
-    assert!(
-        thread::scope(|s| s
-            .spawn(|| holder.try_lock().is_none())
-            .join()
-            .expect("no panic")),
-        "it is held again"
-    );
+    assert!(thread::scope(|s| s.spawn(|| holder.try_lock().is_none()).join().expect("no panic")), "it is held again");
     assert!(!condvar.notify_one(), "it waits no more");
     thread::scope(|s| {
         s.spawn(|| {
@@ -181,9 +157,7 @@ fn times_out<H: Lock + Sync, L: ForeignLock + Sync>(holder: &H, lock: &L) {
         });
         let mut timed_out = false;
         while state.load(SeqCst) == 0 && !timed_out {
-            let back = condvar
-                .wait_until(&stop, lock, guard, Instant::now() + GUARD)
-                .expect("no stop");
+            let back = condvar.wait_until(&stop, lock, guard, Instant::now() + GUARD).expect("no stop");
             (guard, timed_out) = (back.guard, back.timed_out);
         }
         assert!(!timed_out, "notified long before");
@@ -214,11 +188,7 @@ macro_rules! over {
 
 over!(std_mutex, std::sync::Mutex::new(()));
 over!(std_rwlock_writer, std::sync::RwLock::new(()));
-over!(
-    std_rwlock_reader,
-    std::sync::RwLock::new(()),
-    unwedge::lock::Reading::new
-);
+over!(std_rwlock_reader, std::sync::RwLock::new(()), unwedge::lock::Reading::new);
 over!(own_spin, crate::kinds::Spin::default());
 over!(own_ticket, crate::kinds::Ticket::default());
 over!(own_timed, crate::kinds::Recorded::default());
@@ -229,21 +199,9 @@ mod with_lock_api_04 {
     over!(fair_mutex, parking_lot::FairMutex::new(()));
     over!(reentrant_mutex, parking_lot::ReentrantMutex::new(()));
     over!(rwlock_writer, parking_lot::RwLock::new(()));
-    over!(
-        rwlock_reader,
-        parking_lot::RwLock::new(()),
-        unwedge::lock::Reading::new
-    );
-    over!(
-        spin_mutex,
-        spin::lock_api::Mutex::new(()),
-        unwedge::lock::Backoff::new
-    );
-    over!(
-        spin_rwlock,
-        spin::lock_api::RwLock::new(()),
-        unwedge::lock::Backoff::new
-    );
+    over!(rwlock_reader, parking_lot::RwLock::new(()), unwedge::lock::Reading::new);
+    over!(spin_mutex, spin::lock_api::Mutex::new(()), unwedge::lock::Backoff::new);
+    over!(spin_rwlock, spin::lock_api::RwLock::new(()), unwedge::lock::Backoff::new);
 }
 
 #[cfg(feature = "parking_lot_0_13")]
@@ -252,22 +210,14 @@ mod with_lock_api_05 {
     over!(fair_mutex, parking_lot_13::FairMutex::new(()));
     over!(reentrant_mutex, parking_lot_13::ReentrantMutex::new(()));
     over!(rwlock_writer, parking_lot_13::RwLock::new(()));
-    over!(
-        rwlock_reader,
-        parking_lot_13::RwLock::new(()),
-        unwedge::lock::Reading::new
-    );
+    over!(rwlock_reader, parking_lot_13::RwLock::new(()), unwedge::lock::Reading::new);
 }
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
     over!(mutex, tokio::sync::Mutex::new(()));
     over!(rwlock_writer, tokio::sync::RwLock::new(()));
-    over!(
-        rwlock_reader,
-        tokio::sync::RwLock::new(()),
-        unwedge::lock::Reading::new
-    );
+    over!(rwlock_reader, tokio::sync::RwLock::new(()), unwedge::lock::Reading::new);
 }
 
 /// The wrappers are made where they are needed: a guard of the lock itself goes in and comes out, and outlives the wrapper.
@@ -280,10 +230,7 @@ fn a_wrapper_is_a_temporary() {
         let soon = Instant::now() + Duration::from_millis(1);
         let guard = lock.read().expect("no panic");
         let reading = unwedge::lock::Reading::new(&lock);
-        let guard = condvar
-            .wait_until(&stop, &reading, guard, soon)
-            .expect("no stop")
-            .guard;
+        let guard = condvar.wait_until(&stop, &reading, guard, soon).expect("no stop").guard;
         assert_eq!(*guard, 3);
     });
 }
@@ -305,10 +252,7 @@ fn a_wait_releases_one_level_of_a_reentrant_mutex() {
                 condvar.wait(&stop, &lock, inner).map(drop)
             });
             waiting.recv_timeout(GUARD).expect("it comes to wait");
-            assert!(
-                lock.try_lock_for(Duration::from_millis(20)).is_none(),
-                "the outer level is held"
-            );
+            assert!(lock.try_lock_for(Duration::from_millis(20)).is_none(), "the outer level is held");
             stop.request("nobody else can");
             assert_eq!(waiter.join().expect("no panic"), Err(Stopped));
         });

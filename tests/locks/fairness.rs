@@ -22,10 +22,7 @@ const CONTENDERS: usize = 16;
 
 /// The CPU time of the calling thread.
 fn cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the call to write to, and the call keeps no pointer to it.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(result, 0, "every Linux has this clock");
@@ -147,15 +144,9 @@ fn in_a_monitor<L: Lock + Send + Sync>(lock: L) {
             let (monitor, all_there, drink) = (&monitor, &all_there, &drink);
             s.spawn(move || {
                 all_there.wait();
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .build()
-                    .expect("a runtime");
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                 for had in 1.. {
-                    let guard = if me % 2 == 0 {
-                        monitor.lock()
-                    } else {
-                        runtime.block_on(monitor.lock_async())
-                    };
+                    let guard = if me % 2 == 0 { monitor.lock() } else { runtime.block_on(monitor.lock_async()) };
                     let go_on = drink(had);
                     if !go_on || guard.is_err() {
                         break;
@@ -176,16 +167,11 @@ fn idle(wait: impl FnOnce() + Send, held: impl FnOnce(Duration)) {
         s.spawn(move || {
             let before = cpu_time();
             wait();
-            spent
-                .send(cpu_time().saturating_sub(before))
-                .expect("the test waits");
+            spent.send(cpu_time().saturating_sub(before)).expect("the test waits");
         });
         held(Duration::from_secs(1));
         let used = used.recv_timeout(GUARD).expect("it gets the lock");
-        assert!(
-            used < Duration::from_millis(20),
-            "used {used:?} of CPU time"
-        );
+        assert!(used < Duration::from_millis(20), "used {used:?} of CPU time");
     });
 }
 

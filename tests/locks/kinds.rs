@@ -58,11 +58,7 @@ impl Ticket {
 }
 impl Drop for TicketGuard<'_> {
     fn drop(&mut self) {
-        self.0
-            .desk
-            .lock()
-            .expect("no panic under this lock")
-            .serving += 1;
+        self.0.desk.lock().expect("no panic under this lock").serving += 1;
         self.0.called.notify_all();
     }
 }
@@ -108,15 +104,9 @@ impl ForeignLock for Recorded {
     const RELOCK: Relock = Relock::Timed;
     fn lock_until(&self, until: Instant) -> Option<RecordedGuard<'_>> {
         let wait = until.saturating_duration_since(Instant::now());
-        self.stays
-            .lock()
-            .expect("no panic under this lock")
-            .push_back(wait);
+        self.stays.lock().expect("no panic under this lock").push_back(wait);
         let held = self.held.lock().expect("no panic under this lock");
-        let (mut held, _) = self
-            .freed
-            .wait_timeout_while(held, wait, |held| *held)
-            .expect("no panic under this lock");
+        let (mut held, _) = self.freed.wait_timeout_while(held, wait, |held| *held).expect("no panic under this lock");
         (!std::mem::replace(&mut *held, true)).then(|| RecordedGuard(self))
     }
 }

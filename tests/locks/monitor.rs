@@ -24,18 +24,12 @@ use unwedge::{
 use crate::GUARD;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime")
 }
 
 /// Blocks on a future outside any runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime")
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }
 
 /// Six threads, three of them as tasks, count under the lock: no update is lost, so it excludes.
@@ -106,8 +100,7 @@ fn notifies<L: Lock + Send + Sync>(lock: L) {
         state.store(7, SeqCst);
         assert_eq!(changed.notify_all(), 2);
         drop(guard);
-        let mut seen =
-            [by_thread, by_task].map(|waiter| waiter.join().expect("no panic").expect("no stop"));
+        let mut seen = [by_thread, by_task].map(|waiter| waiter.join().expect("no panic").expect("no stop"));
         seen.sort_unstable();
         assert_eq!(seen, [7, 8], "one after the other, under the lock");
     });
@@ -158,11 +151,7 @@ fn stops<L: Lock + Send + Sync>(lock: L) {
             assert_eq!(ended, Err(Stopped), "while the stopper holds the lock");
         }
         for waiter in for_lock {
-            assert_eq!(
-                waiter.join().expect("no panic"),
-                Err(Stopped),
-                "while the stopper holds the lock"
-            );
+            assert_eq!(waiter.join().expect("no panic"), Err(Stopped), "while the stopper holds the lock");
         }
         drop(held);
     });
@@ -181,10 +170,7 @@ fn times_out<L: Lock + Send + Sync>(lock: L) {
     thread::scope(|s| {
         s.spawn(|| {
             let until = Instant::now() + Duration::from_millis(20);
-            assert_eq!(
-                monitor.lock_until(until).map(drop),
-                Err(WaitError::TimedOut)
-            );
+            assert_eq!(monitor.lock_until(until).map(drop), Err(WaitError::TimedOut));
             assert!(Instant::now() >= until);
         });
     });
@@ -201,17 +187,13 @@ fn whens<L: LockData<Data = u64> + Send + Sync + 'static>(lock: L) {
         let monitor = monitor.clone();
         async move {
             for _ in 0..100 {
-                monitor
-                    .when_async(|n| (*n % 2 == 0).then(|| *n += 1))
-                    .await?;
+                monitor.when_async(|n| (*n % 2 == 0).then(|| *n += 1)).await?;
             }
             Ok::<(), Stopped>(())
         }
     });
     for _ in 0..100 {
-        monitor
-            .when(|n| (*n % 2 == 1).then(|| *n += 1))
-            .expect("no stop");
+        monitor.when(|n| (*n % 2 == 1).then(|| *n += 1)).expect("no stop");
     }
     runtime.block_on(even).expect("no panic").expect("no stop");
     assert_eq!(monitor.when(|n| Some(*n)), Ok(200));
@@ -238,16 +220,8 @@ fn reads<L: SharedLock + Send + Sync>(lock: L) {
         let first = monitor.read().expect("no stop");
         let second = s.spawn(|| monitor.read_until(Instant::now() + GUARD).map(drop));
         assert_eq!(second.join().expect("no panic"), Ok(()), "readers share");
-        let writer = s.spawn(|| {
-            monitor
-                .lock_until(Instant::now() + Duration::from_millis(20))
-                .map(drop)
-        });
-        assert_eq!(
-            writer.join().expect("no panic"),
-            Err(WaitError::TimedOut),
-            "a reader holds it"
-        );
+        let writer = s.spawn(|| monitor.lock_until(Instant::now() + Duration::from_millis(20)).map(drop));
+        assert_eq!(writer.join().expect("no panic"), Err(WaitError::TimedOut), "a reader holds it");
         drop(first);
 
         let readers = [(); 2].map(|()| {
@@ -274,11 +248,7 @@ fn reads<L: SharedLock + Send + Sync>(lock: L) {
         let alone = monitor.lock().expect("no stop");
         stop.request("the test is over");
         for reader in readers {
-            assert_eq!(
-                reader.join().expect("no panic"),
-                Err(Stopped),
-                "while a writer holds the lock"
-            );
+            assert_eq!(reader.join().expect("no panic"), Err(Stopped), "while a writer holds the lock");
         }
         drop(alone);
     });

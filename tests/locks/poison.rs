@@ -22,10 +22,7 @@ fn panic() -> ! {
 }
 
 /// A thread panics with the lock in its hand while others wait on a condition, in a `when` and for the lock; afterwards all go on.
-fn monitor_goes_on<L: LockData<Data = u64> + Send + Sync>(
-    lock: L,
-    is_poisoned: impl Fn(&L) -> bool,
-) {
+fn monitor_goes_on<L: LockData<Data = u64> + Send + Sync>(lock: L, is_poisoned: impl Fn(&L) -> bool) {
     let stop = Stop::new("poison");
     let monitor = Monitor::new("poisoned", lock, &stop);
     let (changed, state) = (Condvar::new(), AtomicBool::new(false));
@@ -63,11 +60,7 @@ fn monitor_goes_on<L: LockData<Data = u64> + Send + Sync>(
             panic();
         });
         assert!(panicked.join().is_err());
-        assert_eq!(
-            waiter.join().expect("no panic"),
-            Ok(()),
-            "the notification is not lost"
-        );
+        assert_eq!(waiter.join().expect("no panic"), Ok(()), "the notification is not lost");
         assert_eq!(locker.join().expect("no panic"), Ok(()));
         monitor
             .when(|n| {
@@ -80,11 +73,7 @@ fn monitor_goes_on<L: LockData<Data = u64> + Send + Sync>(
         let forever = s.spawn(|| monitor.when(|n| (*n == 4).then_some(())));
         let held = monitor.lock().expect("no stop");
         stop.request("the test is over");
-        assert_eq!(
-            forever.join().expect("no panic"),
-            Err(Stopped),
-            "while the stopper holds the lock"
-        );
+        assert_eq!(forever.join().expect("no panic"), Err(Stopped), "while the stopper holds the lock");
         drop(held);
     });
     assert!(is_poisoned(&monitor.into_lock()), "or this tested nothing");
@@ -149,19 +138,12 @@ fn condvar_goes_on<H: Lock + Sync, L: ForeignLock + Sync>(holder: &H, lock: &L) 
                 guard = holder.try_lock();
             }
             state.store(true, SeqCst);
-            assert!(
-                condvar.notify_one() && condvar.notify_one(),
-                "both are registered"
-            );
+            assert!(condvar.notify_one() && condvar.notify_one(), "both are registered");
             panic();
         });
         assert!(panicked.join().is_err());
         for waiter in waiters {
-            assert_eq!(
-                waiter.join().expect("no panic"),
-                Ok(()),
-                "the notification is not lost"
-            );
+            assert_eq!(waiter.join().expect("no panic"), Ok(()), "the notification is not lost");
         }
         let last = s.spawn(|| {
             let guard = lock.relock(&|| false).expect("no stop");

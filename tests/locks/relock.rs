@@ -41,15 +41,9 @@ fn until<H: Lock + Sync, L: ForeignLock>(holder: &H, lock: &L) {
         let until = Instant::now() + Duration::from_millis(20);
         assert!(lock.lock_until(until).is_none(), "held");
         assert!(Instant::now() >= until, "gave up before the deadline");
-        assert!(
-            lock.lock_until(Instant::now()).is_none(),
-            "the deadline has passed already"
-        );
+        assert!(lock.lock_until(Instant::now()).is_none(), "the deadline has passed already");
         release();
-        assert!(
-            lock.lock_until(Instant::now() + GUARD).is_some(),
-            "freed while it waits"
-        );
+        assert!(lock.lock_until(Instant::now() + GUARD).is_some(), "freed while it waits");
     });
     assert!(lock.lock_until(Instant::now() + GUARD).is_some(), "free");
     assert!(lock.try_lock().is_some(), "and free again");
@@ -84,16 +78,10 @@ fn again<H: Lock + Sync, L: ForeignLock>(holder: &H, lock: &L) {
             assert!(lock.relock(&|| stopped.load(SeqCst)).is_none(), "stopped");
         });
     }
-    assert!(
-        lock.relock(&|| true).is_none(),
-        "stopped, though it is free"
-    );
+    assert!(lock.relock(&|| true).is_none(), "stopped, though it is free");
     // A stop that comes together with the lock: no guard is left behind.
     let looks = AtomicUsize::new(0);
-    assert!(
-        lock.relock(&|| looks.fetch_add(1, SeqCst) > 0).is_none(),
-        "stopped with the lock in hand"
-    );
+    assert!(lock.relock(&|| looks.fetch_add(1, SeqCst) > 0).is_none(), "stopped with the lock in hand");
     assert!(lock.try_lock().is_some(), "nobody holds it");
 }
 
@@ -122,19 +110,9 @@ fn has_policy<L: ForeignLock>(_: &L, policy: Relock) {
 
 over!(std_mutex, std::sync::Mutex::new(()), Backoff);
 over!(std_rwlock_writer, std::sync::RwLock::new(()), Backoff);
-over!(
-    std_rwlock_reader,
-    std::sync::RwLock::new(()),
-    Backoff,
-    unwedge::lock::Reading::new
-);
+over!(std_rwlock_reader, std::sync::RwLock::new(()), Backoff, unwedge::lock::Reading::new);
 over!(own_spin, crate::kinds::Spin::default(), Backoff);
-over!(
-    own_spin_wrapped,
-    crate::kinds::Spin::default(),
-    Backoff,
-    unwedge::lock::Backoff::new
-);
+over!(own_spin_wrapped, crate::kinds::Spin::default(), Backoff, unwedge::lock::Backoff::new);
 over!(own_timed, crate::kinds::Recorded::default(), Timed);
 
 #[cfg(feature = "parking_lot")]
@@ -149,24 +127,9 @@ mod with_lock_api_04 {
     over!(fair_mutex, parking_lot::FairMutex::new(()), Timed);
     over!(reentrant_mutex, parking_lot::ReentrantMutex::new(()), Timed);
     over!(rwlock_writer, parking_lot::RwLock::new(()), Timed);
-    over!(
-        rwlock_reader,
-        parking_lot::RwLock::new(()),
-        Timed,
-        unwedge::lock::Reading::new
-    );
-    over!(
-        spin_mutex,
-        spin::lock_api::Mutex::new(()),
-        Backoff,
-        unwedge::lock::Backoff::new
-    );
-    over!(
-        spin_rwlock,
-        spin::lock_api::RwLock::new(()),
-        Backoff,
-        unwedge::lock::Backoff::new
-    );
+    over!(rwlock_reader, parking_lot::RwLock::new(()), Timed, unwedge::lock::Reading::new);
+    over!(spin_mutex, spin::lock_api::Mutex::new(()), Backoff, unwedge::lock::Backoff::new);
+    over!(spin_rwlock, spin::lock_api::RwLock::new(()), Backoff, unwedge::lock::Backoff::new);
 
     /// The two wrappers compose: the reader's mode of a lock that is no `ForeignLock` at all.
     #[test]
@@ -185,18 +148,9 @@ mod with_lock_api_04 {
 mod with_lock_api_05 {
     over!(mutex, parking_lot_13::Mutex::new(()), Timed);
     over!(fair_mutex, parking_lot_13::FairMutex::new(()), Timed);
-    over!(
-        reentrant_mutex,
-        parking_lot_13::ReentrantMutex::new(()),
-        Timed
-    );
+    over!(reentrant_mutex, parking_lot_13::ReentrantMutex::new(()), Timed);
     over!(rwlock_writer, parking_lot_13::RwLock::new(()), Timed);
-    over!(
-        rwlock_reader,
-        parking_lot_13::RwLock::new(()),
-        Timed,
-        unwedge::lock::Reading::new
-    );
+    over!(rwlock_reader, parking_lot_13::RwLock::new(()), Timed, unwedge::lock::Reading::new);
 }
 
 #[cfg(feature = "tokio")]
@@ -218,20 +172,12 @@ mod with_tokio {
 
     over!(mutex, tokio::sync::Mutex::new(()), Timed);
     over!(rwlock_writer, tokio::sync::RwLock::new(()), Timed);
-    over!(
-        rwlock_reader,
-        tokio::sync::RwLock::new(()),
-        Timed,
-        unwedge::lock::Reading::new
-    );
+    over!(rwlock_reader, tokio::sync::RwLock::new(()), Timed, unwedge::lock::Reading::new);
 
     /// On a runtime's own thread: no panic, and the lock arrives also where the task's budget is used up.
     #[test]
     fn inside_a_task_without_budget() {
-        for flavor in [
-            tokio::runtime::Builder::new_current_thread(),
-            tokio::runtime::Builder::new_multi_thread(),
-        ] {
+        for flavor in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
             let mut flavor = flavor;
             let runtime = flavor.worker_threads(1).build().expect("a runtime");
             let lock = tokio::sync::Mutex::new(());
@@ -242,10 +188,7 @@ mod with_tokio {
                 }
                 while_held(&lock, |release| {
                     release();
-                    assert!(
-                        lock.lock_until(Instant::now() + GUARD).is_some(),
-                        "with no budget left"
-                    );
+                    assert!(lock.lock_until(Instant::now() + GUARD).is_some(), "with no budget left");
                 });
                 while_held(&lock, |release| {
                     release();
@@ -307,10 +250,7 @@ fn a_plain_lock_releases_what_comes_too_late() {
                 thread::yield_now(); // until it queues
             }
             stopped.store(true, SeqCst);
-            assert!(
-                !relock.is_finished(),
-                "it stands in the queue of a lock that is held"
-            );
+            assert!(!relock.is_finished(), "it stands in the queue of a lock that is held");
             release();
             assert!(!relock.join().expect("no panic"), "stopped, so no guard");
         });

@@ -57,13 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
-    let effort = Effort {
-        pairs: arguments.pairs as usize,
-        slice: Duration::from_millis(arguments.slice),
-    };
-    let chosen = |group: &&Group| {
-        arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name)
-    };
+    let effort = Effort { pairs: arguments.pairs as usize, slice: Duration::from_millis(arguments.slice) };
+    let chosen = |group: &&Group| arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name);
     let watch = Watch::start();
     let mut rows = Vec::new();
     for group in ALL.iter().filter(chosen) {
@@ -81,18 +76,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let others = watch.and_then(|watch| watch.others());
     if !arguments.json {
         write!(io::stdout(), "{}", markdown(&rows))?;
-        writeln!(
-            io::stdout(),
-            "\n{} pairs of runs for each peer, {} ms a run.",
-            effort.pairs,
-            arguments.slice
-        )?;
+        writeln!(io::stdout(), "\n{} pairs of runs for each peer, {} ms a run.", effort.pairs, arguments.slice)?;
         if let Some(part) = others {
-            writeln!(
-                io::stdout(),
-                "Other processes took {:.1} % of the machine's CPU time meanwhile.",
-                part * 100.0
-            )?;
+            writeln!(io::stdout(), "Other processes took {:.1} % of the machine's CPU time meanwhile.", part * 100.0)?;
         }
     }
     if let Some(part) = others.filter(|part| *part > BUSY) {
@@ -111,19 +97,10 @@ fn hold(group: &Group, contest: &Contest, effort: Effort) -> io::Result<Vec<Row>
     for (peer, bar) in &contest.peers {
         progress(&format!("{}: {}", group.name, peer.name))?;
         let measured = compare(&contest.ours, peer, effort);
-        rows.push(Row {
-            group: group.name,
-            peer: peer.name,
-            best: false,
-            bar: *bar,
-            measured,
-        });
+        rows.push(Row { group: group.name, peer: peer.name, best: false, bar: *bar, measured });
     }
     // The best peer is the one against which we look worst. The pairs say that; the peers' own times were taken seconds apart.
-    if let Some(best) = rows
-        .iter_mut()
-        .max_by(|a, b| a.measured.ratio.value.total_cmp(&b.measured.ratio.value))
-    {
+    if let Some(best) = rows.iter_mut().max_by(|a, b| a.measured.ratio.value.total_cmp(&b.measured.ratio.value)) {
         best.best = true;
     }
     Ok(rows)

@@ -44,9 +44,7 @@ trait TaskOneShot: Clone + Send + Sync + 'static {
     /// Whether anybody took it.
     fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool;
     /// Waits; `None` if the sender was dropped.
-    fn wait<T: Send + 'static>(
-        receiver: Self::Receiver<T>,
-    ) -> impl Future<Output = Option<T>> + Send;
+    fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> impl Future<Output = Option<T>> + Send;
 }
 
 #[derive(Clone)]
@@ -252,14 +250,8 @@ pub(super) fn ready() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Completion", at_once::<Ours>),
         peers: vec![
-            (
-                Side::ops("tokio oneshot", at_once::<Tokio>),
-                Bar::BestPeer(1.0),
-            ),
-            (
-                Side::ops("oneshot", at_once::<OneShotCrate>),
-                Bar::BestPeer(1.0),
-            ),
+            (Side::ops("tokio oneshot", at_once::<Tokio>), Bar::BestPeer(1.0)),
+            (Side::ops("oneshot", at_once::<OneShotCrate>), Bar::BestPeer(1.0)),
             (Side::ops("std mpsc", at_once::<Mpsc>), Bar::BestPeer(1.0)),
         ],
     }]
@@ -292,9 +284,7 @@ fn ask<O: OneShot>(one_shot: &O, mut to: O::Sender<Request<O>>, n: u64) -> O::Se
     for _ in 0..n {
         let (reply_to, reply) = one_shot.pair();
         assert!(O::send(to, Request { reply_to }));
-        to = O::wait(reply)
-            .expect("the answering thread lives")
-            .ask_again;
+        to = O::wait(reply).expect("the answering thread lives").ask_again;
     }
     to
 }
@@ -311,10 +301,7 @@ fn two_threads<O: OneShot>(n: u64) -> Measured {
         let to = ask(&one_shot, to, asked);
         let measured = watch.stop(2 * asked);
         drop(to);
-        assert_eq!(
-            answering.join().expect("the answering thread panicked"),
-            WARM_UP + asked
-        );
+        assert_eq!(answering.join().expect("the answering thread panicked"), WARM_UP + asked);
         measured
     })
 }
@@ -323,18 +310,9 @@ pub(super) fn threads() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Completion", two_threads::<Ours>),
         peers: vec![
-            (
-                Side::ops("tokio oneshot", two_threads::<Tokio>),
-                Bar::BestPeer(1.0),
-            ),
-            (
-                Side::ops("oneshot", two_threads::<OneShotCrate>),
-                Bar::BestPeer(1.0),
-            ),
-            (
-                Side::ops("std mpsc", two_threads::<Mpsc>),
-                Bar::BestPeer(1.0),
-            ),
+            (Side::ops("tokio oneshot", two_threads::<Tokio>), Bar::BestPeer(1.0)),
+            (Side::ops("oneshot", two_threads::<OneShotCrate>), Bar::BestPeer(1.0)),
+            (Side::ops("std mpsc", two_threads::<Mpsc>), Bar::BestPeer(1.0)),
         ],
     }]
 }
@@ -349,10 +327,7 @@ struct TaskReply<O: TaskOneShot> {
     ask_again: O::Sender<TaskRequest<O>>,
 }
 
-async fn answer_task<O: TaskOneShot>(
-    one_shot: O,
-    mut requests: O::Receiver<TaskRequest<O>>,
-) -> u64 {
+async fn answer_task<O: TaskOneShot>(one_shot: O, mut requests: O::Receiver<TaskRequest<O>>) -> u64 {
     let mut answered = 0;
     while let Some(request) = O::wait(requests).await {
         let (ask_again, next) = one_shot.pair();
@@ -371,10 +346,7 @@ async fn ask_task<O: TaskOneShot>(
     for _ in 0..n {
         let (reply_to, reply) = one_shot.pair();
         assert!(O::send(to, TaskRequest { reply_to }));
-        to = O::wait(reply)
-            .await
-            .expect("the answering task lives")
-            .ask_again;
+        to = O::wait(reply).await.expect("the answering task lives").ask_again;
     }
     to
 }
@@ -382,9 +354,7 @@ async fn ask_task<O: TaskOneShot>(
 /// One operation is one result: a request and its reply are two.
 fn two_tasks<O: TaskOneShot>(n: u64) -> Measured {
     let asked = n.div_ceil(2);
-    let runtime = Builder::new_current_thread()
-        .build()
-        .expect("a runtime without I/O needs nothing");
+    let runtime = Builder::new_current_thread().build().expect("a runtime without I/O needs nothing");
     runtime.block_on(async {
         let one_shot = O::new();
         let (to, requests) = one_shot.pair();
@@ -398,10 +368,7 @@ fn two_tasks<O: TaskOneShot>(n: u64) -> Measured {
             measured
         });
         let measured = asking.await.expect("the asking task panicked");
-        assert_eq!(
-            answering.await.expect("the answering task panicked"),
-            WARM_UP + asked
-        );
+        assert_eq!(answering.await.expect("the answering task panicked"), WARM_UP + asked);
         measured
     })
 }
@@ -410,14 +377,8 @@ pub(super) fn tasks() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Completion", two_tasks::<Ours>),
         peers: vec![
-            (
-                Side::ops("tokio oneshot", two_tasks::<Tokio>),
-                Bar::BestPeer(1.0),
-            ),
-            (
-                Side::ops("oneshot", two_tasks::<OneShotCrate>),
-                Bar::BestPeer(1.0),
-            ),
+            (Side::ops("tokio oneshot", two_tasks::<Tokio>), Bar::BestPeer(1.0)),
+            (Side::ops("oneshot", two_tasks::<OneShotCrate>), Bar::BestPeer(1.0)),
         ],
     }]
 }

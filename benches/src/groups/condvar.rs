@@ -19,22 +19,13 @@ fn idle<C>(n: u64, condvar: C, notify: impl Fn(&C)) -> Measured {
 
 pub(super) fn notify_idle() -> Vec<Contest> {
     vec![Contest {
-        ours: Side::ops("unwedge Condvar", |n| {
-            idle(n, Condvar::new(), |c| _ = c.notify_one())
-        }),
+        ours: Side::ops("unwedge Condvar", |n| idle(n, Condvar::new(), |c| _ = c.notify_one())),
         peers: vec![
             (
-                Side::ops("parking_lot Condvar", |n| {
-                    idle(n, pl::Condvar::new(), |c| _ = c.notify_one())
-                }),
+                Side::ops("parking_lot Condvar", |n| idle(n, pl::Condvar::new(), |c| _ = c.notify_one())),
                 Bar::WithinNs(0.5),
             ),
-            (
-                Side::ops("std Condvar", |n| {
-                    idle(n, std::sync::Condvar::new(), |c| c.notify_one())
-                }),
-                Bar::Ratio(0.05),
-            ),
+            (Side::ops("std Condvar", |n| idle(n, std::sync::Condvar::new(), |c| c.notify_one())), Bar::Ratio(0.05)),
         ],
     }]
 }
@@ -47,10 +38,7 @@ struct Round {
 
 impl Round {
     /// Before the first round everybody is still on the way to the first wait.
-    const GATHERING: Round = Round {
-        number: 0,
-        missing: THREADS,
-    };
+    const GATHERING: Round = Round { number: 0, missing: THREADS };
 
     fn begin(&mut self) {
         self.number += 1;
@@ -84,36 +72,20 @@ struct Ours {
 
 impl Ensemble for Ours {
     fn new() -> Self {
-        let monitor = Monitor::new(
-            "bench",
-            pl::Mutex::new(Round::GATHERING),
-            &Stop::new("bench"),
-        );
-        Ours {
-            monitor,
-            begun: Condvar::new(),
-            ended: Condvar::new(),
-        }
+        let monitor = Monitor::new("bench", pl::Mutex::new(Round::GATHERING), &Stop::new("bench"));
+        Ours { monitor, begun: Condvar::new(), ended: Condvar::new() }
     }
 
     fn gather(&self) {
         let round = self.monitor.lock().expect(UNSTOPPED);
-        drop(
-            round
-                .wait_while(&self.ended, |round| round.missing > 0)
-                .expect(UNSTOPPED),
-        );
+        drop(round.wait_while(&self.ended, |round| round.missing > 0).expect(UNSTOPPED));
     }
 
     fn conduct(&self) {
         let mut round = self.monitor.lock().expect(UNSTOPPED);
         round.begin();
         self.begun.notify_all();
-        drop(
-            round
-                .wait_while(&self.ended, |round| round.missing > 0)
-                .expect(UNSTOPPED),
-        );
+        drop(round.wait_while(&self.ended, |round| round.missing > 0).expect(UNSTOPPED));
     }
 
     fn follow(&self, n: u64) -> u64 {
@@ -122,9 +94,7 @@ impl Ensemble for Ours {
             if round.join() {
                 self.ended.notify_one();
             }
-            round = round
-                .wait_while(&self.begun, |round| round.number == last)
-                .expect(UNSTOPPED);
+            round = round.wait_while(&self.begun, |round| round.number == last).expect(UNSTOPPED);
         }
         if round.join() {
             self.ended.notify_one();
@@ -141,16 +111,11 @@ struct ParkingLot {
 
 impl Ensemble for ParkingLot {
     fn new() -> Self {
-        ParkingLot {
-            round: pl::Mutex::new(Round::GATHERING),
-            begun: pl::Condvar::new(),
-            ended: pl::Condvar::new(),
-        }
+        ParkingLot { round: pl::Mutex::new(Round::GATHERING), begun: pl::Condvar::new(), ended: pl::Condvar::new() }
     }
 
     fn gather(&self) {
-        self.ended
-            .wait_while(&mut self.round.lock(), |round| round.missing > 0);
+        self.ended.wait_while(&mut self.round.lock(), |round| round.missing > 0);
     }
 
     fn conduct(&self) {
@@ -166,8 +131,7 @@ impl Ensemble for ParkingLot {
             if round.join() {
                 self.ended.notify_one();
             }
-            self.begun
-                .wait_while(&mut round, |round| round.number == last);
+            self.begun.wait_while(&mut round, |round| round.number == last);
         }
         if round.join() {
             self.ended.notify_one();
@@ -185,31 +149,19 @@ struct Std {
 impl Ensemble for Std {
     fn new() -> Self {
         let round = std::sync::Mutex::new(Round::GATHERING);
-        Std {
-            round,
-            begun: std::sync::Condvar::new(),
-            ended: std::sync::Condvar::new(),
-        }
+        Std { round, begun: std::sync::Condvar::new(), ended: std::sync::Condvar::new() }
     }
 
     fn gather(&self) {
         let round = self.round.lock().expect(UNPOISONED);
-        drop(
-            self.ended
-                .wait_while(round, |round| round.missing > 0)
-                .expect(UNPOISONED),
-        );
+        drop(self.ended.wait_while(round, |round| round.missing > 0).expect(UNPOISONED));
     }
 
     fn conduct(&self) {
         let mut round = self.round.lock().expect(UNPOISONED);
         round.begin();
         self.begun.notify_all();
-        drop(
-            self.ended
-                .wait_while(round, |round| round.missing > 0)
-                .expect(UNPOISONED),
-        );
+        drop(self.ended.wait_while(round, |round| round.missing > 0).expect(UNPOISONED));
     }
 
     fn follow(&self, n: u64) -> u64 {
@@ -218,10 +170,7 @@ impl Ensemble for Std {
             if round.join() {
                 self.ended.notify_one();
             }
-            round = self
-                .begun
-                .wait_while(round, |round| round.number == last)
-                .expect(UNPOISONED);
+            round = self.begun.wait_while(round, |round| round.number == last).expect(UNPOISONED);
         }
         if round.join() {
             self.ended.notify_one();
@@ -234,9 +183,7 @@ impl Ensemble for Std {
 fn rounds<E: Ensemble>(n: u64) -> Measured {
     let ensemble = E::new();
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| scope.spawn(|| ensemble.follow(n)))
-            .collect();
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| ensemble.follow(n))).collect();
         ensemble.gather();
         let watch = Stopwatch::start();
         for _ in 0..n {
@@ -244,11 +191,7 @@ fn rounds<E: Ensemble>(n: u64) -> Measured {
         }
         let measured = watch.stop(n);
         for thread in threads {
-            assert_eq!(
-                thread.join().expect("a woken thread panicked"),
-                n,
-                "a round was missed"
-            );
+            assert_eq!(thread.join().expect("a woken thread panicked"), n, "a round was missed");
         }
         measured
     })
@@ -258,10 +201,7 @@ pub(super) fn notify_all() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Condvar", rounds::<Ours>),
         peers: vec![
-            (
-                Side::ops("parking_lot Condvar", rounds::<ParkingLot>),
-                Bar::BestPeer(1.0),
-            ),
+            (Side::ops("parking_lot Condvar", rounds::<ParkingLot>), Bar::BestPeer(1.0)),
             (Side::ops("std Condvar", rounds::<Std>), Bar::BestPeer(1.0)),
         ],
     }]

@@ -51,10 +51,7 @@ pub enum Work {
 
 impl Side {
     const fn ops(name: &'static str, work: fn(u64) -> Measured) -> Side {
-        Side {
-            name,
-            work: Work::Ops(work),
-        }
+        Side { name, work: Work::Ops(work) }
     }
 
     /// Wall time of `n` operations: what criterion asks for.
@@ -101,11 +98,7 @@ pub const ALL: [Group; 11] = [
         operation: "the same by two threads at once, 20 spin hints inside and 20 outside the section",
         contests: monitor::contended,
     },
-    Group {
-        name: "condvar_notify_idle",
-        operation: "notify_one while nobody waits",
-        contests: condvar::notify_idle,
-    },
+    Group { name: "condvar_notify_idle", operation: "notify_one while nobody waits", contests: condvar::notify_idle },
     Group {
         name: "condvar_ping_pong_threads",
         operation: "one thread hands the turn to another and waits",

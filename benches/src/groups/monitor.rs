@@ -68,19 +68,12 @@ fn alone<S: Section>(n: u64) -> Measured {
 pub(super) fn uncontended() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Monitor", alone::<Monitor<parking_lot::Mutex<u64>>>),
-        peers: vec![(
-            Side::ops("parking_lot Mutex", alone::<parking_lot::Mutex<u64>>),
-            Bar::BestPeer(1.4),
-        )],
+        peers: vec![(Side::ops("parking_lot Mutex", alone::<parking_lot::Mutex<u64>>), Bar::BestPeer(1.4))],
     }]
 }
 
 /// Two threads enter the section until the span is over; `around` does one round of a thread and may note what it saw.
-fn two<S: Section, N: Send>(
-    span: Duration,
-    notes: fn() -> N,
-    around: fn(&S, &mut N),
-) -> (Measured, Vec<N>) {
+fn two<S: Section, N: Send>(span: Duration, notes: fn() -> N, around: fn(&S, &mut N)) -> (Measured, Vec<N>) {
     let section = S::new();
     let over = AtomicBool::new(false);
     let begin = Barrier::new(3);
@@ -136,10 +129,7 @@ struct Times {
 }
 
 fn timed<S: Section>(span: Duration) -> Vec<u32> {
-    let notes = || Times {
-        taken: vec![u32::MAX; TIMED],
-        used: 0,
-    };
+    let notes = || Times { taken: vec![u32::MAX; TIMED], used: 0 };
     let (_, all) = two::<S, Times>(span, notes, |section, times| {
         let asked = Instant::now();
         let waited = section.enter(|number| {
@@ -152,33 +142,19 @@ fn timed<S: Section>(span: Duration) -> Vec<u32> {
             times.used += 1;
         }
     });
-    all.into_iter()
-        .flat_map(|times| times.taken.into_iter().take(times.used))
-        .collect()
+    all.into_iter().flat_map(|times| times.taken.into_iter().take(times.used)).collect()
 }
 
 fn competing<S: Section>(name: &'static str) -> Side {
-    Side {
-        name,
-        work: Work::Span {
-            work: compete::<S>,
-            latencies: timed::<S>,
-        },
-    }
+    Side { name, work: Work::Span { work: compete::<S>, latencies: timed::<S> } }
 }
 
 pub(super) fn contended() -> Vec<Contest> {
     vec![Contest {
         ours: competing::<Monitor<parking_lot::Mutex<u64>>>("unwedge Monitor"),
         peers: vec![
-            (
-                competing::<parking_lot::Mutex<u64>>("parking_lot Mutex"),
-                Bar::BestPeer(1.1),
-            ),
-            (
-                competing::<std::sync::Mutex<u64>>("std Mutex"),
-                Bar::BestPeer(1.1),
-            ),
+            (competing::<parking_lot::Mutex<u64>>("parking_lot Mutex"), Bar::BestPeer(1.1)),
+            (competing::<std::sync::Mutex<u64>>("std Mutex"), Bar::BestPeer(1.1)),
         ],
     }]
 }

@@ -39,9 +39,7 @@ impl Turns for Ours {
     fn take(&self, me: usize, n: u64) {
         let mut turn = self.turn.lock().expect(UNSTOPPED);
         for _ in 0..n {
-            turn = turn
-                .wait_while(&self.mine[me], |turn| *turn != me)
-                .expect(UNSTOPPED);
+            turn = turn.wait_while(&self.mine[me], |turn| *turn != me).expect(UNSTOPPED);
             *turn = 1 - me;
             self.mine[1 - me].notify_one();
         }
@@ -55,10 +53,7 @@ struct ParkingLot {
 
 impl Turns for ParkingLot {
     fn new() -> Self {
-        ParkingLot {
-            turn: pl::Mutex::new(0),
-            mine: [pl::Condvar::new(), pl::Condvar::new()],
-        }
+        ParkingLot { turn: pl::Mutex::new(0), mine: [pl::Condvar::new(), pl::Condvar::new()] }
     }
 
     fn take(&self, me: usize, n: u64) {
@@ -78,18 +73,13 @@ struct Std {
 
 impl Turns for Std {
     fn new() -> Self {
-        Std {
-            turn: std::sync::Mutex::new(0),
-            mine: Default::default(),
-        }
+        Std { turn: std::sync::Mutex::new(0), mine: Default::default() }
     }
 
     fn take(&self, me: usize, n: u64) {
         let mut turn = self.turn.lock().expect(UNPOISONED);
         for _ in 0..n {
-            turn = self.mine[me]
-                .wait_while(turn, |turn| *turn != me)
-                .expect(UNPOISONED);
+            turn = self.mine[me].wait_while(turn, |turn| *turn != me).expect(UNPOISONED);
             *turn = 1 - me;
             self.mine[1 - me].notify_one();
         }
@@ -115,10 +105,7 @@ pub(super) fn contests() -> Vec<Contest> {
         ours: Side::ops("unwedge Condvar", threads::<Ours>),
         peers: vec![
             (Side::ops("std Condvar", threads::<Std>), Bar::BestPeer(1.0)),
-            (
-                Side::ops("parking_lot Condvar", threads::<ParkingLot>),
-                Bar::BestPeer(1.0),
-            ),
+            (Side::ops("parking_lot Condvar", threads::<ParkingLot>), Bar::BestPeer(1.0)),
         ],
     }]
 }

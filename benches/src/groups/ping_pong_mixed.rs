@@ -40,10 +40,7 @@ struct SaaGate {
 
 impl Turns for SaaGate {
     fn new() -> Self {
-        SaaGate {
-            turn: Turn::first(),
-            mine: [Gate::new(), Gate::new()],
-        }
+        SaaGate { turn: Turn::first(), mine: [Gate::new(), Gate::new()] }
     }
 
     fn take(&self, me: usize, n: u64) {
@@ -57,9 +54,7 @@ impl Turns for SaaGate {
                 // A spurious failure is one more look at the turn, like a permit.
                 let _ = permitted.poll_sync();
             }
-            self.mine[1 - me]
-                .permit()
-                .expect("the gate is neither opened nor sealed");
+            self.mine[1 - me].permit().expect("the gate is neither opened nor sealed");
         }
     }
 }
@@ -79,9 +74,7 @@ impl TaskTurns for SaaGate {
                 }
                 let _ = permitted.poll_async().await;
             }
-            self.mine[1 - me]
-                .permit()
-                .expect("the gate is neither opened nor sealed");
+            self.mine[1 - me].permit().expect("the gate is neither opened nor sealed");
         }
     }
 }
@@ -105,10 +98,7 @@ pub(super) fn contests() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Condvar", mixed::<Ours>),
         peers: vec![
-            (
-                Side::ops("event-listener", mixed::<EventListener>),
-                Bar::BestPeer(1.0),
-            ),
+            (Side::ops("event-listener", mixed::<EventListener>), Bar::BestPeer(1.0)),
             (Side::ops("saa Gate", mixed::<SaaGate>), Bar::BestPeer(1.0)),
         ],
     }]

@@ -27,12 +27,8 @@ impl TaskTurns for Ours {
 
     async fn take_async(&self, me: usize, n: u64) {
         for _ in 0..n {
-            let waiting = self
-                .turn
-                .lock_async()
-                .await
-                .expect(UNSTOPPED)
-                .wait_while_async(&self.mine[me], |turn| *turn != me);
+            let waiting =
+                self.turn.lock_async().await.expect(UNSTOPPED).wait_while_async(&self.mine[me], |turn| *turn != me);
             let mut turn = waiting.await.expect(UNSTOPPED);
             *turn = 1 - me;
             self.mine[1 - me].notify_one();
@@ -67,10 +63,7 @@ struct TokioNotify {
 
 impl TaskTurns for TokioNotify {
     fn new() -> Self {
-        TokioNotify {
-            turn: Turn::first(),
-            mine: [Notify::new(), Notify::new()],
-        }
+        TokioNotify { turn: Turn::first(), mine: [Notify::new(), Notify::new()] }
     }
 
     async fn take_async(&self, me: usize, n: u64) {
@@ -92,10 +85,7 @@ pub(super) struct EventListener {
 
 impl TaskTurns for EventListener {
     fn new() -> Self {
-        EventListener {
-            turn: Turn::first(),
-            mine: [Event::new(), Event::new()],
-        }
+        EventListener { turn: Turn::first(), mine: [Event::new(), Event::new()] }
     }
 
     async fn take_async(&self, me: usize, n: u64) {
@@ -120,10 +110,7 @@ struct Mea {
 
 impl TaskTurns for Mea {
     fn new() -> Self {
-        Mea {
-            turn: mea::mutex::Mutex::new(0),
-            mine: [mea::condvar::Condvar::new(), mea::condvar::Condvar::new()],
-        }
+        Mea { turn: mea::mutex::Mutex::new(0), mine: [mea::condvar::Condvar::new(), mea::condvar::Condvar::new()] }
     }
 
     async fn take_async(&self, me: usize, n: u64) {
@@ -158,35 +145,22 @@ fn tasks<T: TaskTurns>(runtime: &Runtime, n: u64) -> Measured {
 
 /// The runtime with one thread.
 pub(super) fn one_thread() -> Runtime {
-    Builder::new_current_thread()
-        .build()
-        .expect("a runtime without I/O needs nothing")
+    Builder::new_current_thread().build().expect("a runtime without I/O needs nothing")
 }
 
 fn two_workers() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a thread can be started")
+    Builder::new_multi_thread().worker_threads(2).build().expect("a thread can be started")
 }
 
 fn contest(names: [&'static str; 4], runs: [fn(u64) -> Measured; 4]) -> Contest {
     let side = |i: usize| Side::ops(names[i], runs[i]);
-    Contest {
-        ours: side(0),
-        peers: [1, 2, 3].map(|i| (side(i), Bar::BestPeer(1.0))).into(),
-    }
+    Contest { ours: side(0), peers: [1, 2, 3].map(|i| (side(i), Bar::BestPeer(1.0))).into() }
 }
 
 pub(super) fn contests() -> Vec<Contest> {
     vec![
         contest(
-            [
-                "unwedge Condvar",
-                "tokio Notify",
-                "event-listener",
-                "mea Condvar",
-            ],
+            ["unwedge Condvar", "tokio Notify", "event-listener", "mea Condvar"],
             [
                 |n| tasks::<Ours>(&one_thread(), n),
                 |n| tasks::<TokioNotify>(&one_thread(), n),

@@ -75,14 +75,8 @@ pub(super) fn contests() -> Vec<Contest> {
     vec![Contest {
         ours: Side::ops("unwedge Stop", ask::<Stop>),
         peers: vec![
-            (
-                Side::ops("AtomicBool load", ask::<AtomicBool>),
-                Bar::WithinNs(0.5),
-            ),
-            (
-                Side::ops("CancellationToken", ask::<CancellationToken>),
-                Bar::Context,
-            ),
+            (Side::ops("AtomicBool load", ask::<AtomicBool>), Bar::WithinNs(0.5)),
+            (Side::ops("CancellationToken", ask::<CancellationToken>), Bar::Context),
         ],
     }]
 }

@@ -68,8 +68,12 @@ fn law1_stop_reaches_every_wait_in_a_monitor() {
 #[test]
 fn law1_stop_reaches_every_wait_for_a_lock() {
     reaches_beside_a_holder("stop_reaches_lock", None, |world, _| world.lock.lock().is_err());
-    reaches_beside_a_holder("stop_reaches_lock_of_a_task", Some(3), |world, _| block_on(world.lock.lock_async()).is_err());
-    reaches_beside_a_holder("stop_reaches_when_that_has_no_lock", Some(3), |world, _| world.lock.when(|_| Some(())).is_err());
+    reaches_beside_a_holder("stop_reaches_lock_of_a_task", Some(3), |world, _| {
+        block_on(world.lock.lock_async()).is_err()
+    });
+    reaches_beside_a_holder("stop_reaches_when_that_has_no_lock", Some(3), |world, _| {
+        world.lock.when(|_| Some(())).is_err()
+    });
 }
 
 fn wait_changed(world: &World) -> Result<(), Stopped> {

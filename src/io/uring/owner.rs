@@ -268,7 +268,10 @@ impl Owner {
             // Interrupted, out of time, or completions first.
             Ok(_) | Err(Some(libc::EINTR | libc::ETIME | libc::EBUSY)) => {}
             // The kernel is short of memory. What was not submitted stays in the queue.
-            #[expect(clippy::disallowed_methods, reason = "1 ms between two attempts; the owner looks for work and for its end after each")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "1 ms between two attempts; the owner looks for work and for its end after each"
+            )]
             Err(Some(libc::EAGAIN | libc::ENOMEM)) => thread::sleep(Duration::from_millis(1)),
             Err(_) => panic!("io_uring_enter: {entered:?}"),
         }
