@@ -59,6 +59,7 @@ impl<V, A> Cell<V, A> {
 }
 
 /// A new cell: its two ends.
+#[inline]
 pub(super) fn cell<V, A>(about: A) -> (Sender<V, A>, Receiver<V, A>) {
     let cell = Box::new(Cell {
         word: AtomicU64::new(EMPTY),
@@ -108,6 +109,7 @@ impl<V, A> Sender<V, A> {
     }
 
     /// Gives the value to the completion, or back if that is gone.
+    #[inline]
     pub(super) fn send(self, value: V) -> Result<(), V> {
         let cell = self.cell();
         cell.value.with_mut(|place| {
@@ -152,6 +154,7 @@ impl<V, A> Receiver<V, A> {
     }
 
     /// What is known of it.
+    #[inline]
     pub(super) fn about(&self) -> &A {
         &self.cell().about
     }
@@ -181,6 +184,7 @@ impl<V, A> Receiver<V, A> {
     }
 
     /// Takes the value out. `Err(self)` if it is not there yet.
+    #[inline]
     pub(super) fn take(self) -> Result<V, Self> {
         if !self.is_ready() {
             return Err(self);

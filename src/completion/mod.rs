@@ -89,6 +89,7 @@ pub struct Completer<T, E: From<Abandoned> = Abandoned> {
 
 impl<T, E: From<Abandoned>> Completion<T, E> {
     /// A result owed in the domain `stop`, and who owes it. What is owed is a name, or an [`Owed`] that says more.
+    #[inline]
     pub fn new(owed: impl Into<Owed>, stop: &Stop) -> (Completer<T, E>, Self) {
         let (sender, receiver) = cell::cell(About { domain: *stop.domain(), owed: owed.into() });
         (Completer { sender: Some(sender) }, Completion { source: Source::Owed(receiver), ticket: None })
@@ -100,6 +101,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     }
 
     /// Whether the result is there.
+    #[inline]
     pub fn is_complete(&self) -> bool {
         match &self.source {
             Source::Owed(receiver) => receiver.is_ready(),
@@ -116,6 +118,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     }
 
     /// Whose stop ends a wait for it; `None` if there is nothing to wait for.
+    #[inline]
     fn domain(&self) -> Option<DomainRef> {
         match &self.source {
             Source::Owed(receiver) => Some(receiver.about().domain),
@@ -131,6 +134,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     ///
     /// # Deadlocks
     /// Where the completer needs what the caller holds; a stop of the domain ends it.
+    #[inline]
     #[track_caller]
     pub fn wait(&mut self) -> Result<Result<T, E>, Stopped> {
         self.wait_ready(self.domain(), None, Location::caller()).map_err(|_| Stopped)?;
@@ -202,6 +206,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         self.wait_ready(Some(domain), None, location).map_err(|_| Stopped)
     }
 
+    #[inline]
     fn wait_ready(
         &mut self,
         domain: Option<DomainRef>,
@@ -256,6 +261,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     }
 
     /// The result, which is there.
+    #[inline]
     pub(crate) fn take(&mut self) -> Result<T, E> {
         match std::mem::replace(&mut self.source, Source::Taken) {
             Source::Ready(result, _) => result,
@@ -327,6 +333,7 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     ///
     /// # Errors
     /// Nobody wants it any more: the value comes back.
+    #[inline]
     pub fn complete(self, value: T) -> Result<(), T> {
         match self.finish(Ok(value)) {
             Err(Ok(value)) => Err(value),
@@ -349,6 +356,7 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     ///
     /// # Errors
     /// Nobody wants it any more: the result comes back.
+    #[inline]
     pub fn finish(mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
         match self.sender.take() {
             Some(sender) => sender.send(result),

@@ -35,12 +35,7 @@ impl<T> Arena<T> {
     pub(crate) fn new(make: fn() -> T) -> Self {
         let mut chunks = [const { OnceLock::new() }; CHUNKS];
         chunks[0] = OnceLock::from((0..FIRST).map(|_| make()).collect::<Box<[T]>>());
-        Arena {
-            chunks,
-            len: AtomicU32::new(1),
-            free: Mutex::new(Vec::new()),
-            make,
-        }
+        Arena { chunks, len: AtomicU32::new(1), free: Mutex::new(Vec::new()), make }
     }
 
     fn place(index: u32) -> (usize, usize) {
@@ -57,9 +52,7 @@ impl<T> Arena<T> {
     }
 
     fn chunk(&'static self, chunk: usize) -> &'static [T] {
-        self.chunks[chunk].get_or_init(|| {
-            (0..FIRST << chunk).map(|_| (self.make)()).collect()
-        })
+        self.chunks[chunk].get_or_init(|| (0..FIRST << chunk).map(|_| (self.make)()).collect())
     }
 
     /// A slot for the caller alone, until it gives it back.

@@ -13,7 +13,11 @@
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
 //! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
 
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "what the rest of the crate has in their place is made of them here")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "what the rest of the crate has in their place is made of them here"
+)]
 
 #[cfg(unwedge_loom)]
 mod model;

@@ -103,18 +103,12 @@ pub(crate) fn set_current_member(index: u32) -> u32 {
 }
 
 /// Starts a modelled thread.
-pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
-    name: &str,
-    body: F,
-) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     loom::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
 /// Starts a modelled thread of this crate's own.
-pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(
-    name: &str,
-    body: F,
-) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     spawn(name, body)
 }
 

@@ -51,10 +51,12 @@ impl Condition {
     }
 
     /// Under the lock, so that a load and a store will do.
+    #[inline]
     fn count(&self, change: i32) {
         self.len.store(self.len.load(Relaxed).wrapping_add_signed(change), Relaxed);
     }
 
+    #[inline]
     pub(super) fn push(&self, index: u32) {
         let mut list = self.list.lock();
         list.push_back(index);
@@ -123,6 +125,7 @@ impl Condition {
         notified
     }
 
+    #[inline]
     fn pop(&self, list: &mut List) -> Option<(u32, &'static Waiter)> {
         let first = list.front()?;
         list.remove(first.0);

@@ -68,6 +68,20 @@ struct Line {
     threads: u32,
 }
 
+impl Line {
+    /// Unlinks a waiter that is linked. Whether the line was closed for it.
+    fn take_out(&mut self, index: u32) -> bool {
+        if self.list.remove(index) {
+            self.threads -= u32::from(waiter(index).is_thread());
+        }
+        let was_closed = self.closed_for == index;
+        if was_closed {
+            self.closed_for = 0;
+        }
+        was_closed
+    }
+}
+
 arena!(
     /// Every monitor of the process.
     monitors: MonitorCell = || MonitorCell {
@@ -166,8 +180,7 @@ impl MonitorCell {
         }
         // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
         let mut word = self.word.load(Relaxed);
-        while let Err(now) =
-            self.word.compare_exchange(word, word & !(NEED | WRITER | CLOSED) | bits, AcqRel, Relaxed)
+        while let Err(now) = self.word.compare_exchange(word, word & !(NEED | WRITER | CLOSED) | bits, AcqRel, Relaxed)
         {
             word = now;
         }
@@ -221,23 +234,16 @@ impl MonitorCell {
         }
         let mut line = self.line.lock();
         let was_first = line.list.front().is_some_and(|(first, _)| first == index);
-        if line.list.remove(index) {
-            line.threads -= u32::from(waiter(index).is_thread());
-        }
         let had_turn = line.turn == index;
         if had_turn {
             line.turn = 0;
         }
-        let was_closed = line.closed_for == index;
-        if was_closed {
-            line.closed_for = 0;
-        }
+        let was_closed = line.take_out(index);
         self.refresh(&line);
         // A turn that was not used goes on; so does the duty of one behind whom others queued without a try. A reader that has the lock lets
         // the readers behind it in.
-        let next_reader = has_lock
-            && waiter(index).is_shared()
-            && line.list.front().is_some_and(|(_, first)| first.is_shared());
+        let next_reader =
+            has_lock && waiter(index).is_shared() && line.list.front().is_some_and(|(_, first)| first.is_shared());
         drop(line);
         if next_reader || (!has_lock && (had_turn || was_closed || was_first)) {
             self.wake_next();
@@ -268,9 +274,8 @@ impl MonitorCell {
                     }
                 } else if waiter.is(STOPPED) {
                     // Out of the way: otherwise each of many that are stopped together would look at all the others when it leaves. Whoever
-                    // comes after it has its turn here; what else it had, it gives back in its own `leave`.
-                    line.list.remove(index);
-                    line.threads -= u32::from(is_thread);
+                    // comes after it has its turn here, and its own `leave` finds it gone.
+                    line.take_out(index);
                 }
                 if wake[0].is_some() && line.threads == 0 {
                     break;

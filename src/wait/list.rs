@@ -20,6 +20,7 @@ impl List {
         List { head: 0, tail: 0, place }
     }
 
+    #[inline]
     pub(super) fn front(&self) -> Option<(u32, &'static Waiter)> {
         (self.head != 0).then(|| (self.head, waiter(self.head)))
     }
@@ -35,6 +36,7 @@ impl List {
         })
     }
 
+    #[inline]
     pub(super) fn push_back(&mut self, index: u32) {
         let new = waiter(index);
         debug_assert!(new.place() == Place::None, "one list");
@@ -49,6 +51,7 @@ impl List {
     }
 
     /// Takes a waiter out, if it is in a list of this kind. (It can be in no other list of this kind: its owner knows which one.)
+    #[inline]
     pub(super) fn remove(&mut self, index: u32) -> bool {
         let old = waiter(index);
         if old.place() != self.place {

@@ -175,6 +175,7 @@ impl Waiter {
         self.place.store(place as u8, Relaxed);
     }
 
+    #[inline]
     pub(super) fn is_thread(&self) -> bool {
         self.kind.load(Relaxed) == Kind::Thread as u8
     }
@@ -190,6 +191,7 @@ impl Waiter {
 
     /// One transition by somebody other than the owner, in whatever generation there is: the caller knows by a list's lock that the slot's
     /// occupant is the one it means.
+    #[inline]
     pub(super) fn advance(&self, from: u64, to: u64) -> bool {
         let mut word = self.word.load(Acquire);
         while word & STATE == from {
@@ -335,6 +337,7 @@ impl Ticket {
         Ticket { index, waiter }
     }
 
+    #[inline]
     pub(crate) fn index(&self) -> u32 {
         self.index
     }
@@ -345,20 +348,24 @@ impl Ticket {
     }
 
     /// Whether the wait's domain is over.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.waiter.domain().is_some_and(DomainRef::is_over)
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> u64 {
         self.waiter.word.load(Acquire) & STATE
     }
 
     /// One transition by the owner.
+    #[inline]
     pub(super) fn advance(&self, from: u64, to: u64) -> bool {
         self.waiter.advance(from, to)
     }
 
     /// Ends the wait and says what had come of it. Nobody else acts on this generation afterwards.
+    #[inline]
     pub(crate) fn retire(&self) -> u64 {
         let word = self.waiter.word.load(Relaxed);
         // Ordering: AcqRel; a swap and not a store, so that the chain of read-modify-writes that L1 rests on is not broken.
@@ -382,6 +389,7 @@ impl Ticket {
     }
 
     /// Puts the waker in its place: before the last look at the state in a poll that may be pending. Tasks only.
+    #[inline]
     pub(crate) fn set_waker(&self, waker: &Waker) {
         self.waiter.waker.put(waker);
     }

@@ -2,8 +2,8 @@
 //!
 //! A failure shows as a deadlock (a stop that does not reach a child), or as a wait that another domain's stop has ended.
 
-use loom::sync::{Condvar as LoomCondvar, Mutex as LoomMutex};
 use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::{Condvar as LoomCondvar, Mutex as LoomMutex};
 use unwedge::model::thread;
 use unwedge::{Completion, Stop, Stopped};
 
@@ -50,7 +50,8 @@ fn stop_of_one_domain_leaves_the_other() {
         let of_child = world.thread(move |world| {
             world.lock.lock_in(&domain)?.wait_while(&world.changed, |value| *value == 0).map(drop)
         });
-        let of_parent = world.thread(|world| world.lock.lock()?.wait_while(&world.changed, |value| *value == 0).map(drop));
+        let of_parent =
+            world.thread(|world| world.lock.lock()?.wait_while(&world.changed, |value| *value == 0).map(drop));
         child.request("the rank alone");
         assert_eq!(of_child.join().unwrap(), Err(Stopped));
         assert!(!world.stop.is_requested());

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use loom::sync::{Condvar as LoomCondvar, Mutex as LoomMutex};
-use unwedge::model::{self, block_on, thread};
 use unwedge::lock::Lock;
+use unwedge::model::{self, block_on, thread};
 use unwedge::{Condvar, Stop, Stopped, WaitError};
 
 use crate::common::{Failure, explore, explore_as, fails};
@@ -64,9 +64,9 @@ fn law2_shutdown_holding_the_lock() {
     explore("L2", Some(2), || {
         let world = World::new();
         let inner = world.clone();
-        let member = world.stop.spawn("replay", move || {
-            inner.lock.lock()?.wait_while(&inner.changed, |value| *value == 0).map(drop)
-        });
+        let member = world
+            .stop
+            .spawn("replay", move || inner.lock.lock()?.wait_while(&inner.changed, |value| *value == 0).map(drop));
         let held = world.lock.lock().unwrap();
         let report = world.stop.shutdown_holding(held, plan());
         assert!(report.is_clean(), "{report}");

@@ -65,7 +65,8 @@ fn law3_notification_reaches_who_registers() {
     for (name, under) in [("notify_under_lock", true), ("notify_after_unlock", false)] {
         explore_as(name, "L3", Some(3), move || {
             let world = World::new();
-            let waiter = world.thread(|world| world.lock.lock()?.wait_while(&world.changed, |value| *value == 0).map(drop));
+            let waiter =
+                world.thread(|world| world.lock.lock()?.wait_while(&world.changed, |value| *value == 0).map(drop));
             let mut guard = world.lock.lock().unwrap();
             *guard = 1;
             if !under {

@@ -207,7 +207,9 @@ fn law6_waker_is_put_before_the_state_is_looked_at() {
         storage.join().unwrap().unwrap();
         match polled {
             Poll::Ready(value) => assert_eq!(value, Ok(Ok(1))),
-            Poll::Pending => assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed), "pending, complete, and not woken"),
+            Poll::Pending => {
+                assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed), "pending, complete, and not woken")
+            }
         }
     });
 }

@@ -124,7 +124,8 @@ fn law7_panicking_member() {
         let stop = Stop::new("life");
         // No panic hook: it would fill the output.
         let member = stop.spawn::<()>("replay", || resume_unwind(Box::new("a member's panic"))).unwrap();
-        let joiner = thread::spawn(move || member.join().err().is_some_and(|error| error.is_panicked() || error.is_stopped()));
+        let joiner =
+            thread::spawn(move || member.join().err().is_some_and(|error| error.is_panicked() || error.is_stopped()));
         let report = stop.shutdown(plan());
         assert!(report.is_clean(), "{report}");
         assert_eq!(report.panicked(), ["replay"]);

@@ -33,9 +33,9 @@ fn law8_report_beside_a_wait() {
     explore_as("report_beside_a_stop", "L8", Some(2), || {
         let world = World::new();
         let inner = world.clone();
-        let member = world.stop.spawn("replay", move || {
-            inner.lock.lock()?.wait_while(&inner.changed, |value| *value == 0).map(drop)
-        });
+        let member = world
+            .stop
+            .spawn("replay", move || inner.lock.lock()?.wait_while(&inner.changed, |value| *value == 0).map(drop));
         let reader = world.thread(|world| world.stop.report().members().len() <= 1);
         let report = world.stop.shutdown(plan());
         assert!(report.is_clean(), "{report}");

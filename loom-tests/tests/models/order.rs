@@ -99,7 +99,11 @@ fn closed_for_one_who(name: &str, gives_up: fn(&Stop), end: Result<(), WaitError
 
 #[test]
 fn line_closed_for_one_who_gives_up() {
-    closed_for_one_who("line_closed_for_one_who_is_stopped", |stop| assert!(stop.request("SIGTERM")), Err(WaitError::Stopped));
+    closed_for_one_who(
+        "line_closed_for_one_who_is_stopped",
+        |stop| assert!(stop.request("SIGTERM")),
+        Err(WaitError::Stopped),
+    );
     closed_for_one_who("line_closed_for_one_who_times_out", |_| time_passes(), Err(WaitError::TimedOut));
 }
 
@@ -173,7 +177,11 @@ fn reader_queues_behind_a_writer() {
             thread::spawn(move || lock.read_until(until).map(drop))
         };
         time_passes();
-        assert_eq!(late.join().unwrap(), Err(WaitError::TimedOut), "a reader ran ahead of a writer that was first in line");
+        assert_eq!(
+            late.join().unwrap(),
+            Err(WaitError::TimedOut),
+            "a reader ran ahead of a writer that was first in line"
+        );
         drop(first);
     });
 }
