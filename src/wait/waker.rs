@@ -12,7 +12,7 @@
 
 use std::task::Waker;
 
-use crate::sys::{AcqRel, Acquire, AtomicU32, UnsafeCell};
+use crate::sys::{self, AcqRel, Acquire, AtomicU32, UnsafeCell};
 
 const PUTTING: u32 = 1;
 const TAKING: u32 = 2;
@@ -60,6 +60,8 @@ impl WakerCell {
             new = missed;
         }
         if let Some(waker) = new {
+            // Somebody is in the middle of taking one: polled again, the owner finds why.
+            sys::pause();
             super::waiter::wake(waker);
         }
     }
