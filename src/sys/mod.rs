@@ -36,7 +36,7 @@ mod tsan;
 pub(crate) use tsan::{Mutex, MutexGuard, Signal}; // in the place of `real`'s
 
 /// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a
-/// report) is free of undefined behaviour, and are always accessed relaxed. loom does not see them, which keeps models small.
+/// report) is free of undefined behaviour, and are accessed relaxed, but for a waiter's place. loom does not see them, which keeps models small.
 pub(crate) use std::sync::atomic::{
     AtomicPtr as PlainPtr, AtomicU8 as PlainU8, AtomicU32 as PlainU32, AtomicU64 as PlainU64,
 };

@@ -71,8 +71,10 @@ struct Line {
 impl Line {
     /// Unlinks a waiter that is linked. Whether the line was closed for it.
     fn take_out(&mut self, index: u32) -> bool {
+        // Looked at first: once it is unlinked its owner may be gone, and the slot another's.
+        let is_thread = waiter(index).is_thread();
         if self.list.remove(index) {
-            self.threads -= u32::from(waiter(index).is_thread());
+            self.threads -= u32::from(is_thread);
         }
         let was_closed = self.closed_for == index;
         if was_closed {
@@ -228,7 +230,8 @@ impl MonitorCell {
 
     /// Takes a waiter out, whether it has the lock now or gave up.
     pub(super) fn leave(&self, index: u32, has_lock: bool) {
-        // Only its owner, who calls this, and a notification, which is over or lost by now, link it.
+        // Only its owner, who calls this, and a notification, which is over or lost by now, link it. Where `wake_next` has taken it out, that is
+        // over too (`Waiter::place`), and its duty with it.
         if waiter(index).place() != Place::Line {
             return;
         }
@@ -263,7 +266,7 @@ impl MonitorCell {
                 // Stopped, or has the lock already and is on its way to say so.
                 line.turn = 0;
             }
-            let mut turn = 0;
+            let (mut turn, mut taken_out) = (0, false);
             for (index, waiter) in line.list.iter() {
                 let is_thread = waiter.is_thread();
                 if (is_thread || wake[0].is_none()) && waiter.advance(QUEUED, TURN) {
@@ -276,17 +279,19 @@ impl MonitorCell {
                     // Out of the way: otherwise each of many that are stopped together would look at all the others when it leaves. Whoever
                     // comes after it has its turn here, and its own `leave` finds it gone.
                     line.take_out(index);
+                    taken_out = true;
                 }
                 if wake[0].is_some() && line.threads == 0 {
                     break;
                 }
             }
             line.turn = turn;
+            if taken_out || (turn == 0 && wake[0].is_some()) {
+                self.refresh(&line);
+            }
             if turn != 0 || wake[0].is_none() {
                 // The thread has the duty now; or nobody is there to be woken, and who queues again sets the bit anew.
                 self.word.fetch_and(!NEED, AcqRel);
-            } else {
-                self.refresh(&line);
             }
         }
         for waiter in wake.into_iter().flatten() {

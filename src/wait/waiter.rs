@@ -44,7 +44,7 @@ use crate::registry::arena::arena;
 use crate::registry::domain::DomainRef;
 use crate::registry::member;
 use crate::registry::text::Text;
-use crate::sys::{self, AcqRel, Acquire, AtomicU64, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed};
+use crate::sys::{self, AcqRel, Acquire, AtomicU64, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed, Release};
 
 pub(crate) const IDLE: u64 = 0;
 pub(crate) const WAITING: u64 = 1;
@@ -162,9 +162,11 @@ pub(crate) fn waiter(index: u32) -> &'static Waiter {
 }
 
 impl Waiter {
-    /// Where it is linked. Only under the lock of a list in which it may be.
+    /// Where it is linked. Under the lock of a list in which it may be; or by its owner, for whom `None` is final once nobody can link it any
+    /// more.
     pub(super) fn place(&self) -> Place {
-        match self.place.load(Relaxed) {
+        // Ordering: Acquire, partner of the Release in `set_place`: an owner who finds itself taken out goes after all that was done to the links.
+        match self.place.load(Acquire) {
             0 => Place::None,
             1 => Place::Condition,
             _ => Place::Line,
@@ -172,7 +174,7 @@ impl Waiter {
     }
 
     pub(super) fn set_place(&self, place: Place) {
-        self.place.store(place as u8, Relaxed);
+        self.place.store(place as u8, Release);
     }
 
     #[inline]

@@ -15,6 +15,7 @@ mod law6;
 mod law7;
 mod law8;
 mod mds;
+mod mds_admin;
 mod order;
 mod passing;
 mod world;

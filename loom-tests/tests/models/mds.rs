@@ -17,10 +17,10 @@ use crate::common::{Failure, explore, fails};
 
 #[expect(dead_code, reason = "the model decodes less than the example")]
 #[path = "../../../examples/mds/decode/mod.rs"]
-mod decode;
+pub mod decode;
 #[expect(dead_code, reason = "the model has no clients' requests")]
 #[path = "../../../examples/mds/life.rs"]
-mod life;
+pub mod life;
 #[expect(dead_code, reason = "the model has no clients' requests")]
 #[path = "../../../examples/mds/namespace.rs"]
 mod namespace;
@@ -28,7 +28,7 @@ mod namespace;
 #[path = "../../../examples/mds/rank.rs"]
 mod rank;
 #[path = "../../../examples/mds/state.rs"]
-mod state;
+pub mod state;
 
 /// What the example's files take from outside `unwedge`.
 mod world {
@@ -115,7 +115,7 @@ fn omap(name: &str) -> Omap {
 }
 
 /// Why the model's store has no answer.
-struct Missing;
+pub struct Missing;
 
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -139,7 +139,7 @@ type Answer = Box<dyn FnOnce() + Send>;
 
 /// The store: see the head of this file.
 #[derive(Clone)]
-struct Pool {
+pub struct Pool {
     domain: Stop,
     /// The object whose reads are held back.
     slow: Option<&'static str>,
@@ -150,12 +150,17 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(domain: &Stop, slow: Option<&'static str>) -> Pool {
+    pub fn new(domain: &Stop, slow: Option<&'static str>) -> Pool {
         Pool { domain: domain.clone(), slow, held: Arc::new(model::Mutex::new(Vec::new())), saved: Arc::default() }
     }
 
+    /// What was saved, once.
+    pub fn saved(&self) -> Option<Vec<u8>> {
+        self.saved.lock().unwrap().take()
+    }
+
     /// The storage is back: what was held is answered.
-    fn answer_held(&self) {
+    pub fn answer_held(&self) {
         let held = std::mem::take(&mut *self.held.lock());
         held.into_iter().for_each(|answer| answer());
     }
@@ -208,10 +213,10 @@ impl Store for Pool {
 }
 
 /// A limit that never comes, because the model's clock stands still.
-const NEVER: Duration = Duration::from_secs(3600);
+pub const NEVER: Duration = Duration::from_secs(3600);
 
 /// A life with some of its threads.
-fn begin(slow: Option<&'static str>, roles: &[Role]) -> (Stop, Pool, Arc<Life<Pool>>) {
+pub fn begin(slow: Option<&'static str>, roles: &[Role]) -> (Stop, Pool, Arc<Life<Pool>>) {
     let stop = Stop::new("mds");
     let pool = Pool::new(&stop, slow);
     let life = Life::new(&stop, pool.clone());
@@ -222,7 +227,7 @@ fn begin(slow: Option<&'static str>, roles: &[Role]) -> (Stop, Pool, Arc<Life<Po
 }
 
 /// The life has ended: nobody else holds it, and its lock can be taken in another domain.
-fn is_over(life: &Arc<Life<Pool>>) -> State {
+pub fn is_over(life: &Arc<Life<Pool>>) -> State {
     assert_eq!(Arc::strong_count(life), 1);
     let next = Stop::new("next");
     life.mds().lock_in(&next).unwrap().state()
@@ -299,7 +304,7 @@ fn mds_saves_its_sessions_after_the_request() {
         let report = stop.shutdown(life.plan(NEVER, NEVER / 2));
         assert!(report.is_clean(), "{report}");
         assert_eq!(is_over(&life), State::Stopped);
-        let saved = pool.saved.lock().unwrap().take().unwrap();
+        let saved = pool.saved().unwrap();
         assert_eq!(decode::tables::SavedSessions::decode("s", &saved).unwrap().clients, [7]);
     });
 }

@@ -107,6 +107,29 @@ fn line_closed_for_one_who_gives_up() {
     closed_for_one_who("line_closed_for_one_who_times_out", |_| time_passes(), Err(WaitError::TimedOut));
 }
 
+/// As [`closed_for_one_who`], for one who does not queue but tries: the line does not stay closed when its one waiter has been stopped.
+#[test]
+fn line_does_not_stay_closed() {
+    explore("L3", Some(2), || {
+        let world = World::new();
+        let part = world.stop.child("rank 0");
+        let domain = part.clone();
+        let held = world.lock.lock().unwrap();
+        let overtaken = world.thread(move |world| world.lock.lock_in(&domain).map(drop));
+        thread::yield_now();
+        drop(held);
+        let held = world.lock.lock().unwrap();
+        thread::yield_now();
+        drop(held);
+        let held = world.lock.lock().unwrap();
+        thread::yield_now();
+        part.request("the rank alone");
+        drop(held);
+        let _had_it_or_not = overtaken.join().unwrap();
+        assert!(world.lock.try_lock().is_ok_and(|guard| guard.is_some()), "the line stayed closed for nobody");
+    });
+}
+
 fn shared() -> (Stop, Arc<Monitor<model::RwLock<u32>>>) {
     let stop = Stop::new("life");
     let lock = Arc::new(Monitor::new("tree", model::RwLock::new(0), &stop));
