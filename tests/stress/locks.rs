@@ -161,3 +161,43 @@ fn one_owner_and_nobody_left_over_parking_lot() {
 fn one_owner_and_nobody_left_over_tokio() {
     guarded(|| run(tokio::sync::RwLock::new(Twins::default()), 3));
 }
+
+#[test]
+fn a_free_lock_is_open_again_when_those_for_whom_it_was_closed_are_stopped() {
+    guarded(|| {
+        let stop = Stop::new("stress");
+        let monitor = Arc::new(Monitor::new("m", std::sync::Mutex::new(0_u64), &stop));
+        let random = Random::new(7);
+        let until = Instant::now() + TIME;
+        let mut rounds = 0;
+        while Instant::now() < until {
+            let part = stop.child("part");
+            let mut held = monitor.lock().expect("not stopped");
+            let mut threads = Vec::new();
+            for _ in 0..3 {
+                let (m, own) = (monitor.clone(), part.clone());
+                threads.push(stop.spawn("waits", move || while m.lock_in(&own).is_ok() {}).expect("a thread"));
+            }
+            // Overtakes them, so that the line is closed now and then.
+            for _ in 0..random.below(40) {
+                drop(held);
+                random.pause();
+                held = monitor.lock().expect("not stopped");
+                (0..random.below(2000)).for_each(|_| std::hint::spin_loop());
+            }
+            if random.below(2) == 0 {
+                drop(held);
+                part.request("test");
+            } else {
+                part.request("test");
+                drop(held);
+            }
+            for thread in threads {
+                thread.join().expect("no panic");
+            }
+            assert!(matches!(monitor.try_lock(), Ok(Some(_))), "free, and nobody waits, in round {rounds}");
+            rounds += 1;
+        }
+        assert!(rounds > 10, "too few rounds to mean anything: {rounds}");
+    });
+}
