@@ -107,6 +107,11 @@ pub(crate) fn set_current_member(index: u32) -> u32 {
     MEMBER.try_with(|member| member.replace(index)).unwrap_or(0)
 }
 
+/// Lets another thread run that has to get on first.
+pub(crate) fn yield_now() {
+    loom::thread::yield_now();
+}
+
 /// Starts a modelled thread.
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     loom::thread::Builder::new().name(name.to_owned()).spawn(body)

@@ -184,6 +184,11 @@ pub(crate) fn set_current_member(index: u32) -> u32 {
     MEMBER.with(|member| member.replace(index))
 }
 
+/// Lets another thread run that has to get on first.
+pub(crate) fn yield_now() {
+    std::thread::yield_now();
+}
+
 /// Starts a thread with this name (cut to the 15 bytes that the kernel keeps).
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(short_name(name)).spawn(body)

@@ -58,6 +58,9 @@ impl WakerCell {
             self.state.swap(0, AcqRel);
             drop(new);
             new = missed;
+        } else {
+            // Who takes has a few steps left. The task will be polled again at once, and may come back here until they are done.
+            sys::yield_now();
         }
         if let Some(waker) = new {
             // Somebody is in the middle of taking one: polled again, the owner finds why.

@@ -214,6 +214,34 @@ fn law6_waker_is_put_before_the_state_is_looked_at() {
     });
 }
 
+/// The state is looked at, and then the waker is put where the other side takes it.
+#[test]
+fn twin_waker_put_after_the_look() {
+    use loom::sync::atomic::{AtomicBool, Ordering};
+    fails(Failure::LostWakeUp, Some(2), || {
+        let cell = loom::sync::Arc::new((AtomicBool::new(false), LoomMutex::new(None::<Waker>)));
+        let task = {
+            let cell = cell.clone();
+            thread::spawn(move || {
+                unwedge::model::block_on(std::future::poll_fn(|cx| {
+                    if cell.0.load(Ordering::Acquire) {
+                        return Poll::Ready(());
+                    }
+                    *cell.1.lock().unwrap() = Some(cx.waker().clone());
+                    Poll::Pending
+                }));
+            })
+        };
+        cell.0.store(true, Ordering::Release);
+        happened();
+        let waker = cell.1.lock().unwrap().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        task.join().unwrap();
+    });
+}
+
 /// Whether it was woken.
 #[derive(Default)]
 struct Woken(std::sync::atomic::AtomicBool);
