@@ -68,11 +68,6 @@ loom::lazy_static! {
     static ref MILLIS: AtomicU64 = AtomicU64::new(0);
 }
 
-/// Gives another thread a moment: loom would never switch away from a thread that spins.
-pub(crate) fn pause() {
-    loom::thread::yield_now();
-}
-
 fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *EPOCH.get_or_init(Instant::now)

@@ -153,11 +153,6 @@ impl Parker {
     }
 }
 
-/// Gives another thread a moment to get out of a few instructions.
-pub(crate) fn pause() {
-    spin_loop();
-}
-
 /// Now, on the clock that deadlines are on.
 pub(crate) fn now() -> Instant {
     Instant::now()

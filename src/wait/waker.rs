@@ -63,8 +63,6 @@ impl WakerCell {
             sys::yield_now();
         }
         if let Some(waker) = new {
-            // Somebody is in the middle of taking one: polled again, the owner finds why.
-            sys::pause();
             super::waiter::wake(waker);
         }
     }
