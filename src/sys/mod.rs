@@ -1,7 +1,7 @@
 //! The only place that names std's synchronisation types, futexes, the clock or loom.
 //!
 //! Two variants with the same surface: `real` for what ships, `model` for what loom explores. They differ in this, and each
-//! difference is covered by a stress test on real threads (`tests/stress.rs`):
+//! difference is covered by a stress test on real threads (`tests/stress/`):
 //!
 //! | | shipped | modelled |
 //! |---|---|---|
