@@ -22,6 +22,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How much of it the table of sessions may take.
 const SAVE_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long what the storage has begun is waited for: more than storage takes that is well.
+const DRAIN: Duration = Duration::from_millis(20);
+
 /// The runtime that the clients' tasks run on.
 pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the tasks' runtime")
@@ -66,7 +69,7 @@ pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     }
     // Until the stop, or until the server finds that it cannot serve.
     let trouble: Option<Trouble> = runtime.block_on(life.mds().when_async(|mds| mds.trouble.clone())).ok();
-    let report = life.shut_down("damaged", STOP_WITHIN, SAVE_WITHIN);
+    let report = life.shut_down("damaged", STOP_WITHIN, SAVE_WITHIN, DRAIN);
     if !report.is_clean() || report.phases().iter().any(|phase| phase.outcome != Outcome::Done) {
         eprintln!("mds: {report}");
     }

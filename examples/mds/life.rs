@@ -40,9 +40,6 @@ const PIECE: u64 = 256 << 10;
 /// More than any table of a rank has.
 const LARGEST_TABLE: usize = 16 << 20;
 
-/// How long a stop waits for what the storage has begun: this server only reads, so nothing is lost by leaving it.
-const DRAIN: Duration = Duration::from_millis(1);
-
 /// How long the clients of the last life are waited for.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(3);
 
@@ -220,15 +217,22 @@ impl<S: Store> Life<S> {
     }
 
     /// Ends the life: requests the stop, writes the table of sessions if `save_within` is enough for it, and waits for every thread and task.
-    pub fn shut_down(self: &Arc<Self>, reason: &str, within: Duration, save_within: Duration) -> Report {
+    /// What the storage has begun is waited for during `drain`: this server only reads, so nothing is lost by leaving it.
+    pub fn shut_down(
+        self: &Arc<Self>,
+        reason: &str,
+        within: Duration,
+        save_within: Duration,
+        drain: Duration,
+    ) -> Report {
         self.stop.request(reason);
-        self.stop.shutdown(self.plan(within, save_within))
+        self.stop.shutdown(self.plan(within, save_within).drain(drain))
     }
 
     /// How this life ends: see [`shut_down`](Life::shut_down).
     pub fn plan(self: &Arc<Self>, within: Duration, save_within: Duration) -> Plan {
         let life = Arc::clone(self);
-        Plan::within(within).drain(DRAIN).phase("save", save_within, move |phase| Ok(life.save(phase)?))
+        Plan::within(within).phase("save", save_within, move |phase| Ok(life.save(phase)?))
     }
 
     /// The orderly part of a stop. It is late by its phase's deadline at most: lock and storage are waited for under the phase.

@@ -5,7 +5,7 @@
 mod cell;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -171,9 +171,9 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         }
     }
 
-    /// Runs a callback with the result, on the callback thread of the completion's domain (never on the thread that completes or stops).
+    /// Runs a callback with the result, on the callback thread of the domain `stop` (never on the thread that completes or stops).
     ///
-    /// A stop runs it with `Err(Stopped)`.
+    /// A stop of that domain, or of the completion's own, runs it with `Err(Stopped)`.
     ///
     /// # Errors
     /// The system's, if the callback thread cannot be started; then the callback does not run.
@@ -186,7 +186,15 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        stop.run_callback(async move { callback(self.await) })
+        let mut completion = self;
+        let mut over = stop.over();
+        stop.run_callback(async move {
+            let result = poll_fn(|cx| match Pin::new(&mut completion).poll(cx) {
+                Poll::Ready(result) => Poll::Ready(result),
+                Poll::Pending => Pin::new(&mut over).poll(cx).map(|()| Err(Stopped)),
+            });
+            callback(result.await);
+        })
     }
 
     /// The result, if the wait is already over when it begins.

@@ -170,6 +170,9 @@ impl Io {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the buffer is empty");
             return self.ready_error(IoError::failed("read", opened.path.clone(), error).at(offset), buf);
         }
+        if let Err(error) = in_range(offset, len) {
+            return self.ready_error(IoError::failed("read", opened.path.clone(), error).at(offset), buf);
+        }
         if opened.read_promptly(bytes, offset) {
             return Completion::ready(Ok(buf), &self.domain);
         }
@@ -195,6 +198,9 @@ impl Io {
             return self.ready_error(IoError::closed("write", opened.path.clone()).at(offset), buf);
         }
         let len = buf.bytes().len();
+        if let Err(error) = in_range(offset, len) {
+            return self.ready_error(IoError::failed("write", opened.path.clone(), error).at(offset), buf);
+        }
         opened.find_out_if_unknown();
         let (reply, completion) = Completion::new(owed("write", opened.object.clone(), offset, len), &self.domain);
         let source = Transfer::new(buf, reply);
@@ -362,4 +368,12 @@ impl Service for IoService {
 
 fn owed(operation: &'static str, object: Arc<str>, offset: u64, len: usize) -> Owed {
     Owed { operation, object: Some(object), offset, length: len as u64 }
+}
+
+/// The kernel's offsets are signed, and -1 means "where the file is": neither may be reached from here.
+fn in_range(offset: u64, len: usize) -> io::Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= i64::MAX as u64 => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the offset is beyond the largest file")),
+    }
 }

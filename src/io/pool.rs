@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, now},
+    sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, join_until, now},
 };
 
 /// How long the queue must not have moved before a thread is added above the base number.
@@ -191,7 +191,7 @@ impl Backend for Pool {
         drop(state);
         shared.work.notify_all();
         shared.crowded.notify_all();
-        refused.into_iter().for_each(Work::refuse);
+        refused.into_iter().for_each(|work| guarded(|| work.refuse()));
 
         let mut state = shared.state.lock();
         // A thread whose operation has just ended is not stuck, but may not have got as far as to say so.
@@ -212,9 +212,8 @@ impl Backend for Pool {
         // The others are let go: who knows when they end.
         state.threads.clear();
         drop(state);
-        closes.into_iter().for_each(Work::refuse);
-        join(ended);
-        leaked
+        closes.into_iter().for_each(|work| guarded(|| work.refuse()));
+        Leaked { threads: leaked.threads + join(ended, give_up), ..leaked }
     }
 }
 
@@ -226,7 +225,7 @@ impl Shared {
             state.next += 1;
             (state.next, state.take_ended())
         };
-        join(ended);
+        join(ended, now() + LEAVE);
         let left = Arc::new(PlainU8::new(0));
         let (me, leaving) = (Arc::clone(self), Arc::clone(&left));
         match start_thread(&format!("uw-pool-{number}"), self.hook.clone(), move || match role {
@@ -319,11 +318,9 @@ impl State {
     }
 }
 
-/// Joins threads that have taken leave: they are on their last instructions, so this takes no time.
-fn join(ended: Vec<Thread>) {
-    for thread in ended {
-        drop(thread.handle.join());
-    }
+/// Joins threads that have taken leave: they are on their last instructions, or in the destructor of a job's thread-local. How many are late.
+fn join(ended: Vec<Thread>, deadline: Instant) -> usize {
+    ended.into_iter().map(|thread| usize::from(!join_until(thread.handle, deadline))).sum()
 }
 
 impl Work {

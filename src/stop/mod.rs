@@ -76,6 +76,8 @@ struct Inner {
     children: Mutex<Vec<Weak<Inner>>>,
     members: Members,
     services: Mutex<Vec<Arc<dyn Service>>>,
+    /// What its services could not give back.
+    leaked: Mutex<Leaked>,
     callbacks: Callbacks,
     hook: Option<StartHook>,
     /// What links it to a cancellation token.
@@ -130,6 +132,7 @@ impl Stop {
                 children: Mutex::new(Vec::new()),
                 members: Members::new(),
                 services: Mutex::new(Vec::new()),
+                leaked: Mutex::new(Leaked::default()),
                 callbacks: Callbacks::new(),
                 hook,
                 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
@@ -169,9 +172,8 @@ impl Stop {
     /// that waits for signals.
     pub fn request(&self, reason: &str) -> bool {
         let first = self.inner.mark(&reason.into());
-        if first {
-            waiter::stop_all();
-        }
+        // A later request does it too: it must not depend on how far the first one has come.
+        waiter::stop_all();
         first
     }
 
@@ -218,6 +220,11 @@ impl Stop {
         &self.domain
     }
 
+    /// Ends when the domain is over, and does not keep it.
+    pub(crate) fn over(&self) -> Requested<'static> {
+        over(self.domain)
+    }
+
     /// Runs a future on the callback thread, for [`Completion::on_complete`](crate::Completion::on_complete).
     pub(crate) fn run_callback(&self, callback: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         self.inner.callbacks.run(callback, self.inner.hook.clone())
@@ -251,19 +258,20 @@ impl Stop {
 impl Inner {
     /// Sets the flag here and below. Whether it was not set here before.
     fn mark(&self, reason: &Arc<str>) -> bool {
-        let below: Vec<_> = {
+        let (first, below) = {
             let children = self.children.lock();
-            if self.domain.is_over() {
-                return false;
+            let first = !self.domain.is_over();
+            if first {
+                *self.reason.lock() = Some(reason.clone());
+                self.domain.mark();
             }
-            *self.reason.lock() = Some(reason.clone());
-            self.domain.mark();
-            children.iter().filter_map(Weak::upgrade).collect()
+            (first, children.iter().filter_map(Weak::upgrade).collect::<Vec<_>>())
         };
+        // Also where it was set before: who set it may not have come down here yet.
         for child in below {
             child.mark(reason);
         }
-        true
+        first
     }
 }
 

@@ -25,6 +25,14 @@ pub(crate) struct Leaked {
     pub(crate) threads: usize,
 }
 
+impl Leaked {
+    fn add(&mut self, other: Leaked) {
+        self.operations += other.operations;
+        self.bytes += other.bytes;
+        self.threads += other.threads;
+    }
+}
+
 /// What a domain closes last: its I/O.
 pub(crate) trait Service: Send + Sync {
     /// Ends it by the deadline. What has to be left, because the kernel holds it, is counted.
@@ -124,6 +132,8 @@ impl Stop {
             }
         }
         let mut leaked = Leaked::default();
+        // What an earlier shutdown had to leave counts for the later ones too.
+        parts.iter().for_each(|stop| leaked.add(*stop.inner.leaked.lock()));
         let mut late_callbacks = 0;
         let mut unjoined = 0;
         let way_out = deadline.max(sys::now() + WAY_OUT);
@@ -133,9 +143,8 @@ impl Stop {
             let services = std::mem::take(&mut *stop.inner.services.lock());
             for service in services {
                 let left = service.close(drained_by);
-                leaked.operations += left.operations;
-                leaked.bytes += left.bytes;
-                leaked.threads += left.threads;
+                leaked.add(left);
+                stop.inner.leaked.lock().add(left);
             }
             if !stop.inner.callbacks.is_on(me) {
                 let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
@@ -195,9 +204,11 @@ fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
             }
         }
     };
-    if !matches!(outcome, Outcome::Left) {
-        stop.wait_for_members(0, sys::now() + WAY_OUT, Location::caller());
-        stop.inner.members.join_ended(sys::now() + WAY_OUT);
-    }
+    // What the step has started may use the phase's time; then all of the phase is stopped.
+    stop.wait_for_members(0, until, Location::caller());
+    stop.request("the phase is over");
+    let ended = stop.wait_for_members(0, sys::now() + WAY_OUT, Location::caller());
+    let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
+    let outcome = if ended && unjoined == 0 { outcome } else { Outcome::Left };
     PhaseReport::new(name, outcome, sys::now() - begun)
 }

@@ -27,7 +27,9 @@ use super::Stop;
 pub(super) struct Members(Mutex<State>);
 
 struct State {
-    running: HashMap<u32, Running>,
+    /// By a number that is never used again: a member's slot may be another's by the time its handle is known.
+    running: HashMap<u64, Running>,
+    next: u64,
     /// Threads that are at their end: their handles, to be joined.
     ended: Vec<JoinHandle<()>>,
     /// Who wants to know when a member ends: slot and word of a waiter.
@@ -36,6 +38,8 @@ struct State {
 }
 
 struct Running {
+    /// The member's slot.
+    member: u32,
     name: Arc<str>,
     kind: Kind,
     handle: Option<JoinHandle<()>>,
@@ -57,16 +61,22 @@ impl Members {
     pub(super) fn new() -> Self {
         Members(Mutex::new(State {
             running: HashMap::new(),
+            next: 0,
             ended: Vec::new(),
             watchers: Vec::new(),
             panicked: Vec::new(),
         }))
     }
 
-    fn add(&self, member: u32, name: &Arc<str>, kind: Kind) {
-        self.0.lock().running.insert(
-            member,
+    /// Enters a member, and gives the number it is known by.
+    fn add(&self, member: u32, name: &Arc<str>, kind: Kind) -> u64 {
+        let mut state = self.0.lock();
+        let number = state.next;
+        state.next += 1;
+        state.running.insert(
+            number,
             Running {
+                member,
                 name: name.clone(),
                 kind,
                 handle: None,
@@ -75,14 +85,15 @@ impl Members {
                 shuts_down: false,
             },
         );
+        number
     }
 
     /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before.
-    fn started(&self, member: u32, handle: JoinHandle<()>) {
+    fn started(&self, number: u64, handle: JoinHandle<()>) {
         let ended = {
             let mut state = self.0.lock();
             let ended = std::mem::take(&mut state.ended);
-            match state.running.get_mut(&member) {
+            match state.running.get_mut(&number) {
                 Some(running) => running.handle = Some(handle),
                 None => state.ended.push(handle),
             }
@@ -94,10 +105,10 @@ impl Members {
         }
     }
 
-    fn end(&self, member: u32, panicked: bool) {
+    fn end(&self, number: u64, panicked: bool) {
         let watchers = {
             let mut state = self.0.lock();
-            if let Some(running) = state.running.remove(&member) {
+            if let Some(running) = state.running.remove(&number) {
                 if panicked {
                     state.panicked.push(running.name.as_ref().to_owned());
                 }
@@ -115,16 +126,16 @@ impl Members {
         let state = self.0.lock();
         state
             .running
-            .iter()
-            .filter(|(member, running)| **member != me && !running.shuts_down)
-            .map(|(member, running)| Left { member: *member, name: running.name.clone(), kind: running.kind })
+            .values()
+            .filter(|running| running.member != me && !running.shuts_down)
+            .map(|running| Left { member: running.member, name: running.name.clone(), kind: running.kind })
             .collect()
     }
 
     /// As [`left`](Self::left); if somebody is left, the watcher is told at the next end.
     pub(super) fn watch(&self, me: u32, watcher: &Ticket) -> bool {
         let mut state = self.0.lock();
-        let left = state.running.iter().any(|(member, running)| *member != me && !running.shuts_down);
+        let left = state.running.values().any(|running| running.member != me && !running.shuts_down);
         if left {
             state.watchers.push((watcher.index(), watcher.waiting_word()));
         }
@@ -135,7 +146,7 @@ impl Members {
     pub(super) fn set_shuts_down(&self, member: u32, shuts_down: bool) {
         let watchers = {
             let mut state = self.0.lock();
-            match state.running.get_mut(&member) {
+            match state.running.values_mut().find(|running| running.member == member) {
                 Some(running) => running.shuts_down = shuts_down,
                 None => return,
             }
@@ -232,6 +243,7 @@ impl From<Stopped> for JoinError {
 pub struct Spawned<T> {
     completion: Completion<T, JoinError>,
     member: u32,
+    number: u64,
     name: Arc<str>,
 }
 
@@ -292,12 +304,13 @@ impl<T> fmt::Debug for Spawned<T> {
 struct Ending {
     stop: Stop,
     membership: Membership,
+    number: u64,
     panicked: bool,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.stop.inner.members.end(self.membership.index(), self.panicked);
+        self.stop.inner.members.end(self.number, self.panicked);
     }
 }
 
@@ -308,9 +321,9 @@ impl Stop {
         let name: Arc<str> = name.into();
         let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
-        self.inner.members.add(member, &name, kind);
-        let ending = Ending { stop: self.clone(), membership, panicked: false };
-        (ending, completer, Spawned { completion, member, name })
+        let number = self.inner.members.add(member, &name, kind);
+        let ending = Ending { stop: self.clone(), membership, number, panicked: false };
+        (ending, completer, Spawned { completion, member, number, name })
     }
 
     /// Starts a thread that belongs to this domain: a shutdown waits for it, and a report names it. (The kernel keeps 15 bytes of the name.)
@@ -325,7 +338,7 @@ impl Stop {
         f: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<Spawned<T>> {
         let (mut ending, completer, spawned) = self.member(name, Kind::Thread);
-        let member = spawned.member;
+        let number = spawned.number;
         let hook = self.inner.hook.clone();
         let thread_name = spawned.name.clone();
         let handle = sys::spawn(name, move || {
@@ -343,7 +356,7 @@ impl Stop {
             drop(entered);
             drop(ending);
         })?;
-        self.inner.members.started(member, handle);
+        self.inner.members.started(number, handle);
         Ok(spawned)
     }
 
@@ -359,7 +372,7 @@ impl Stop {
     ) -> Spawned<T> {
         let (spawned, future) = self.track(name, future);
         let task = tokio::spawn(future).abort_handle();
-        if let Some(running) = self.inner.members.0.lock().running.get_mut(&spawned.member) {
+        if let Some(running) = self.inner.members.0.lock().running.get_mut(&spawned.number) {
             running.task = Some(task);
         }
         spawned

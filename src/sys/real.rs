@@ -239,21 +239,27 @@ impl Drop for SignalsBlocked {
 /// Waits until the thread has ended, destructors of thread-locals included, but not past the deadline. Whether it has ended.
 pub(crate) fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
     use std::os::unix::thread::JoinHandleExt;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let nanos = real.tv_nsec as u64 + u64::from(left.subsec_nanos());
-    let at = libc::timespec {
-        tv_sec: (real.tv_sec as u64 + left.as_secs() + nanos / 1_000_000_000) as libc::time_t,
-        tv_nsec: (nanos % 1_000_000_000) as _,
-    };
     let thread = handle.into_pthread_t();
-    // SAFETY: `thread` came from `into_pthread_t`, so it is joinable and nobody else joins or detaches it; `at` is a valid timespec.
-    let joined = unsafe { libc::pthread_timedjoin_np(thread, std::ptr::null_mut(), &at) } == 0;
-    if !joined {
-        // SAFETY: the timed join failed (late), so the thread is still joinable and ours to detach.
-        unsafe { libc::pthread_detach(thread) };
+    loop {
+        // The C library's deadline is on the wall clock, which may be set meanwhile: so in short slices.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let slice = left.min(Duration::from_millis(20));
+        let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let nanos = wall.tv_nsec as u64 + u64::from(slice.subsec_nanos());
+        let at = libc::timespec {
+            tv_sec: wall.tv_sec as libc::time_t + (nanos / 1_000_000_000) as libc::time_t,
+            tv_nsec: (nanos % 1_000_000_000) as _,
+        };
+        // SAFETY: `thread` came from `into_pthread_t`, so it is joinable and nobody else joins or detaches it; `at` is a valid timespec.
+        if unsafe { libc::pthread_timedjoin_np(thread, std::ptr::null_mut(), &at) } == 0 {
+            return true;
+        }
+        if left.is_zero() {
+            // SAFETY: the timed join failed, so the thread is still joinable and ours to detach.
+            unsafe { libc::pthread_detach(thread) };
+            return false;
+        }
     }
-    joined
 }
 
 /// Storage whose exclusion is a protocol's doing; the model checks every access.

@@ -36,6 +36,7 @@
 //! Wakers are cloned, dropped and woken with no lock held.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::atomic::fence;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -221,28 +222,31 @@ impl Waiter {
         DomainRef::from_parts(self.domain_index.load(Relaxed), self.domain_live.load(Relaxed))
     }
 
-    /// Ends the wait if its domain is over.
-    fn stop(&self) {
+    /// Ends the wait if its domain is over. Whether that leaves a task to be woken.
+    fn stop(&self) -> bool {
         // Ordering: AcqRel, partner of the swap in `Ticket::begin`: see the head of this file.
         let mut word = self.word.fetch_or(0, AcqRel);
         loop {
             let state = word & STATE;
             if !matches!(state, WAITING | QUEUED | TURN) {
-                return;
+                return false;
             }
             // Read after the word: of this generation, or the compare-and-swap below fails.
             if !self.domain().is_some_and(DomainRef::is_over) {
-                return;
+                return false;
             }
             let monitor = self.monitor.load(Relaxed);
             let passing = self.passing.load(Relaxed);
+            let is_thread = self.is_thread();
             match self.word.compare_exchange(word, word & !STATE | STOPPED, AcqRel, Acquire) {
                 Ok(_) => {
-                    self.wake();
+                    if is_thread {
+                        self.parker.unpark();
+                    }
                     if state != WAITING {
                         super::pass_on(passing, monitor, state == TURN);
                     }
-                    return;
+                    return !is_thread;
                 }
                 Err(now) => word = now,
             }
@@ -266,8 +270,17 @@ pub(crate) fn contain(f: impl FnOnce()) {
 
 /// Ends every wait whose domain is over. The flags were set before.
 pub(crate) fn stop_all() {
+    let mut tasks = false;
     for (_, waiter) in waiters().scan() {
-        waiter.stop();
+        tasks |= waiter.stop();
+    }
+    // Wakers are foreign code: one that blocks keeps nobody from being stopped, and no thread from being woken.
+    if tasks {
+        for (_, waiter) in waiters().look() {
+            if waiter.is(STOPPED) && !waiter.is_thread() {
+                waiter.wake();
+            }
+        }
     }
 }
 
@@ -471,7 +484,10 @@ impl Waiter {
             location: unsafe { location.as_ref() },
             age_ms: now.saturating_sub(self.since.load(Relaxed)),
         };
-        // The slot may have changed hands meanwhile: then this is a mixture, and is not shown.
-        (self.word.load(Acquire) & !STATE == word & !STATE).then_some(seen)
+        // The slot may have changed hands meanwhile: then this is a mixture, and is not shown. (The owner retires the word before it writes the
+        // next wait's fields. Ordering: the fence keeps the look at the word behind the looks at the fields.)
+        fence(Acquire);
+        let after = self.word.load(Acquire);
+        (after & STATE != IDLE && after & !STATE == word & !STATE).then_some(seen)
     }
 }

@@ -126,6 +126,14 @@ pub fn errors_name_what_was_tried(backend: Backend) {
     assert_eq!(error.to_string(), format!("read of {} at offset 4096: Is a directory (os error 21)", dir.0.display()));
     assert_eq!(error.into_buffer().map(|buffer| buffer.len()), Some(16), "the buffer comes back");
 
+    // The kernel takes -1 for "where the file is": such an offset is refused and never handed down.
+    let there = get(io.open(dir.0.join("there"), OpenOptions::new().read(true).write(true))).expect("opened");
+    for offset in [u64::MAX, i64::MAX as u64] {
+        assert_eq!(get(io.read_at(&there, vec![0; 1], offset)).expect_err("too far").kind(), ErrorKind::InvalidInput);
+        assert_eq!(get(io.write_at(&there, *b"y", offset)).expect_err("too far").kind(), ErrorKind::InvalidInput);
+    }
+    assert_eq!(get(io.read_at(&there, vec![0; 8], 0)).expect("read"), b"x");
+
     let read_only = get(io.open(dir.file("read-only", b"x"), READ)).expect("opened");
     let error = get(io.write_at(&read_only, *b"abc", 0)).expect_err("read-only");
     assert_eq!((error.operation(), error.offset(), error.into_buffer()), ("write", Some(0), Some(*b"abc")));

@@ -262,3 +262,50 @@ fn what_a_stopped_wait_leaves_is_undone_by_a_phase() {
         assert!(cache.pins.is_empty() && !cache.dirty);
     });
 }
+
+#[test]
+fn what_a_phase_started_is_stopped_with_it() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (told, ended) = mpsc::channel();
+        let plan = Plan::within(GUARD).phase("save", Duration::from_millis(20), move |phase| {
+            let own = Stop::clone(phase);
+            phase.spawn("flusher", move || told.send(own.wait_timeout(Duration::MAX)))?;
+            Ok(())
+        });
+        let report = stop.shutdown(plan);
+        assert!(report.is_clean(), "{report}");
+        assert_eq!(ended.try_recv(), Ok(true), "its wait was stopped, and it was waited for");
+    });
+}
+
+#[test]
+fn a_phase_whose_thread_does_not_end_is_left() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (release, held) = mpsc::channel::<()>();
+        let plan = Plan::within(GUARD).phase("save", Duration::from_millis(20), move |phase| {
+            phase.spawn("deaf", move || held.recv().is_err())?;
+            Ok(())
+        });
+        let report = stop.shutdown(plan);
+        assert!(!report.is_clean());
+        assert_eq!(report.phases()[0].outcome, Outcome::Left);
+        drop(release);
+    });
+}
+
+#[test]
+fn a_callback_is_stopped_by_the_domain_on_whose_thread_it_runs() {
+    guarded(|| {
+        let parent = Stop::new("mds.a");
+        let child = parent.child("rank.0");
+        let (_never, completion) = Completion::<u8>::new("read", &parent);
+        let (told, ran) = mpsc::channel();
+        completion.on_complete(&child, move |result| told.send(result.is_err()).unwrap_or(())).expect("a thread");
+        child.request("test");
+        assert_eq!(ran.recv_timeout(GUARD), Ok(true));
+        assert!(!parent.is_requested());
+        assert!(child.shutdown(Plan::within(GUARD)).is_clean());
+    });
+}

@@ -275,7 +275,7 @@ impl Stage<'_> {
 
 /// Ends a life that nothing hinders.
 fn end(life: &Arc<Life<FileStore>>, which: &str, blemishes: &mut Vec<String>) {
-    let report = life.shut_down("the drill", STOP_WITHIN, SAVE_WITHIN);
+    let report = life.shut_down("the drill", STOP_WITHIN, SAVE_WITHIN, STOP_WITHIN);
     let is_saved = report.phases().iter().all(|phase| phase.outcome == Outcome::Done);
     if !report.is_clean() || !is_saved || !report.panicked().is_empty() {
         blemishes.push(format!("{which}: {report}"));

@@ -37,6 +37,9 @@ const WITHIN: Duration = Duration::from_secs(1);
 /// How much of it storage that does not answer is given for the table of sessions.
 const SAVE_WITHIN: Duration = Duration::from_millis(1);
 
+/// How long what the storage has begun is waited for: it is frozen.
+const DRAIN: Duration = Duration::from_millis(1);
+
 /// A life that gets this far without being where it should be is a failure of the drill.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -144,7 +147,7 @@ impl Stage<'_> {
         self.reach(&life, scenario, &ice)?;
 
         // Every other time who stops holds the MDS lock all the while.
-        let plan = life.plan(WITHIN, SAVE_WITHIN);
+        let plan = life.plan(WITHIN, SAVE_WITHIN).drain(DRAIN);
         let request = || {
             let begun = Instant::now();
             stop.request("the drill");

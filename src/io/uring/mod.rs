@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, PlainU64, Relaxed, Signal, now},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU64, Relaxed, Signal, join_until, now},
 };
 
 mod flight;
@@ -100,7 +100,7 @@ impl Ring {
         };
         drop(state);
         if let Err(error) = result {
-            drop(thread.join());
+            join_until(thread, now() + ANSWER);
             return Err(error);
         }
         Ok(Arc::new(Ring { inbox, thread: Mutex::new(Some(thread)) }))
@@ -138,11 +138,10 @@ impl Backend for Ring {
         drop(state);
         match end {
             Some(End::Clean) => {
-                if let Some(thread) = self.thread.lock().take() {
-                    // Nothing is in flight, so the thread's end in the kernel waits for nothing.
-                    drop(thread.join());
-                }
-                Leaked::default()
+                let thread = self.thread.lock().take();
+                // Nothing is in flight, so the thread's end in the kernel waits for nothing; a thread-local of the start hook's may.
+                let ended = thread.is_none_or(|thread| join_until(thread, deadline.max(now()) + ANSWER));
+                Leaked { threads: usize::from(!ended), ..Leaked::default() }
             }
             Some(End::Lingers(leaked)) => leaked,
             None => Leaked {
