@@ -42,3 +42,5 @@ pub(crate) use std::sync::atomic::{
 };
 
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+/// For readers of `Plain` fields, which loom does not see either.
+pub(crate) use std::sync::atomic::fence as plain_fence;

@@ -36,7 +36,6 @@
 //! Wakers are cloned, dropped and woken with no lock held.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::sync::atomic::fence;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -486,7 +485,7 @@ impl Waiter {
         };
         // The slot may have changed hands meanwhile: then this is a mixture, and is not shown. (The owner retires the word before it writes the
         // next wait's fields. Ordering: the fence keeps the look at the word behind the looks at the fields.)
-        fence(Acquire);
+        sys::plain_fence(Acquire);
         let after = self.word.load(Acquire);
         (after & STATE != IDLE && after & !STATE == word & !STATE).then_some(seen)
     }
