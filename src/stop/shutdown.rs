@@ -12,6 +12,7 @@ use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
 use super::plan::{Phase, Plan, PlannedPhase};
+use super::spawn::Left;
 use super::{JoinError, Stop};
 
 /// How long a thread that has given its result may take for its thread-locals' destructors, and a phase that was stopped for its way out.
@@ -122,7 +123,8 @@ impl Stop {
 
         let ended = self.wait_for_members(me, deadline, location);
         // Who is late is named, also if it ends while the rest is cleared away.
-        let mut report = self.report_without(me);
+        // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
+        let mut report = if ended { self.report_of(Vec::new()) } else { self.report_without(me) };
         // Children may have been born meanwhile.
         let parts = self.family();
         if !ended {
@@ -167,9 +169,11 @@ impl Stop {
     }
 
     fn report_without(&self, me: u32) -> Report {
-        let family = self.family();
-        let left = family.iter().flat_map(|stop| stop.inner.members.left(me)).collect::<Vec<_>>();
-        let panicked = family.iter().flat_map(|stop| stop.inner.members.panicked()).collect();
+        self.report_of(self.family().iter().flat_map(|stop| stop.inner.members.left(me)).collect())
+    }
+
+    fn report_of(&self, left: Vec<Left>) -> Report {
+        let panicked = self.family().iter().flat_map(|stop| stop.inner.members.panicked()).collect();
         let left = left.into_iter().map(|left| (left.member, left.name, left.kind));
         Report::new(self.name(), self.reason(), left, panicked)
     }
