@@ -55,7 +55,7 @@ mod stop;
 mod sys;
 mod wait;
 
-pub use completion::{Completer, Completion, Owed};
+pub use completion::{Completer, Completion, Object, Owed};
 pub use error::{Abandoned, Stopped, Timed, WaitError};
 pub use stop::{JoinError, Phase, Plan, Spawned, Stop, StopBuilder};
 pub use wait::condvar::Condvar;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::registry::member::{self, Kind};
 use crate::stop::Leaked;
-use crate::wait::waiter::{self, NOTIFIED, QUEUED, STOPPED, Seen, TURN, What};
-use crate::wait::{look_condition, look_monitor};
+use crate::wait::look::{Seen, look};
+use crate::wait::waiter::{NOTIFIED, QUEUED, STOPPED, TURN, What};
 
 /// Who has not ended in a domain, where it waits, and what a shutdown had to leave.
 ///
@@ -112,7 +112,7 @@ impl Report {
         left: impl Iterator<Item = (u32, Arc<str>, Kind)>,
         panicked: Vec<String>,
     ) -> Self {
-        let seen = waiter::look();
+        let seen = look();
         let mut members: Vec<_> = left
             .map(|(index, name, kind)| MemberReport {
                 name: name.as_ref().to_owned(),
@@ -224,7 +224,8 @@ impl WaitReport {
     fn new(seen: &Seen) -> Self {
         let mut holder = None;
         let mut lock = || {
-            let (name, held_by) = look_monitor(seen.monitor);
+            let Some(monitor) = seen.monitor else { return String::new() };
+            let (name, held_by) = (monitor.name.get(), monitor.holder());
             holder = match member_name(held_by) {
                 Some(name) if held_by == seen.member => Some(format!("{name}, which is itself: a deadlock")),
                 other => other,
@@ -237,16 +238,19 @@ impl WaitReport {
             What::Predicate if matches!(seen.state, QUEUED | TURN) => format!("lock {} (to look again)", lock()),
             What::Condition => {
                 let mut text = "a condition variable".to_owned();
-                let name = look_condition(seen.condition);
+                let name = seen.condition.map(|condition| condition.name.get()).unwrap_or_default();
                 if !name.is_empty() {
                     text = format!("condition variable {name}");
                 }
-                if seen.monitor != 0 {
-                    text = format!("{text} of {}", look_monitor(seen.monitor).0);
+                if let Some(monitor) = seen.monitor {
+                    text = format!("{text} of {}", monitor.name.get());
                 }
                 text
             }
-            What::Predicate => format!("a change of {}", look_monitor(seen.monitor).0),
+            What::Predicate => match seen.monitor {
+                Some(monitor) => format!("a change of {}", monitor.name.get()),
+                None => "a change".to_owned(),
+            },
             What::Completion => {
                 let mut text = seen.operation.clone();
                 if !seen.object.is_empty() {

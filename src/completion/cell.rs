@@ -20,11 +20,15 @@
 //! - **Version.** The word carries a count of the waiters named so far, so that a completer that has read a waiter's name and then finds the
 //!   same word knows that the name is still the right one.
 
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 
-use crate::sys::{AcqRel, Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, UnsafeCell};
-use crate::wait::waiter::{self, Ticket};
+use super::Owed;
+use crate::registry::domain::DomainRef;
+use crate::registry::link::Link;
+use crate::sys::{AcqRel, Acquire, AtomicU64, PlainU64, Relaxed, Release, UnsafeCell};
+use crate::wait::ticket::Ticket;
+use crate::wait::waiter::{Waiter, Watcher};
 
 const EMPTY: u64 = 0;
 const WAITED: u64 = 1;
@@ -33,17 +37,24 @@ const CLOSED: u64 = 3;
 const TAG: u64 = 3;
 const VERSION: u64 = 4;
 
-struct Cell<V, A> {
-    word: AtomicU64,
-    /// Slot and word of who waits. Written by the completion in `EMPTY`, read by the completer after it saw `WAITED`.
-    waiter_index: PlainU32,
-    waiter_word: PlainU64,
+/// See the head of this file. [`make`] writes every field. In this order, because what begins as zero is then written several words at a time, and a
+/// completion that is ready soon costs little more than its stores.
+#[repr(C)]
+struct Cell<V> {
     value: UnsafeCell<MaybeUninit<V>>,
-    /// What is known of it; never changed.
-    about: A,
+    /// Whose stop ends a wait for it; never changed.
+    domain: DomainRef,
+    /// What is owed, without an operation where the value was there from the start; never changed.
+    owed: Owed,
+    word: AtomicU64,
+    /// Who waits. Written by the completion in `EMPTY`, read by the completer after it saw `WAITED`.
+    waiter: Link<Waiter>,
+    began: PlainU64,
+    /// The wait of a task. The completion's alone, and taken out before it says that it is gone.
+    ticket: UnsafeCell<ManuallyDrop<Option<Ticket>>>,
 }
 
-impl<V, A> Cell<V, A> {
+impl<V> Cell<V> {
     /// Moves the value out.
     ///
     /// # Safety
@@ -60,45 +71,77 @@ impl<V, A> Cell<V, A> {
 
 /// A new cell: its two ends.
 #[inline]
-pub(super) fn cell<V, A>(about: A) -> (Sender<V, A>, Receiver<V, A>) {
-    let cell = Box::new(Cell {
-        word: AtomicU64::new(EMPTY),
-        waiter_index: PlainU32::new(0),
-        waiter_word: PlainU64::new(0),
-        value: UnsafeCell::new(MaybeUninit::uninit()),
-        about,
-    });
-    let cell = NonNull::from(Box::leak(cell));
+pub(super) fn cell<V>(domain: DomainRef, owed: Owed) -> (Sender<V>, Receiver<V>) {
+    let cell = make(EMPTY, MaybeUninit::uninit(), domain, owed);
     (Sender(cell), Receiver(cell))
 }
 
+/// A new cell with its value in it, whose completer is gone.
+#[inline]
+pub(super) fn full<V>(value: V, domain: DomainRef) -> Receiver<V> {
+    Receiver(make(READY, MaybeUninit::new(value), domain, Owed::from("")))
+}
+
+/// Writes the fields where they will lie. A cell that is put together on the stack and moved to its place is copied two words at a time, and each such load
+/// waits until the stores of the single words are through: a quarter of a completion's whole cost.
+#[inline]
+fn make<V>(word: u64, value: MaybeUninit<V>, domain: DomainRef, owed: Owed) -> NonNull<Cell<V>> {
+    let cell = NonNull::from(Box::leak(Box::<Cell<V>>::new_uninit())).cast::<Cell<V>>();
+    let place = cell.as_ptr();
+    macro_rules! write {
+        ($($field:ident).+, $value:expr) => {{
+            // SAFETY: `place` is a new box's, of this size; no reference is made to what is not written yet.
+            let field = unsafe { &raw mut (*place).$($field).+ };
+            // SAFETY: valid and aligned, as a field of a box's content; nothing is there to be dropped.
+            unsafe { field.write($value) };
+        }};
+    }
+    let Owed { operation, object, offset, length } = owed;
+    write!(value, UnsafeCell::new(value));
+    write!(domain, domain);
+    write!(owed.operation, operation);
+    write!(owed.object, object);
+    write!(owed.offset, offset);
+    write!(owed.length, length);
+    write!(word, AtomicU64::new(word));
+    write!(waiter, Link::new());
+    write!(began, PlainU64::new(0));
+    write!(ticket, UnsafeCell::new(ManuallyDrop::new(None)));
+    cell
+}
+
 /// The completer's end. Not dropped without [`Sender::send`]: its owner sees to that.
-pub(super) struct Sender<V, A>(NonNull<Cell<V, A>>);
+pub(super) struct Sender<V>(NonNull<Cell<V>>);
 
 /// The completion's end.
-pub(super) struct Receiver<V, A>(NonNull<Cell<V, A>>);
+pub(super) struct Receiver<V>(NonNull<Cell<V>>);
 
 // SAFETY: a value moves from one thread to the other, never is it shared: so it must be `Send`, and that is enough. The words are atomic, and
 // what is known of it is shared and never changed.
-unsafe impl<V: Send, A: Send + Sync> Send for Sender<V, A> {}
+unsafe impl<V: Send> Send for Sender<V> {}
 // SAFETY: through a shared sender only the word can be read.
-unsafe impl<V: Send, A: Send + Sync> Sync for Sender<V, A> {}
+unsafe impl<V: Send> Sync for Sender<V> {}
 // SAFETY: as for the sender.
-unsafe impl<V: Send, A: Send + Sync> Send for Receiver<V, A> {}
+unsafe impl<V: Send> Send for Receiver<V> {}
 // SAFETY: through a shared receiver only the word and what is known of it can be read.
-unsafe impl<V: Send, A: Send + Sync> Sync for Receiver<V, A> {}
+unsafe impl<V: Send> Sync for Receiver<V> {}
 
 /// Frees a cell.
 ///
 /// # Safety
 /// The caller is the last to own the cell ("Last one frees").
-unsafe fn free<V, A>(cell: NonNull<Cell<V, A>>) {
-    // SAFETY: it came from `Box::leak` in `cell`, and is freed once, by the caller's promise.
-    drop(unsafe { Box::from_raw(cell.as_ptr()) });
+#[inline]
+unsafe fn free<V>(cell: NonNull<Cell<V>>) {
+    // SAFETY: it came from a leaked box in `make`, which wrote every field, and is freed once, by the caller's promise.
+    let cell = unsafe { Box::from_raw(cell.as_ptr()) };
+    // Of all the fields this one has something to drop, if it is there. (The value was taken out, and so was the ticket.)
+    if let Some(object) = cell.owed.object {
+        drop(object);
+    }
 }
 
-impl<V, A> Sender<V, A> {
-    fn cell(&self) -> &Cell<V, A> {
+impl<V> Sender<V> {
+    fn cell(&self) -> &Cell<V> {
         // SAFETY: "Last one frees": the completion frees only in `READY`, which this sender sets last and by value.
         unsafe { self.0.as_ref() }
     }
@@ -117,6 +160,11 @@ impl<V, A> Sender<V, A> {
             unsafe { &mut *place }.write(value);
         });
         let mut word = cell.word.load(Acquire);
+        // The commonest case apart: what is expected is a constant, and need not wait for the load.
+        // Ordering: Release, as below.
+        if word == EMPTY && cell.word.compare_exchange(EMPTY, READY, Release, Relaxed).is_ok() {
+            return Ok(());
+        }
         loop {
             if word & TAG == CLOSED {
                 // SAFETY: written above, and the completion is gone.
@@ -125,13 +173,13 @@ impl<V, A> Sender<V, A> {
                 unsafe { free(self.0) };
                 return Err(value);
             }
-            let waiter = (cell.waiter_index.load(Relaxed), cell.waiter_word.load(Relaxed));
+            let waiter = cell.waiter.get().map(|waiter| Watcher::from_parts(waiter, cell.began.load(Relaxed)));
             // Ordering: Release, partner of the Acquire in `is_ready`: the value is seen. Acquire: on `CLOSED`, what the completion did is seen.
             match cell.word.compare_exchange(word, word & !TAG | READY, AcqRel, Acquire) {
                 Ok(_) => {
                     // The cell may be gone from here on.
-                    if word & TAG == WAITED {
-                        waiter::notify(waiter.0, waiter.1);
+                    if let Some(waiter) = waiter.filter(|_| word & TAG == WAITED) {
+                        waiter.notify();
                     }
                     return Ok(());
                 }
@@ -141,8 +189,8 @@ impl<V, A> Sender<V, A> {
     }
 }
 
-impl<V, A> Receiver<V, A> {
-    fn cell(&self) -> &Cell<V, A> {
+impl<V> Receiver<V> {
+    fn cell(&self) -> &Cell<V> {
         // SAFETY: "Last one frees": the completer frees only in `CLOSED`, which this receiver's drop sets last.
         unsafe { self.0.as_ref() }
     }
@@ -153,10 +201,25 @@ impl<V, A> Receiver<V, A> {
         self.cell().word.load(Acquire) & TAG == READY
     }
 
-    /// What is known of it.
+    /// Whose stop ends a wait for it.
     #[inline]
-    pub(super) fn about(&self) -> &A {
-        &self.cell().about
+    pub(super) fn domain(&self) -> DomainRef {
+        self.cell().domain
+    }
+
+    /// What is owed.
+    #[inline]
+    pub(super) fn owed(&self) -> &Owed {
+        &self.cell().owed
+    }
+
+    /// The wait of a task that has begun with this completion.
+    #[inline]
+    pub(super) fn ticket(&mut self) -> &mut Option<Ticket> {
+        self.cell().ticket.with_mut(|place| {
+            // SAFETY: the field is the completion's alone, of which there is one, borrowed exclusively for as long as the reference lives.
+            unsafe { &mut *place }
+        })
     }
 
     /// Names who is to be notified. Whether the value is there already, so that nobody need be.
@@ -171,8 +234,9 @@ impl<V, A> Receiver<V, A> {
                     Err(now) => word = now,
                 },
                 _ => {
-                    cell.waiter_index.store(ticket.index(), Relaxed);
-                    cell.waiter_word.store(ticket.waiting_word(), Relaxed);
+                    let (waiter, began) = ticket.watcher().parts();
+                    cell.waiter.set(Some(waiter));
+                    cell.began.store(began, Relaxed);
                     // Ordering: Release, partner of the Acquire loads in `send`: the waiter's name is seen.
                     match cell.word.compare_exchange(word, ((word & !TAG) + VERSION) | WAITED, AcqRel, Acquire) {
                         Ok(_) => return false,
@@ -189,7 +253,8 @@ impl<V, A> Receiver<V, A> {
         if !self.is_ready() {
             return Err(self);
         }
-        let this = std::mem::ManuallyDrop::new(self);
+        let mut this = ManuallyDrop::new(self);
+        drop(this.ticket().take());
         // SAFETY: `READY` was seen: the value is there and the completer is gone; it is read once, because the receiver is used up.
         let value = unsafe { this.cell().take_value() };
         // SAFETY: "Last one frees": `READY` was seen.
@@ -198,8 +263,9 @@ impl<V, A> Receiver<V, A> {
     }
 }
 
-impl<V, A> Drop for Receiver<V, A> {
+impl<V> Drop for Receiver<V> {
     fn drop(&mut self) {
+        drop(self.ticket().take());
         let cell = self.cell();
         let mut word = cell.word.load(Acquire);
         while word & TAG != READY {

@@ -6,6 +6,7 @@ mod cell;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,27 +16,47 @@ use std::time::Instant;
 use crate::error::{Abandoned, Stopped, WaitError};
 use crate::registry::domain::DomainRef;
 use crate::stop::Stop;
-use crate::wait::waiter::{Kind, NOTIFIED, Note, STOPPED, Ticket, WAITING, What};
+use crate::wait::ticket::{Note, Ticket};
+use crate::wait::waiter::{Kind, NOTIFIED, STOPPED, WAITING, What};
 
 use cell::{Receiver, Sender};
 
 /// What is owed by whom: how a report names a completion.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Owed {
     /// What is done, for example `read` (16 bytes of it are kept in a report).
     pub operation: &'static str,
     /// To what: a file or an object (48 bytes of it are kept in a report).
-    pub object: Option<Arc<str>>,
+    pub object: Option<Object>,
     /// Where in it, in bytes.
     pub offset: u64,
     /// How much, in bytes.
     pub length: u64,
 }
 
+/// The name of a file or an object: cheap to clone, and one word, so that what is owed is quickly written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object(Arc<Box<str>>);
+
+impl<T: Into<Box<str>>> From<T> for Object {
+    fn from(name: T) -> Self {
+        Object(Arc::new(name.into()))
+    }
+}
+
+impl Deref for Object {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&'static str> for Owed {
     #[inline]
     fn from(operation: &'static str) -> Self {
-        Owed { operation, ..Owed::default() }
+        Owed { operation, object: None, offset: 0, length: 0 }
     }
 }
 
@@ -63,20 +84,8 @@ impl From<&'static str> for Owed {
 /// Dropping a completion says that nobody wants the result: it goes back to its [`Completer`], or is dropped once.
 #[must_use = "a dropped completion says that nobody wants the result"]
 pub struct Completion<T, E = Abandoned> {
-    source: Source<Result<T, E>>,
-    ticket: Option<Ticket>,
-}
-
-/// What else is known of a completion: it lies beside the value, so that a completion is small to move.
-struct About {
-    domain: DomainRef,
-    owed: Owed,
-}
-
-enum Source<V> {
-    Owed(Receiver<V, About>),
-    Ready(V, DomainRef),
-    Taken,
+    /// `None` once the result was given out. A task's wait that has begun lies there too, so that a completion is one word.
+    receiver: Option<Receiver<Result<T, E>>>,
 }
 
 /// Who owes a [`Completion`] its result. Dropped without one, the result is [`Abandoned`].
@@ -84,47 +93,38 @@ enum Source<V> {
 /// It may be used from any thread and under any lock: it never blocks and runs no callback.
 #[must_use = "a dropped completer abandons its completion"]
 pub struct Completer<T, E: From<Abandoned> = Abandoned> {
-    sender: Option<Sender<Result<T, E>, About>>,
+    sender: Option<Sender<Result<T, E>>>,
 }
 
 impl<T, E: From<Abandoned>> Completion<T, E> {
     /// A result owed in the domain `stop`, and who owes it. What is owed is a name, or an [`Owed`] that says more.
     #[inline]
     pub fn new(owed: impl Into<Owed>, stop: &Stop) -> (Completer<T, E>, Self) {
-        let (sender, receiver) = cell::cell(About { domain: *stop.domain(), owed: owed.into() });
-        (Completer { sender: Some(sender) }, Completion { source: Source::Owed(receiver), ticket: None })
+        let (sender, receiver) = cell::cell(*stop.domain(), owed.into());
+        (Completer { sender: Some(sender) }, Completion { receiver: Some(receiver) })
     }
 
-    /// A result that is there already. Nothing is allocated.
+    /// A result that is there already.
+    #[inline]
     pub fn ready(result: Result<T, E>, stop: &Stop) -> Self {
-        Completion { source: Source::Ready(result, *stop.domain()), ticket: None }
+        Completion { receiver: Some(cell::full(result, *stop.domain())) }
     }
 
     /// Whether the result is there.
     #[inline]
     pub fn is_complete(&self) -> bool {
-        match &self.source {
-            Source::Owed(receiver) => receiver.is_ready(),
-            Source::Ready(..) | Source::Taken => true,
-        }
+        self.receiver.as_ref().is_none_or(Receiver::is_ready)
     }
 
     /// What is owed; `None` if it was given out or was there from the start.
     pub fn owed(&self) -> Option<&Owed> {
-        match &self.source {
-            Source::Owed(receiver) => Some(&receiver.about().owed),
-            Source::Ready(..) | Source::Taken => None,
-        }
+        self.receiver.as_ref().map(Receiver::owed).filter(|owed| !owed.operation.is_empty())
     }
 
     /// Whose stop ends a wait for it; `None` if there is nothing to wait for.
     #[inline]
     fn domain(&self) -> Option<DomainRef> {
-        match &self.source {
-            Source::Owed(receiver) => Some(receiver.about().domain),
-            Source::Ready(_, domain) => Some(*domain),
-            Source::Taken => None,
-        }
+        self.receiver.as_ref().map(Receiver::domain)
     }
 
     /// Waits for the result; blocks the thread. One `?` for the stop, one for the value.
@@ -137,8 +137,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     #[inline]
     #[track_caller]
     pub fn wait(&mut self) -> Result<Result<T, E>, Stopped> {
-        self.wait_ready(self.domain(), None, Location::caller()).map_err(|_| Stopped)?;
-        Ok(self.take())
+        self.wait_by(self.domain(), None, Location::caller()).map_err(|_| Stopped)
     }
 
     /// As [`wait`](Self::wait), in another domain: a phase of a shutdown.
@@ -147,8 +146,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// [`Stopped`] by that domain.
     #[track_caller]
     pub fn wait_in(&mut self, domain: &Stop) -> Result<Result<T, E>, Stopped> {
-        self.wait_ready_in(*domain.domain(), Location::caller())?;
-        Ok(self.take())
+        self.wait_by(Some(*domain.domain()), None, Location::caller()).map_err(|_| Stopped)
     }
 
     /// As [`wait`](Self::wait), until a deadline. After a timeout it can be waited for again.
@@ -157,18 +155,12 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// [`WaitError::Stopped`] or [`WaitError::TimedOut`].
     #[track_caller]
     pub fn wait_until(&mut self, deadline: Instant) -> Result<Result<T, E>, WaitError> {
-        self.wait_ready(self.domain(), Some(deadline), Location::caller())?;
-        Ok(self.take())
+        self.wait_by(self.domain(), Some(deadline), Location::caller())
     }
 
     /// Says that nobody wants the result any more. A result that was there already comes back.
     pub fn cancel(mut self) -> Option<Result<T, E>> {
-        self.ticket = None;
-        match std::mem::replace(&mut self.source, Source::Taken) {
-            Source::Owed(receiver) => receiver.take().ok(),
-            Source::Ready(result, _) => Some(result),
-            Source::Taken => None,
-        }
+        self.receiver.take().and_then(|receiver| receiver.take().ok())
     }
 
     /// Runs a callback with the result, on the callback thread of the domain `stop` (never on the thread that completes or stops).
@@ -198,11 +190,9 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     }
 
     /// The result, if the wait is already over when it begins.
-    pub(crate) fn take_ready_in(&mut self, domain: DomainRef) -> Result<Option<Result<T, E>>, Stopped> {
-        if domain.is_over() {
-            return Err(Stopped);
-        }
-        Ok(self.is_complete().then(|| self.take()))
+    #[inline]
+    pub(crate) fn take_ready_in(&mut self, domain: Option<DomainRef>) -> Result<Option<Result<T, E>>, Stopped> {
+        if domain.is_some_and(DomainRef::is_over) { Err(Stopped) } else { Ok(self.try_take()) }
     }
 
     /// Blocks until the result is there.
@@ -211,20 +201,25 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         domain: DomainRef,
         location: &'static Location<'static>,
     ) -> Result<(), Stopped> {
-        self.wait_ready(Some(domain), None, location).map_err(|_| Stopped)
+        if domain.is_over() {
+            return Err(Stopped);
+        }
+        if self.is_complete() { Ok(()) } else { self.wait_owed(Some(domain), None, location).map_err(|_| Stopped) }
     }
 
+    /// Blocks until the result is there, and takes it.
     #[inline]
-    fn wait_ready(
+    fn wait_by(
         &mut self,
         domain: Option<DomainRef>,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
-    ) -> Result<(), WaitError> {
-        if domain.is_some_and(DomainRef::is_over) {
-            return Err(WaitError::Stopped);
+    ) -> Result<Result<T, E>, WaitError> {
+        if let Some(early) = self.take_ready_in(domain).map_err(|_| WaitError::Stopped)? {
+            return Ok(early);
         }
-        if self.is_complete() { Ok(()) } else { self.wait_owed(domain, deadline, location) }
+        self.wait_owed(domain, deadline, location)?;
+        Ok(self.take())
     }
 
     #[cold]
@@ -235,8 +230,8 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         location: &'static Location<'static>,
     ) -> Result<(), WaitError> {
         // A task's wait that was begun with this completion ends here: the cell names one waiter, and the next poll begins anew.
-        self.ticket = None;
-        let ticket = self.begin(Kind::Thread, domain, location);
+        self.receiver.as_mut().map(|receiver| receiver.ticket().take());
+        let ticket = Ticket::begin(Kind::Thread, WAITING, &self.note(domain, location));
         if ticket.is_over() {
             return Err(WaitError::Stopped);
         }
@@ -251,38 +246,37 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         }
     }
 
-    fn begin(&self, kind: Kind, domain: Option<DomainRef>, location: &'static Location<'static>) -> Ticket {
+    /// What is noted of a wait for it.
+    fn note(&self, domain: Option<DomainRef>, location: &'static Location<'static>) -> Note<'_> {
         let owed = self.owed();
-        let note = Note {
-            domain,
-            owed: owed.map(|owed| (owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length)),
-            ..Note::endless(What::Completion, location)
-        };
-        Ticket::begin(kind, WAITING, &note)
+        let owed = owed.map(|owed| (owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length));
+        Note { domain, owed, ..Note::endless(What::Completion, location) }
     }
 
     fn register(&mut self, ticket: &Ticket) -> bool {
-        match &mut self.source {
-            Source::Owed(receiver) => receiver.register(ticket),
-            Source::Ready(..) | Source::Taken => true,
+        self.receiver.as_mut().is_none_or(|receiver| receiver.register(ticket))
+    }
+
+    /// The result, if it is there.
+    #[inline]
+    fn try_take(&mut self) -> Option<Result<T, E>> {
+        match self.receiver.take().map(Receiver::take) {
+            Some(Ok(result)) => Some(result),
+            None => Some(Err(E::from(Abandoned))),
+            Some(Err(receiver)) => {
+                self.receiver = Some(receiver);
+                None
+            }
         }
     }
 
     /// The result, which is there.
     #[inline]
     pub(crate) fn take(&mut self) -> Result<T, E> {
-        match std::mem::replace(&mut self.source, Source::Taken) {
-            Source::Ready(result, _) => result,
-            Source::Taken => Err(E::from(Abandoned)),
-            Source::Owed(receiver) => match receiver.take() {
-                Ok(result) => result,
-                Err(receiver) => {
-                    debug_assert!(false, "the caller knows that the result is there");
-                    self.source = Source::Owed(receiver);
-                    Err(E::from(Abandoned))
-                }
-            },
-        }
+        self.try_take().unwrap_or_else(|| {
+            debug_assert!(false, "the caller knows that the result is there");
+            Err(E::from(Abandoned))
+        })
     }
 }
 
@@ -296,40 +290,38 @@ impl<T, E: From<Abandoned>> Future for Completion<T, E> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.ticket.is_none() {
-            let domain = this.domain();
-            if domain.is_some_and(DomainRef::is_over) {
-                return Poll::Ready(Err(Stopped));
-            }
-            if this.is_complete() {
-                return Poll::Ready(Ok(this.take()));
-            }
-            let ticket = this.begin(Kind::Task, domain, Location::caller());
-            if ticket.is_over() {
-                return Poll::Ready(Err(Stopped));
-            }
-            if this.register(&ticket) {
-                return Poll::Ready(Ok(this.take()));
-            }
-            this.ticket = Some(ticket);
+        let ticket = this.receiver.as_mut().map(Receiver::ticket);
+        let Some(waiting @ Some(_)) = ticket else { return this.poll_first(Location::caller(), cx) };
+        if waiting.as_ref().is_some_and(|ticket| ticket.set_waker(cx.waker())) {
+            return Poll::Pending;
         }
-        let Some(ticket) = &this.ticket else { return Poll::Pending };
-        let mut state = ticket.state();
-        if state == WAITING {
-            ticket.set_waker(cx.waker());
-            state = ticket.state();
+        let notified = waiting.take().is_some_and(|ticket| ticket.state() == NOTIFIED);
+        Poll::Ready(if notified { Ok(this.take()) } else { Err(Stopped) })
+    }
+}
+
+impl<T, E: From<Abandoned>> Completion<T, E> {
+    /// The poll with which a task's wait begins.
+    fn poll_first(
+        &mut self,
+        location: &'static Location<'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Result<T, E>, Stopped>> {
+        let domain = self.domain();
+        if let Some(early) = self.take_ready_in(domain)? {
+            return Poll::Ready(Ok(early));
         }
-        match state {
-            WAITING => Poll::Pending,
-            NOTIFIED => {
-                this.ticket = None;
-                Poll::Ready(Ok(this.take()))
-            }
-            _ => {
-                this.ticket = None;
-                Poll::Ready(Err(Stopped))
+        let ticket = Ticket::begin_polled(WAITING, &self.note(domain, location), cx.waker());
+        if ticket.is_over() {
+            return Poll::Ready(Err(Stopped));
+        }
+        if let Some(receiver) = &mut self.receiver {
+            if !receiver.register(&ticket) {
+                *receiver.ticket() = Some(ticket);
+                return Poll::Pending;
             }
         }
+        Poll::Ready(Ok(self.take()))
     }
 }
 
@@ -388,11 +380,11 @@ impl<T, E: From<Abandoned>> Drop for Completer<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Completion<T, E> {
+impl<T, E: From<Abandoned>> fmt::Debug for Completion<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Completion");
-        if let Source::Owed(receiver) = &self.source {
-            debug.field("owed", &receiver.about().owed);
+        if let Some(owed) = self.owed() {
+            debug.field("owed", owed);
         }
         debug.finish_non_exhaustive()
     }

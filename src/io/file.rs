@@ -26,6 +26,7 @@ use rustix::{
 };
 
 use super::backend::Backends;
+use crate::Object;
 use crate::sys::{PlainU8, Relaxed};
 
 /// An open file: cheap to clone, closed on the backend when the last clone and the last operation on it are gone.
@@ -38,7 +39,7 @@ pub(super) struct Opened {
     fd: Option<OwnedFd>,
     pub(super) path: Arc<Path>,
     /// The path's last part: what a report shows.
-    pub(super) object: Arc<str>,
+    pub(super) object: Object,
     /// Goes past the page cache: then a read with `RWF_NOWAIT` blocks for as long as the device takes.
     direct: bool,
     /// A [`Manner`]. Whoever finds it out writes it, at any time and always the same: so relaxed.
@@ -178,8 +179,8 @@ impl Opened {
 }
 
 /// A path's last part, for reports.
-pub(super) fn object(path: &Path) -> Arc<str> {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into()
+pub(super) fn object(path: &Path) -> Object {
+    Object::from(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
 impl Drop for Opened {

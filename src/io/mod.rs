@@ -63,7 +63,7 @@ pub use error::IoError;
 pub use file::{File, OpenOptions};
 
 use crate::{
-    Abandoned, Completer, Completion, Owed, Stop,
+    Abandoned, Completer, Completion, Object, Owed, Stop,
     stop::{Leaked, Service},
 };
 use backend::Backends;
@@ -366,7 +366,7 @@ impl Service for IoService {
     }
 }
 
-fn owed(operation: &'static str, object: Arc<str>, offset: u64, len: usize) -> Owed {
+fn owed(operation: &'static str, object: Object, offset: u64, len: usize) -> Owed {
     Owed { operation, object: Some(object), offset, length: len as u64 }
 }
 

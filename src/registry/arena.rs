@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, Mutex, Relaxed};
+use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, LightMutex, Relaxed};
 
 const FIRST: u32 = 1 << ARENA_SHIFT;
 const CHUNKS: usize = 24;
@@ -15,7 +15,7 @@ pub(crate) struct Arena<T: 'static> {
     chunks: [OnceLock<Box<[T]>>; CHUNKS],
     /// One past the highest index that was ever given out.
     len: AtomicU32,
-    free: Mutex<Vec<u32>>,
+    free: LightMutex<Vec<u32>>,
     make: fn() -> T,
 }
 
@@ -25,7 +25,7 @@ impl<T> Arena<T> {
         Arena {
             chunks: [const { OnceLock::new() }; CHUNKS],
             len: AtomicU32::new(1),
-            free: Mutex::new(Vec::new()),
+            free: LightMutex::new(Vec::new()),
             make,
         }
     }
@@ -35,7 +35,7 @@ impl<T> Arena<T> {
     pub(crate) fn new(make: fn() -> T) -> Self {
         let mut chunks = [const { OnceLock::new() }; CHUNKS];
         chunks[0] = OnceLock::from((0..FIRST).map(|_| make()).collect::<Box<[T]>>());
-        Arena { chunks, len: AtomicU32::new(1), free: Mutex::new(Vec::new()), make }
+        Arena { chunks, len: AtomicU32::new(1), free: LightMutex::new(Vec::new()), make }
     }
 
     fn place(index: u32) -> (usize, usize) {
@@ -75,14 +75,14 @@ impl<T> Arena<T> {
     ///
     /// A slot whose claim happens after this call's read of `len` is not among them; its claimer then sees everything that the caller did
     /// before this call (both are read-modify-writes of `len`).
-    pub(crate) fn scan(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
+    pub(crate) fn scan(&'static self) -> impl Iterator<Item = &'static T> {
         let len = self.len.fetch_add(0, AcqRel);
-        (1..len).map(|index| (index, self.get(index)))
+        (1..len).map(|index| self.get(index))
     }
 
     /// As [`scan`](Self::scan), for readers who need no such guarantee.
-    pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
-        (1..self.len.load(Relaxed)).map(|index| (index, self.get(index)))
+    pub(crate) fn look(&'static self) -> impl Iterator<Item = &'static T> {
+        (1..self.len.load(Relaxed)).map(|index| self.get(index))
     }
 }
 

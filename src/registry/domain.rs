@@ -64,18 +64,20 @@ impl DomainRef {
     /// Whether a stop was requested, or the domain is gone. One load.
     #[inline]
     pub(crate) fn is_over(self) -> bool {
-        // Ordering: Acquire, partner of the Release in `mark`. That a waiter does not miss a flag is not this load's doing, see `wait::waiter`.
+        // Ordering: Acquire, partner of the Release in `mark`. That a waiter does not miss a flag is the barrier's doing, see `wait::waiter`.
         self.cell.word.load(Acquire) != self.live
     }
 
-    /// As two words, for a waiter's slot.
-    pub(crate) fn parts(self) -> (u32, u64) {
-        (self.cell.index.load(Relaxed), self.live)
+    /// As a link and a word, for a waiter's slot.
+    #[inline]
+    pub(crate) fn parts(self) -> (&'static DomainCell, u64) {
+        (self.cell, self.live)
     }
 
-    /// From the two words. A torn pair names no living domain: who acts on it is stopped by the generation of the slot it came from.
-    pub(crate) fn from_parts(index: u32, live: u64) -> Option<Self> {
-        (index != 0).then(|| DomainRef { cell: domains().get(index), live })
+    /// From the two. A torn pair names no living domain: who acts on it is stopped by the count in the word of the slot it came from.
+    #[inline]
+    pub(crate) fn from_parts(cell: Option<&'static DomainCell>, live: u64) -> Option<Self> {
+        cell.map(|cell| DomainRef { cell, live })
     }
 
     /// Name of the domain.

@@ -13,5 +13,6 @@
 )]
 pub(crate) mod arena;
 pub(crate) mod domain;
+pub(crate) mod link;
 pub(crate) mod member;
 pub(crate) mod text;

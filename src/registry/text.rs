@@ -18,16 +18,14 @@ impl<const WORDS: usize> Text<WORDS> {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let bytes = &text.as_bytes()[..end];
-        for (at, word) in self.0.iter().enumerate() {
-            let mut eight = [0; 8];
-            let from = (at * 8).min(end);
-            let part = &bytes[from..(from + 8).min(end)];
-            eight[..part.len()].copy_from_slice(part);
-            word.store(u64::from_ne_bytes(eight), Relaxed);
-            if part.len() < 8 {
-                break;
-            }
+        // Put together in a register: bytes that were just written one by one would be slow to read back as a word.
+        let eight = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)).to_le();
+        let full = text.as_bytes()[..end].chunks_exact(8);
+        if let Some(word) = self.0.get(end / 8) {
+            word.store(eight(full.remainder()), Relaxed);
+        }
+        for (word, bytes) in self.0.iter().zip(full) {
+            word.store(eight(bytes), Relaxed);
         }
     }
 

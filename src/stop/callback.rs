@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use crate::registry::member::{Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex, Parker};
-use crate::wait::waiter::{self, NOTIFIED, Ticket, WAITING};
+use crate::wait::ticket::Ticket;
+use crate::wait::waiter::{self, NOTIFIED, WAITING, Watcher};
 
 use super::{StartHook, Stop};
 
@@ -42,7 +43,7 @@ struct State {
     /// No more will come.
     closed: bool,
     /// Who waits for the last one: slot and word.
-    watcher: Option<(u32, u64)>,
+    watcher: Option<Watcher>,
     running: bool,
     /// The thread, as a member; 0 before it runs.
     member: u32,
@@ -152,7 +153,7 @@ impl Shared {
             if !state.running {
                 return 0;
             }
-            state.watcher = Some((ticket.index(), ticket.waiting_word()));
+            state.watcher = Some(ticket.watcher());
         }
         ticket.park_while(|state| state == WAITING, Some(deadline));
         if ticket.retire() == NOTIFIED { 0 } else { self.state.lock().jobs }
@@ -174,8 +175,8 @@ impl Shared {
                     state.running = false;
                     let watcher = state.watcher.take();
                     drop(state);
-                    if let Some((index, word)) = watcher {
-                        waiter::notify(index, word);
+                    if let Some(watcher) = watcher {
+                        watcher.notify();
                     }
                     return;
                 }

@@ -33,7 +33,8 @@ use std::time::Duration;
 
 use crate::registry::domain::DomainRef;
 use crate::sys::{self, Mutex};
-use crate::wait::waiter::{self, Kind, Note, Ticket, WAITING, What};
+use crate::wait::ticket::{Note, Ticket};
+use crate::wait::waiter::{self, Kind, WAITING, What};
 
 pub use plan::{Phase, Plan};
 pub(crate) use shutdown::{Leaked, Service};
@@ -312,14 +313,18 @@ impl Future for Requested<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let note = Note::new(What::Stop, this.domain, this.location);
-        let ticket = this.ticket.get_or_insert_with(|| Ticket::begin(Kind::Task, WAITING, &note));
-        ticket.set_waker(cx.waker());
-        if ticket.is_over() || ticket.state() != WAITING {
-            this.ticket = None;
-            return Poll::Ready(());
+        let waits = match &this.ticket {
+            Some(ticket) => ticket.set_waker(cx.waker()),
+            None => {
+                let note = Note::new(What::Stop, this.domain, this.location);
+                !this.ticket.insert(Ticket::begin_polled(WAITING, &note, cx.waker())).is_over()
+            }
+        };
+        if waits {
+            return Poll::Pending;
         }
-        Poll::Pending
+        this.ticket = None;
+        Poll::Ready(())
     }
 }
 

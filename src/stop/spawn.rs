@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::completion::{Completer, Completion, Owed};
+use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
 use crate::registry::member::{self, Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex};
-use crate::wait::waiter::{self, Note, Ticket, WAITING, What};
+use crate::wait::ticket::{Note, Ticket};
+use crate::wait::waiter::{self, WAITING, Watcher, What};
 
 use super::Stop;
 
@@ -32,8 +33,8 @@ struct State {
     next: u64,
     /// Threads that are at their end: their handles, to be joined.
     ended: Vec<JoinHandle<()>>,
-    /// Who wants to know when a member ends: slot and word of a waiter.
-    watchers: Vec<(u32, u64)>,
+    /// Who wants to know when a member ends.
+    watchers: Vec<Watcher>,
     panicked: Vec<String>,
 }
 
@@ -116,8 +117,8 @@ impl Members {
             }
             std::mem::take(&mut state.watchers)
         };
-        for (index, word) in watchers {
-            waiter::notify(index, word);
+        for watcher in watchers {
+            watcher.notify();
         }
     }
 
@@ -137,7 +138,7 @@ impl Members {
         let mut state = self.0.lock();
         let left = state.running.values().any(|running| running.member != me && !running.shuts_down);
         if left {
-            state.watchers.push((watcher.index(), watcher.waiting_word()));
+            state.watchers.push(watcher.watcher());
         }
         left
     }
@@ -152,8 +153,8 @@ impl Members {
             }
             std::mem::take(&mut state.watchers)
         };
-        for (index, word) in watchers {
-            waiter::notify(index, word);
+        for watcher in watchers {
+            watcher.notify();
         }
     }
 
@@ -319,7 +320,7 @@ impl Stop {
         let membership = Membership::new(name, kind);
         let member = membership.index();
         let name: Arc<str> = name.into();
-        let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
+        let owed = Owed { operation: "end of", object: Some(Object::from(&*name)), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
         let number = self.inner.members.add(member, &name, kind);
         let ending = Ending { stop: self.clone(), membership, number, panicked: false };

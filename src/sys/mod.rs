@@ -7,8 +7,10 @@
 //! |---|---|---|
 //! | [`Parker`] | a futex word with a token, looked at for some microseconds before a sleep | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
+//! | [`LightMutex`] | a word and a futex; a model of its own runs this code | loom's mutex |
+//! | [`light`], [`heavy`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)` |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
-//! | a thread's spare slot | kept for its next wait | none |
+//! | a thread's spare slots | kept for its next waits (`wait::spare`) | none |
 //! | an arena's chunks | made when first used, under a `OnceLock` | the first one made at once, and enough |
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
 //! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
@@ -19,24 +21,34 @@
     reason = "what the rest of the crate has in their place is made of them here"
 )]
 
+#[cfg_attr(any(unwedge_loom, unwedge_tsan), expect(dead_code, reason = "others are in its place but in its own model"))]
+pub(crate) mod light_mutex;
+
 #[cfg(unwedge_loom)]
 mod model;
 #[cfg(unwedge_loom)]
-pub(crate) use model::*;
+pub(crate) use model::{Mutex as LightMutex, MutexGuard as LightGuard, *};
 
 #[cfg(not(unwedge_loom))]
 #[cfg_attr(unwedge_tsan, expect(dead_code, reason = "`tsan` has other locks in their place"))]
 mod real;
+#[cfg(not(any(unwedge_loom, unwedge_tsan)))]
+pub(crate) use light_mutex::{LightGuard, LightMutex};
 #[cfg(not(unwedge_loom))]
 pub(crate) use real::*;
+
+#[cfg(not(any(unwedge_loom, unwedge_tsan)))]
+mod fence;
+#[cfg(not(any(unwedge_loom, unwedge_tsan)))]
+pub(crate) use fence::{heavy, light};
 
 #[cfg(unwedge_tsan)]
 mod tsan;
 #[cfg(unwedge_tsan)]
-pub(crate) use tsan::{Mutex, MutexGuard, Signal}; // in the place of `real`'s
+pub(crate) use tsan::{Mutex as LightMutex, Mutex, MutexGuard as LightGuard, MutexGuard, Signal, heavy, light}; // in the place of the others
 
 /// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a
-/// report) is free of undefined behaviour, and are accessed relaxed, but for a waiter's place. loom does not see them, which keeps models small.
+/// report) is free of undefined behaviour, and are accessed relaxed, but for a waiter's place and links. loom does not see them, which keeps models small.
 pub(crate) use std::sync::atomic::{
     AtomicPtr as PlainPtr, AtomicU8 as PlainU8, AtomicU32 as PlainU32, AtomicU64 as PlainU64,
 };

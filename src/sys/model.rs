@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-pub(crate) use loom::cell::UnsafeCell;
+pub(crate) use loom::cell::{MutPtr, UnsafeCell};
 pub(crate) use loom::sync::MutexGuard;
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 pub(crate) use loom::thread::JoinHandle;
@@ -27,6 +27,45 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Both sides of the asymmetric barrier are full fences in a model.
+pub(crate) fn light() {
+    loom::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+/// As [`light`].
+pub(crate) fn heavy() {
+    loom::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Sleeping on a word: as the kernel does it, the look at the word and the falling asleep are one step for who wakes.
+pub(crate) struct Futex {
+    queue: loom::sync::Mutex<()>,
+    woken: loom::sync::Condvar,
+}
+
+impl Futex {
+    pub(crate) fn new() -> Self {
+        Futex { queue: loom::sync::Mutex::new(()), woken: loom::sync::Condvar::new() }
+    }
+
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32) {
+        let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if word.load(super::Acquire) == value {
+            drop(self.woken.wait(queue));
+        }
+    }
+
+    pub(crate) fn wake_one(&self, _word: &AtomicU32) {
+        drop(self.queue.lock());
+        self.woken.notify_one();
+    }
+}
+
+/// No spinning in a model.
+pub(crate) fn spin_looks() -> u32 {
+    0
 }
 
 /// A token under loom's mutex and condition variable. (loom's own `unpark` loses its token if the thread waits for a mutex just then.)
@@ -102,11 +141,6 @@ pub(crate) fn set_current_member(index: u32) -> u32 {
     MEMBER.try_with(|member| member.replace(index)).unwrap_or(0)
 }
 
-/// Lets another thread run that has to get on first.
-pub(crate) fn yield_now() {
-    loom::thread::yield_now();
-}
-
 /// Starts a modelled thread.
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     loom::thread::Builder::new().name(name.to_owned()).spawn(body)
@@ -121,14 +155,4 @@ pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(name: &str, body: F) -
 pub(crate) fn join_until(handle: JoinHandle<()>, _deadline: Instant) -> bool {
     let _ = handle.join();
     true
-}
-
-/// No slot is kept by a modelled thread.
-pub(crate) fn take_spare() -> Option<u32> {
-    None
-}
-
-/// No slot is kept by a modelled thread.
-pub(crate) fn keep_spare(_index: u32, _give_back: fn(u32)) -> bool {
-    false
 }

@@ -179,11 +179,6 @@ pub(crate) fn set_current_member(index: u32) -> u32 {
     MEMBER.with(|member| member.replace(index))
 }
 
-/// Lets another thread run that has to get on first.
-pub(crate) fn yield_now() {
-    std::thread::yield_now();
-}
-
 /// Starts a thread with this name (cut to the 15 bytes that the kernel keeps).
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(short_name(name)).spawn(body)
@@ -274,44 +269,48 @@ impl<T> UnsafeCell<T> {
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
     }
-}
 
-/// A slot that this thread keeps for its next use of one, 0 for none, and who takes it back when the thread ends.
-struct Spare {
-    index: Cell<u32>,
-    give_back: Cell<fn(u32)>,
-}
-
-impl Drop for Spare {
-    fn drop(&mut self) {
-        let index = self.index.get();
-        if index != 0 {
-            self.give_back.get()(index);
-        }
+    #[inline]
+    pub(crate) fn get_mut(&self) -> MutPtr<T> {
+        MutPtr(self.0.get())
     }
 }
 
-thread_local! {
-    static SPARE: Spare = const { Spare { index: Cell::new(0), give_back: Cell::new(|_| {}) } };
+/// Access to what an [`UnsafeCell`] holds; the model checks that there is one at a time.
+pub(crate) struct MutPtr<T>(*mut T);
+
+impl<T> MutPtr<T> {
+    /// # Safety
+    /// Nobody else has access for as long as the reference lives.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "as loom's: exclusion is the caller's promise")]
+    pub(crate) unsafe fn deref(&self) -> &mut T {
+        // SAFETY: it points to the content of a cell that is borrowed by whoever made this; exclusion is the caller's promise.
+        unsafe { &mut *self.0 }
+    }
 }
 
-/// The slot that this thread keeps, if it keeps one.
-#[inline]
-pub(crate) fn take_spare() -> Option<u32> {
-    SPARE.try_with(|spare| spare.index.replace(0)).ok().filter(|index| *index != 0)
+/// Sleeping on a word: the kernel's futex.
+pub(crate) struct Futex;
+
+impl Futex {
+    pub(crate) const fn new() -> Self {
+        Futex
+    }
+
+    /// Sleeps if the word has this value, until woken; may also return for no reason.
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32) {
+        let _ = futex::wait(word, futex::Flags::PRIVATE, value, None);
+    }
+
+    /// Wakes one who sleeps on the word.
+    #[cold]
+    pub(crate) fn wake_one(&self, word: &AtomicU32) {
+        let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
+    }
 }
 
-/// Keeps a slot for this thread's next use, if it keeps none; `give_back` gets it when the thread ends.
-#[inline]
-pub(crate) fn keep_spare(index: u32, give_back: fn(u32)) -> bool {
-    SPARE
-        .try_with(|spare| {
-            let keep = spare.index.get() == 0;
-            if keep {
-                spare.index.set(index);
-                spare.give_back.set(give_back);
-            }
-            keep
-        })
-        .unwrap_or(false)
+/// How often a light mutex is looked at before its locker sleeps: some microseconds.
+pub(crate) fn spin_looks() -> u32 {
+    400
 }

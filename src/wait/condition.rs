@@ -10,18 +10,18 @@
 
 use crate::registry::arena::arena;
 use crate::registry::text::Text;
-use crate::sys::{AtomicU32, Mutex, Relaxed};
+use crate::sys::{AtomicU32, LightMutex, Relaxed};
 
-use super::line::{MonitorCell, monitors};
+use super::line::MonitorCell;
 use super::list::List;
-use super::waiter::{NOTIFIED, Place, QUEUED, TURN, WAITING, Waiter};
+use super::waiter::{NOTIFIED, Place, QUEUED, TURN, WAITING, Waiter, Wake};
 
 /// How many waiters one hold of the lock serves.
 const BATCH: usize = 32;
 
 /// A condition's waiters.
 pub(crate) struct Condition {
-    list: Mutex<List>,
+    list: LightMutex<List>,
     /// How many are linked: what makes a notification without waiters one load. Changed under the lock.
     len: AtomicU32,
     pub(crate) name: Text<4>,
@@ -35,12 +35,12 @@ arena!(
 impl Condition {
     #[cfg(not(unwedge_loom))]
     pub(super) const fn new() -> Self {
-        Condition { list: Mutex::new(List::new(Place::Condition)), len: AtomicU32::new(0), name: Text::new() }
+        Condition { list: LightMutex::new(List::new(Place::Condition)), len: AtomicU32::new(0), name: Text::new() }
     }
 
     #[cfg(unwedge_loom)]
     pub(super) fn new() -> Self {
-        Condition { list: Mutex::new(List::new(Place::Condition)), len: AtomicU32::new(0), name: Text::new() }
+        Condition { list: LightMutex::new(List::new(Place::Condition)), len: AtomicU32::new(0), name: Text::new() }
     }
 
     /// Whether somebody waits, as far as one who holds the user's lock must know: a waiter is counted before it lets go of that lock.
@@ -57,16 +57,16 @@ impl Condition {
     }
 
     #[inline]
-    pub(super) fn push(&self, index: u32) {
+    pub(super) fn push(&self, waiter: &'static Waiter) {
         let mut list = self.list.lock();
-        list.push_back(index);
+        list.push_back(waiter);
         self.count(1);
     }
 
-    /// Takes a waiter out if it is linked here. `index` waits on this condition and on no other.
-    pub(super) fn remove(&self, index: u32) {
+    /// Takes a waiter out if it is linked here. It waits on this condition and on no other.
+    pub(super) fn remove(&self, waiter: &'static Waiter) {
         let mut list = self.list.lock();
-        if list.remove(index) {
+        if list.remove(waiter) {
             self.count(-1);
         }
     }
@@ -74,8 +74,8 @@ impl Condition {
     /// Takes out whoever is left: futures that were forgotten and never dropped.
     pub(super) fn clear(&self) {
         let mut list = self.list.lock();
-        while let Some((index, _)) = list.front() {
-            list.remove(index);
+        while let Some(waiter) = list.front() {
+            list.remove(waiter);
             self.count(-1);
         }
     }
@@ -126,9 +126,9 @@ impl Condition {
     }
 
     #[inline]
-    fn pop(&self, list: &mut List) -> Option<(u32, &'static Waiter)> {
+    fn pop(&self, list: &mut List) -> Option<&'static Waiter> {
         let first = list.front()?;
-        list.remove(first.0);
+        list.remove(first);
         self.count(-1);
         Some(first)
     }
@@ -136,28 +136,29 @@ impl Condition {
 
 /// What is left to do for a waiter that took a notification, once the lock is free.
 enum Served {
-    Wake(&'static Waiter),
+    Wake(Wake),
     /// It was moved to this monitor's line: who holds the lock wakes the line when it lets go; where nobody does, we do.
     Moved(&'static MonitorCell),
 }
 
 /// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait.
-fn serve((index, waiter): (u32, &'static Waiter), all: bool) -> Option<Served> {
-    let monitor = waiter.monitor.load(Relaxed);
+fn serve(waiter: &'static Waiter, all: bool) -> Option<Served> {
+    let monitor = waiter.monitor.get();
     // Nobody but this notification gives `passing` a value, and it is read after the word.
-    waiter.passing.store(if all { 0 } else { waiter.condition.load(Relaxed) }, Relaxed);
-    if monitor == 0 || !waiter.is_thread() {
-        let taken = waiter.advance(WAITING, if monitor == 0 { NOTIFIED } else { TURN });
-        return taken.then_some(Served::Wake(waiter));
+    waiter.passing.set(if all { None } else { waiter.condition.get() });
+    match monitor {
+        Some(cell) if waiter.is_thread() => {
+            cell.morph(waiter, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
+        }
+        Some(_) => waiter.rouse(WAITING, TURN).map(Served::Wake),
+        None => waiter.rouse(WAITING, NOTIFIED).map(Served::Wake),
     }
-    let cell = monitors().get(monitor);
-    cell.morph(index, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
 }
 
 impl Served {
     fn finish(self) {
         match self {
-            Served::Wake(waiter) => waiter.wake(),
+            Served::Wake(wake) => wake.wake(),
             Served::Moved(cell) if cell.is_held() => {}
             Served::Moved(cell) => cell.wake_next(),
         }

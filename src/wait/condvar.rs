@@ -11,7 +11,8 @@ use crate::stop::Stop;
 use crate::sys::{AcqRel, Acquire, AtomicU32};
 
 use super::condition::{Condition, conditions};
-use super::waiter::{Kind, NOTIFIED, Note, STOPPED, Ticket, WAITING, What};
+use super::ticket::{Note, Ticket};
+use super::waiter::{Kind, NOTIFIED, STOPPED, WAITING, What};
 
 /// A condition variable for threads and tasks, in one FIFO queue, over any lock.
 ///
@@ -83,7 +84,7 @@ impl Condvar {
     }
 
     /// Its condition, made by the first wait.
-    pub(super) fn condition(&self) -> (u32, &'static Condition) {
+    pub(super) fn condition(&self) -> &'static Condition {
         let mut index = self.index.load(Acquire);
         if index == 0 {
             let new = conditions().claim();
@@ -95,7 +96,7 @@ impl Condvar {
                 }
             };
         }
-        (index, conditions().get(index))
+        conditions().get(index)
     }
 
     /// Waits over a lock that others also take directly; the lock is free meanwhile. Blocks the thread.
@@ -140,8 +141,8 @@ impl Condvar {
         deadline: Option<Instant>,
         location: &'static Location<'static>,
     ) -> Result<Timed<L::Guard<'a>>, Stopped> {
-        let (index, condition) = self.condition();
-        let note = Note { condition: index, ..Note::new(What::Condition, domain, location) };
+        let condition = self.condition();
+        let note = Note { condition: Some(condition), ..Note::new(What::Condition, domain, location) };
         let ticket = Ticket::begin(Kind::Thread, WAITING, &note);
         if ticket.is_over() {
             return Err(Stopped);
@@ -176,14 +177,14 @@ struct Waiting {
 
 impl Waiting {
     fn on(condition: &'static Condition, ticket: Ticket) -> Self {
-        condition.push(ticket.index());
+        condition.push(ticket.waiter());
         Waiting { ticket, condition, notified: false }
     }
 
     /// Ends the wait and says what came of it.
     fn end(&mut self) -> u64 {
         let state = self.ticket.retire();
-        self.condition.remove(self.ticket.index());
+        self.condition.remove(self.ticket.waiter());
         self.notified |= state == NOTIFIED;
         state
     }

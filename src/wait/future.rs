@@ -17,19 +17,22 @@ use super::monitor::Monitor;
 use super::pending::Pending;
 use super::waiter::{Kind, What};
 
-/// Polls an acquisition. The waker is put in its place before the last look at the state (see "Wakers" in `waiter`); a task that was woken
-/// does not need it any more.
+/// Polls an acquisition, until there is an outcome or the task sleeps with its waker in place. A task that was woken needs none.
+#[inline]
 fn poll_pending<'a, L: Lock, M: Mode<L>>(
     pending: &mut Pending,
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
-    if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain)) {
-        return ready;
+    loop {
+        if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain)) {
+            return ready;
+        }
+        if pending.ticket().set_waker(cx.waker()) {
+            return Poll::Pending;
+        }
     }
-    pending.ticket().set_waker(cx.waker());
-    pending.poll(|| monitor.try_guard(domain))
 }
 
 /// Future of [`Monitor::lock_async`] and [`Monitor::read_async`].
@@ -51,6 +54,7 @@ impl<'a, L, M> LockFuture<'a, L, M> {
 impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
     type Output = Result<MonitorGuard<'a, L, M>, Stopped>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.pending.is_none() {
@@ -60,7 +64,7 @@ impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
             if let Some(guard) = this.monitor.try_acquire(this.domain) {
                 return Poll::Ready(Ok(guard));
             }
-            let note = this.monitor.note(What::Lock, M::SHARED, 0, this.domain, this.location);
+            let note = this.monitor.note(What::Lock, M::SHARED, None, this.domain, this.location);
             this.pending = Some(Pending::in_line(this.monitor.cell, Kind::Task, &note)?);
         }
         let Some(pending) = &mut this.pending else { return Poll::Pending };
@@ -88,6 +92,7 @@ impl<'a, L, M> Wait<'a, L, M> {
 impl<'a, L: Lock, M: Mode<L>> Future for Wait<'a, L, M> {
     type Output = Result<MonitorGuard<'a, L, M>, Stopped>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let result = match &mut this.pending {
@@ -105,7 +110,6 @@ pub struct WaitWhile<'a, L, F> {
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     condition: &'static Condition,
-    index: u32,
     /// `None`: the lock is to be taken first.
     pending: Option<Result<Pending, Stopped>>,
     predicate: F,
@@ -117,12 +121,11 @@ impl<'a, L, F> WaitWhile<'a, L, F> {
         monitor: &'a Monitor<L>,
         domain: &'a DomainRef,
         condition: &'static Condition,
-        index: u32,
         pending: Option<Result<Pending, Stopped>>,
         predicate: F,
         location: &'static Location<'static>,
     ) -> Self {
-        WaitWhile { monitor, domain, condition, index, pending, predicate, location }
+        WaitWhile { monitor, domain, condition, pending, predicate, location }
     }
 }
 
@@ -132,6 +135,7 @@ impl<L, F> Unpin for WaitWhile<'_, L, F> {}
 impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L, F> {
     type Output = Result<MonitorGuard<'a, L>, Stopped>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
@@ -139,7 +143,7 @@ impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L
             if !guard.over_data(&mut this.predicate) {
                 return Poll::Ready(Ok(guard));
             }
-            this.pending = Some(guard.wait_again(this.condition, What::Condition, this.index, this.location));
+            this.pending = Some(guard.wait_again(this.condition, What::Condition, this.location));
         }
     }
 }
@@ -171,6 +175,7 @@ impl<L, F> Unpin for When<'_, L, F> {}
 impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L, F> {
     type Output = Result<R, Stopped>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
@@ -178,12 +183,13 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
             if let Some(value) = guard.fulfil(&mut this.f) {
                 return Poll::Ready(Ok(value));
             }
-            this.pending = Some(guard.wait_again(&this.monitor.cell.when, What::Predicate, 0, this.location));
+            this.pending = Some(guard.wait_again(&this.monitor.cell.when, What::Predicate, this.location));
         }
     }
 }
 
 /// Polls what is pending, or takes the lock if nothing is; what is pending is used up by an outcome.
+#[inline]
 fn poll_first<'a, L: Lock>(
     pending: &mut Option<Result<Pending, Stopped>>,
     monitor: &'a Monitor<L>,
@@ -198,7 +204,7 @@ fn poll_first<'a, L: Lock>(
         if let Some(guard) = monitor.try_acquire(domain) {
             return Poll::Ready(Ok(guard));
         }
-        let note = monitor.note(What::Lock, false, 0, domain, location);
+        let note = monitor.note(What::Lock, false, None, domain, location);
         *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note));
     }
     let result = match pending {

@@ -89,7 +89,8 @@ impl<L: SharedLock> Mode<L> for Shared {
 pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
-    dirty: bool,
+    /// Whether it was dereferenced mutably. A whole word: guards are moved about, and a copy of what is around a byte waits for the store of the byte.
+    dirty: u64,
     /// Dropped in `drop`, between what comes before and after an unlock, and nowhere else.
     guard: ManuallyDrop<M::Guard<'a>>,
     _mode: PhantomData<fn() -> M>,
@@ -110,7 +111,7 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
     #[inline(always)]
     fn drop(&mut self) {
         let cell = self.monitor.cell;
-        if self.dirty && cell.when.has_waiters() {
+        if self.dirty != 0 && cell.when.has_waiters() {
             cell.notify_when();
         }
         cell.releasing(M::SHARED);
@@ -126,7 +127,7 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[inline]
     pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>) -> Self {
-        MonitorGuard { monitor, domain, dirty: false, guard: ManuallyDrop::new(guard), _mode: PhantomData }
+        MonitorGuard { monitor, domain, dirty: 0, guard: ManuallyDrop::new(guard), _mode: PhantomData }
     }
 
     /// The lock's own guard; the lock stays held, and the monitor believes it held until a new guard around it is dropped.
@@ -147,8 +148,7 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     /// None that a stop of the domain does not end.
     #[track_caller]
     pub fn wait(self, condvar: &Condvar) -> Result<Self, Stopped> {
-        let (index, condition) = condvar.condition();
-        Ok(self.wait_on(condition, What::Condition, index, None, Location::caller())?.guard)
+        Ok(self.wait_on(condvar.condition(), What::Condition, None, Location::caller())?.guard)
     }
 
     /// As [`wait`](Self::wait), until a deadline. A timeout gives the lock back; taking it again is not bound by the deadline.
@@ -157,8 +157,7 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     /// [`Stopped`]: without the lock.
     #[track_caller]
     pub fn wait_until(self, condvar: &Condvar, deadline: Instant) -> Result<Timed<Self>, Stopped> {
-        let (index, condition) = condvar.condition();
-        self.wait_on(condition, What::Condition, index, Some(deadline), Location::caller())
+        self.wait_on(condvar.condition(), What::Condition, Some(deadline), Location::caller())
     }
 
     /// Waits for a completion; the lock is free meanwhile. One `?` for the stop, one for the value.
@@ -184,7 +183,7 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     ) -> Result<(Self, Result<T, E>), Stopped> {
         let (monitor, domain) = (self.monitor, self.domain);
         let location = Location::caller();
-        if let Some(early) = completion.take_ready_in(*domain)? {
+        if let Some(early) = completion.take_ready_in(Some(*domain))? {
             return Ok((self, early));
         }
         drop(self);
@@ -211,21 +210,20 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     /// Dropping the future takes it out of the queue. A notification that had reached it goes on to the next.
     #[track_caller]
     pub fn wait_async(self, condvar: &'a Condvar) -> Wait<'a, L, M> {
-        let (index, condition) = condvar.condition();
         let (monitor, domain) = (self.monitor, self.domain);
-        let pending = self.begin_async(condition, index, Location::caller());
+        let pending = self.begin_async(condvar.condition(), Location::caller());
         Wait::new(monitor, domain, pending)
     }
 
     /// Registers a task and lets go of the lock.
+    #[inline]
     fn begin_async(
         self,
         condition: &'static Condition,
-        index: u32,
         location: &'static Location<'static>,
     ) -> Result<Pending, Stopped> {
-        let note = self.monitor.note(What::Condition, M::SHARED, index, self.domain, location);
-        Pending::on(condition, self.monitor.cell, Kind::Task, &note)
+        let note = self.monitor.note(What::Condition, M::SHARED, Some(condition), self.domain, location);
+        Pending::on(condition, Kind::Task, &note)
     }
 
     /// The one blocking wait on a condition.
@@ -233,13 +231,12 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
         self,
         condition: &'static Condition,
         what: What,
-        index: u32,
         deadline: Option<Instant>,
         location: &'static Location<'static>,
     ) -> Result<Timed<Self>, Stopped> {
         let (monitor, domain) = (self.monitor, self.domain);
-        let note = monitor.note(what, M::SHARED, index, domain, location);
-        let mut pending = Pending::on(condition, monitor.cell, Kind::Thread, &note)?;
+        let note = monitor.note(what, M::SHARED, Some(condition), domain, location);
+        let mut pending = Pending::on(condition, Kind::Thread, &note)?;
         drop(self);
         if let Poll::Ready(result) = pending.block(deadline, || monitor.try_guard(domain)) {
             return Ok(Timed { guard: result?, timed_out: false });
@@ -264,9 +261,9 @@ where
     #[track_caller]
     pub fn wait_while(mut self, condvar: &Condvar, mut predicate: impl FnMut(&mut T) -> bool) -> Result<Self, Stopped> {
         let location = Location::caller();
-        let (index, condition) = condvar.condition();
+        let condition = condvar.condition();
         while predicate(&mut self) {
-            self = self.wait_on(condition, What::Condition, index, None, location)?.guard;
+            self = self.wait_on(condition, What::Condition, None, location)?.guard;
         }
         Ok(self)
     }
@@ -283,7 +280,7 @@ where
         mut predicate: impl FnMut(&mut T) -> bool,
     ) -> Result<Timed<Self>, Stopped> {
         let location = Location::caller();
-        let (index, condition) = condvar.condition();
+        let condition = condvar.condition();
         let mut timed_out = false;
         loop {
             if !predicate(&mut self) {
@@ -292,7 +289,7 @@ where
             if timed_out {
                 return Ok(Timed { guard: self, timed_out: true });
             }
-            let back = self.wait_on(condition, What::Condition, index, Some(deadline), location)?;
+            let back = self.wait_on(condition, What::Condition, Some(deadline), location)?;
             self = back.guard;
             timed_out = back.timed_out;
         }
@@ -305,26 +302,27 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     /// # Cancel safety
     /// As [`wait_async`](Self::wait_async).
     #[track_caller]
+    #[inline]
     pub fn wait_while_async<F>(mut self, condvar: &'a Condvar, mut predicate: F) -> WaitWhile<'a, L, F>
     where
         F: FnMut(&mut L::Data) -> bool,
     {
         let location = Location::caller();
-        let (index, condition) = condvar.condition();
+        let condition = condvar.condition();
         let (monitor, domain) = (self.monitor, self.domain);
         let first = if self.over_data(&mut predicate) {
-            Some(self.begin_async(condition, index, location))
+            Some(self.begin_async(condition, location))
         } else {
             // It need not wait: the lock is let go and taken again by the first poll, so that no guard lives in the future.
             drop(self);
             None
         };
-        WaitWhile::new(monitor, domain, condition, index, first, predicate, location)
+        WaitWhile::new(monitor, domain, condition, first, predicate, location)
     }
 
     /// Runs a predicate over the data.
     pub(super) fn over_data<R>(&mut self, f: &mut impl FnMut(&mut L::Data) -> R) -> R {
-        self.dirty = true;
+        self.dirty = 1;
         f(L::data(&mut self.guard))
     }
 
@@ -332,20 +330,20 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     pub(super) fn fulfil<R>(&mut self, f: &mut impl FnMut(&mut L::Data) -> Option<R>) -> Option<R> {
         let was = self.dirty;
         let value = self.over_data(f);
-        self.dirty = was || value.is_some();
+        self.dirty = was | u64::from(value.is_some());
         value
     }
 
     /// The one registration of a task on a condition, by a future that looks again.
+    #[inline]
     pub(super) fn wait_again(
         self,
         condition: &'static Condition,
         what: What,
-        index: u32,
         location: &'static Location<'static>,
     ) -> Result<Pending, Stopped> {
-        let note = self.monitor.note(what, false, index, self.domain, location);
-        Pending::on(condition, self.monitor.cell, Kind::Task, &note)
+        let note = self.monitor.note(what, false, Some(condition), self.domain, location);
+        Pending::on(condition, Kind::Task, &note)
     }
 }
 
@@ -367,7 +365,7 @@ where
 {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        self.dirty = true;
+        self.dirty = 1;
         &mut self.guard
     }
 }

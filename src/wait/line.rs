@@ -35,11 +35,11 @@
 use crate::registry::arena::arena;
 use crate::registry::member;
 use crate::registry::text::Text;
-use crate::sys::{AcqRel, AtomicU32, Mutex, MutexGuard, Relaxed};
+use crate::sys::{AcqRel, AtomicU32, LightGuard, LightMutex, Relaxed};
 
 use super::condition::Condition;
 use super::list::List;
-use super::waiter::{Place, QUEUED, STOPPED, TURN, Waiter, waiter};
+use super::waiter::{Place, QUEUED, STOPPED, TURN, Waiter, Wake};
 
 const NEED: u32 = 1;
 const WRITER: u32 = 2;
@@ -51,7 +51,7 @@ pub(crate) struct MonitorCell {
     word: AtomicU32,
     /// The member that holds the lock exclusively, 0 for none.
     holder: AtomicU32,
-    line: Mutex<Line>,
+    line: LightMutex<Line>,
     /// Who waits for a change of the data (`when`).
     pub(crate) when: Condition,
     pub(crate) name: Text<4>,
@@ -60,25 +60,32 @@ pub(crate) struct MonitorCell {
 /// Guarded by its mutex.
 struct Line {
     list: List,
-    /// The thread that has a turn, 0 for none.
-    turn: u32,
-    /// The thread for which the line is closed, 0 for none.
-    closed_for: u32,
+    /// The thread that has a turn.
+    turn: Option<&'static Waiter>,
+    /// The thread for which the line is closed.
+    closed_for: Option<&'static Waiter>,
     /// How many threads are linked.
     threads: u32,
 }
 
+/// Whether that is this one.
+fn is(that: Option<&'static Waiter>, this: &'static Waiter) -> bool {
+    that.is_some_and(|that| std::ptr::eq(that, this))
+}
+
 impl Line {
+    const EMPTY: Line = Line { list: List::new(Place::Line), turn: None, closed_for: None, threads: 0 };
+
     /// Unlinks a waiter that is linked. Whether the line was closed for it.
-    fn take_out(&mut self, index: u32) -> bool {
+    fn take_out(&mut self, waiter: &'static Waiter) -> bool {
         // Looked at first: once it is unlinked its owner may be gone, and the slot another's.
-        let is_thread = waiter(index).is_thread();
-        if self.list.remove(index) {
+        let is_thread = waiter.is_thread();
+        if self.list.remove(waiter) {
             self.threads -= u32::from(is_thread);
         }
-        let was_closed = self.closed_for == index;
+        let was_closed = is(self.closed_for, waiter);
         if was_closed {
-            self.closed_for = 0;
+            self.closed_for = None;
         }
         was_closed
     }
@@ -89,7 +96,7 @@ arena!(
     monitors: MonitorCell = || MonitorCell {
         word: AtomicU32::new(0),
         holder: AtomicU32::new(0),
-        line: Mutex::new(Line { list: List::new(Place::Line), turn: 0, closed_for: 0, threads: 0 }),
+        line: LightMutex::new(Line::EMPTY),
         when: Condition::new(),
         name: Text::new(),
     }
@@ -169,15 +176,15 @@ impl MonitorCell {
     /// Brings the bits in line with the line. At least one read-modify-write.
     fn refresh(&self, line: &Line) {
         let mut bits = 0;
-        if let Some((_, first)) = line.list.front() {
-            if line.turn == 0 {
+        if let Some(first) = line.list.front() {
+            if line.turn.is_none() {
                 bits |= NEED;
             }
             if !first.is_shared() && (first.is_thread() || first.is(QUEUED)) {
                 bits |= WRITER;
             }
         }
-        if line.closed_for != 0 {
+        if line.closed_for.is_some() {
             bits |= CLOSED;
         }
         // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
@@ -188,65 +195,64 @@ impl MonitorCell {
         }
     }
 
-    fn link(&self, line: &mut MutexGuard<'_, Line>, index: u32) {
-        line.list.push_back(index);
-        line.threads += u32::from(waiter(index).is_thread());
+    fn link(&self, line: &mut LightGuard<'_, Line>, waiter: &'static Waiter) {
+        line.list.push_back(waiter);
+        line.threads += u32::from(waiter.is_thread());
         self.refresh(line);
     }
 
     /// Puts a waiter at the end of the line. It tries the lock once more afterwards.
-    pub(super) fn enqueue(&self, index: u32) {
-        self.link(&mut self.line.lock(), index);
+    pub(super) fn enqueue(&self, waiter: &'static Waiter) {
+        self.link(&mut self.line.lock(), waiter);
     }
 
     /// Puts a waiter that was notified at the end of the line, if `won` says that the notification was first. The caller wakes the line
     /// unless somebody holds the lock.
-    pub(super) fn morph(&self, index: u32, won: impl FnOnce() -> bool) -> bool {
+    pub(super) fn morph(&self, waiter: &'static Waiter, won: impl FnOnce() -> bool) -> bool {
         let mut line = self.line.lock();
         let won = won();
         if won {
-            self.link(&mut line, index);
+            self.link(&mut line, waiter);
         }
         won
     }
 
     /// Back to sleep after a turn in which the lock was not free; keeps its place. Whether it is queued again (it may have been stopped).
-    pub(super) fn requeue(&self, index: u32, overtaken: u32) -> bool {
+    pub(super) fn requeue(&self, waiter: &'static Waiter, overtaken: u32) -> bool {
         let mut line = self.line.lock();
-        if line.turn == index {
-            line.turn = 0;
+        if is(line.turn, waiter) {
+            line.turn = None;
         }
-        let queued = waiter(index).advance(TURN, QUEUED);
-        if queued && waiter(index).place() == Place::None {
+        let queued = waiter.advance(TURN, QUEUED);
+        if queued && waiter.place() == Place::None {
             // A task that was notified, and has its first place in the line now.
-            line.list.push_back(index);
+            line.list.push_back(waiter);
         }
-        if queued && overtaken >= 2 && line.closed_for == 0 && waiter(index).is_thread() {
-            line.closed_for = index;
+        if queued && overtaken >= 2 && line.closed_for.is_none() && waiter.is_thread() {
+            line.closed_for = Some(waiter);
         }
         self.refresh(&line);
         queued
     }
 
     /// Takes a waiter out, whether it has the lock now or gave up.
-    pub(super) fn leave(&self, index: u32, has_lock: bool) {
+    pub(super) fn leave(&self, waiter: &'static Waiter, has_lock: bool) {
         // Only its owner, who calls this, and a notification, which is over or lost by now, link it. Where `wake_next` has taken it out, that is
         // over too (`Waiter::place`), and its duty with it.
-        if waiter(index).place() != Place::Line {
+        if waiter.place() != Place::Line {
             return;
         }
         let mut line = self.line.lock();
-        let was_first = line.list.front().is_some_and(|(first, _)| first == index);
-        let had_turn = line.turn == index;
+        let was_first = is(line.list.front(), waiter);
+        let had_turn = is(line.turn, waiter);
         if had_turn {
-            line.turn = 0;
+            line.turn = None;
         }
-        let was_closed = line.take_out(index);
+        let was_closed = line.take_out(waiter);
         self.refresh(&line);
         // A turn that was not used goes on; so does the duty of one behind whom others queued without a try. A reader that has the lock lets
         // the readers behind it in.
-        let next_reader =
-            has_lock && waiter(index).is_shared() && line.list.front().is_some_and(|(_, first)| first.is_shared());
+        let next_reader = has_lock && waiter.is_shared() && line.list.front().is_some_and(Waiter::is_shared);
         drop(line);
         if next_reader || (!has_lock && (had_turn || was_closed || was_first)) {
             self.wake_next();
@@ -256,47 +262,45 @@ impl MonitorCell {
     /// Gives the first in line its turn.
     #[cold]
     pub(crate) fn wake_next(&self) {
-        let mut wake: [Option<&'static Waiter>; 2] = [None; 2];
+        // A task, and the thread behind it.
+        let (mut task, mut thread) = (None, None);
         {
             let mut line = self.line.lock();
-            if line.turn != 0 {
-                if waiter(line.turn).is(TURN) {
+            if let Some(turn) = line.turn {
+                if turn.is(TURN) {
                     return;
                 }
                 // Stopped, or has the lock already and is on its way to say so.
-                line.turn = 0;
+                line.turn = None;
             }
-            let (mut turn, mut taken_out) = (0, false);
-            for (index, waiter) in line.list.iter() {
+            let mut taken_out = false;
+            for waiter in line.list.iter() {
                 let is_thread = waiter.is_thread();
-                if (is_thread || wake[0].is_none()) && waiter.advance(QUEUED, TURN) {
-                    wake[usize::from(wake[0].is_some())] = Some(waiter);
-                    if is_thread {
-                        turn = index;
-                        break;
-                    }
+                let wake = if is_thread || task.is_none() { waiter.rouse(QUEUED, TURN) } else { None };
+                if wake.is_some() && is_thread {
+                    (line.turn, thread) = (Some(waiter), wake);
+                    break;
+                } else if wake.is_some() {
+                    task = wake;
                 } else if waiter.is(STOPPED) {
                     // Out of the way: otherwise each of many that are stopped together would look at all the others when it leaves. Whoever
                     // comes after it has its turn here, and its own `leave` finds it gone.
-                    line.take_out(index);
+                    line.take_out(waiter);
                     taken_out = true;
                 }
-                if wake[0].is_some() && line.threads == 0 {
+                if task.is_some() && line.threads == 0 {
                     break;
                 }
             }
-            line.turn = turn;
-            if taken_out || (turn == 0 && wake[0].is_some()) {
+            if taken_out || (line.turn.is_none() && task.is_some()) {
                 self.refresh(&line);
             }
-            if turn != 0 || wake[0].is_none() {
+            if line.turn.is_some() || task.is_none() {
                 // The thread has the duty now; or nobody is there to be woken, and who queues again sets the bit anew.
                 self.word.fetch_and(!NEED, AcqRel);
             }
         }
-        for waiter in wake.into_iter().flatten() {
-            waiter.wake();
-        }
+        task.into_iter().chain(thread).for_each(Wake::wake);
     }
 
     /// A cell for a new monitor.
@@ -312,10 +316,10 @@ impl MonitorCell {
         cell.when.clear();
         {
             let mut line = cell.line.lock();
-            while let Some((index, _)) = line.list.front() {
-                line.list.remove(index);
+            while let Some(waiter) = line.list.front() {
+                line.list.remove(waiter);
             }
-            *line = Line { list: List::new(Place::Line), turn: 0, closed_for: 0, threads: 0 };
+            *line = Line::EMPTY;
             cell.word.swap(0, AcqRel);
         }
         cell.holder.store(0, Relaxed);

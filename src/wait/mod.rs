@@ -3,6 +3,9 @@
 //! | file | what it is |
 //! |---|---|
 //! | `waiter` | a slot for one wait; its state word; how a stop reaches it |
+//! | `ticket` | the owner's side of a wait |
+//! | `spare` | the slots that a thread keeps |
+//! | `look` | a wait as a report sees it |
 //! | `waker` | where a task's waker lies |
 //! | `list` | the FIFO list of slots |
 //! | `condition` | the waiters of one condition; notification and wait morphing |
@@ -17,28 +20,23 @@ pub(crate) mod future;
 pub(crate) mod guard;
 mod line;
 mod list;
+pub(crate) mod look;
 pub(crate) mod monitor;
 mod pending;
+mod spare;
+pub(crate) mod ticket;
 pub(crate) mod waiter;
 mod waker;
 
+use condition::Condition;
+use line::MonitorCell;
+
 /// A stop ended a wait that had already consumed something: hands it to the next in line (L3).
-fn pass_on(passing: u32, monitor: u32, had_turn: bool) {
-    if passing != 0 {
-        condition::conditions().get(passing).notify_one();
+fn pass_on(passing: Option<&'static Condition>, monitor: Option<&'static MonitorCell>, had_turn: bool) {
+    if let Some(condition) = passing {
+        condition.notify_one();
     }
-    if had_turn && monitor != 0 {
-        line::monitors().get(monitor).wake_next();
+    if let Some(monitor) = monitor.filter(|_| had_turn) {
+        monitor.wake_next();
     }
-}
-
-/// Name of a monitor and who holds it now (a member's index, 0 for nobody), read without a lock.
-pub(crate) fn look_monitor(index: u32) -> (String, u32) {
-    let cell = line::monitors().get(index);
-    (cell.name.get(), cell.holder())
-}
-
-/// Name of a condition variable, read without a lock.
-pub(crate) fn look_condition(index: u32) -> String {
-    condition::conditions().get(index).name.get()
 }

@@ -16,11 +16,13 @@ use crate::registry::domain::DomainRef;
 use crate::stop::Stop;
 use crate::sys;
 
+use super::condition::Condition;
 use super::future::{LockFuture, When};
 use super::guard::{Exclusive, Mode, MonitorGuard, Shared};
 use super::line::{MonitorCell, monitors};
 use super::pending::Pending;
-use super::waiter::{Kind, Note, What};
+use super::ticket::Note;
+use super::waiter::{Kind, What};
 
 /// Any lock `L`, made stoppable: one queue for threads and tasks, readers and writers.
 ///
@@ -145,6 +147,7 @@ impl<L: Lock> Monitor<L> {
     ///
     /// # Cancel safety
     /// Dropping the future takes it out of the queue; nothing is lost.
+    #[inline]
     #[track_caller]
     pub fn lock_async(&self) -> LockFuture<'_, L> {
         LockFuture::new(self, &self.home, Location::caller())
@@ -274,7 +277,7 @@ impl<L: Lock> Monitor<L> {
             if timed_out {
                 return Err(WaitError::TimedOut);
             }
-            let back = guard.wait_on(&self.cell.when, What::Predicate, 0, deadline, location)?;
+            let back = guard.wait_on(&self.cell.when, What::Predicate, deadline, location)?;
             guard = back.guard;
             timed_out = back.timed_out;
         }
@@ -324,11 +327,13 @@ impl<L: Lock> Monitor<L> {
     }
 
     /// Tries the lock, unless somebody in line has precedence.
+    #[inline]
     pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
         Some(MonitorGuard::new(self, domain, self.try_raw::<M>()?))
     }
 
     /// Tries the lock.
+    #[inline]
     pub(super) fn try_guard<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
         let guard = M::try_lock(&self.lock)?;
         self.cell.acquired(M::SHARED);
@@ -354,7 +359,7 @@ impl<L: Lock> Monitor<L> {
                 return Ok(guard);
             }
         }
-        let note = self.note(What::Lock, M::SHARED, 0, domain, location);
+        let note = self.note(What::Lock, M::SHARED, None, domain, location);
         let mut pending = Pending::in_line(self.cell, Kind::Thread, &note)?;
         match pending.block(deadline, || self.try_guard::<M>(domain)) {
             Poll::Ready(result) => Ok(result?.into_raw()),
@@ -367,10 +372,10 @@ impl<L: Lock> Monitor<L> {
         &self,
         what: What,
         shared: bool,
-        condition: u32,
+        condition: Option<&'static Condition>,
         domain: &DomainRef,
         location: &'static Location<'static>,
     ) -> Note<'static> {
-        Note { what, domain: Some(*domain), monitor: self.index, shared, condition, owed: None, location }
+        Note { what, domain: Some(*domain), monitor: Some(self.cell), shared, condition, owed: None, location }
     }
 }

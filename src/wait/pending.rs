@@ -2,93 +2,117 @@
 //!
 //! It starts in the line (a plain acquisition) or on a condition (a wait). Dropped before it is done it leaves every list, and what it had
 //! consumed (a notification, a turn) goes on to the next (L3).
+//!
+//! All that is known of it lies in its slot, so that it is one word: futures and results that hold it are moved about.
 
 use std::task::Poll;
 use std::time::Instant;
 
 use crate::error::Stopped;
+use crate::sys::Relaxed;
 
 use super::condition::Condition;
 use super::line::MonitorCell;
-use super::waiter::{IDLE, Kind, Note, QUEUED, STOPPED, TURN, Ticket, WAITING, waiter};
-use crate::sys::Relaxed;
+use super::ticket::{Note, Ticket};
+use super::waiter::{IDLE, Kind, QUEUED, STOPPED, TURN, WAITING, Waiter};
 
-/// An acquisition under way.
+/// An acquisition under way. Its slot names the monitor, and the condition on which it began.
 pub(crate) struct Pending {
     ticket: Ticket,
-    cell: &'static MonitorCell,
-    /// The condition on which it began.
-    condition: Option<&'static Condition>,
-    /// It was linked to the line by its owner and has not tried since.
-    fresh: bool,
-    overtaken: u32,
-    shared: bool,
-    done: bool,
 }
 
+/// What its owner notes of it in the slot: how often it was overtaken, and whether it was linked to the line by its owner and has not tried since.
+const FRESH: u32 = 1 << 31;
+
 impl Pending {
-    /// Queues in the monitor's line.
-    pub(crate) fn in_line(cell: &'static MonitorCell, kind: Kind, note: &Note<'_>) -> Result<Self, Stopped> {
-        let ticket = Ticket::begin(kind, QUEUED, note);
+    fn begin(kind: Kind, state: u64, note: &Note<'_>, overtaken: u32) -> Result<Self, Stopped> {
+        let ticket = Ticket::begin(kind, state, note);
         if ticket.is_over() {
             return Err(Stopped);
         }
-        cell.enqueue(ticket.index());
-        Ok(Pending { ticket, cell, condition: None, fresh: true, overtaken: 0, shared: note.shared, done: false })
+        ticket.waiter().overtaken.store(overtaken, Relaxed);
+        Ok(Pending { ticket })
+    }
+
+    /// Queues in the monitor's line.
+    pub(crate) fn in_line(cell: &'static MonitorCell, kind: Kind, note: &Note<'_>) -> Result<Self, Stopped> {
+        let this = Pending::begin(kind, QUEUED, note, FRESH)?;
+        cell.enqueue(this.waiter());
+        Ok(this)
     }
 
     /// Begins to wait on a condition. The caller holds the lock, and lets go of it afterwards.
-    pub(crate) fn on(
-        condition: &'static Condition,
-        cell: &'static MonitorCell,
-        kind: Kind,
-        note: &Note<'_>,
-    ) -> Result<Self, Stopped> {
-        let ticket = Ticket::begin(kind, WAITING, note);
-        if ticket.is_over() {
-            return Err(Stopped);
-        }
-        condition.push(ticket.index());
-        let (fresh, overtaken, shared) = (false, 0, note.shared);
-        Ok(Pending { ticket, cell, condition: Some(condition), fresh, overtaken, shared, done: false })
+    #[inline]
+    pub(crate) fn on(condition: &'static Condition, kind: Kind, note: &Note<'_>) -> Result<Self, Stopped> {
+        let this = Pending::begin(kind, WAITING, note, 0)?;
+        condition.push(this.waiter());
+        Ok(this)
     }
 
+    #[inline]
     pub(crate) fn ticket(&self) -> &Ticket {
         &self.ticket
     }
 
+    #[inline]
+    fn waiter(&self) -> &'static Waiter {
+        self.ticket.waiter()
+    }
+
+    #[inline]
+    fn cell(&self) -> &'static MonitorCell {
+        match self.waiter().monitor.get() {
+            Some(cell) => cell,
+            None => unreachable!("an acquisition is of a monitor"),
+        }
+    }
+
     /// One step: tries the lock where that is due.
+    #[inline]
     pub(crate) fn poll<G>(&mut self, mut try_lock: impl FnMut() -> Option<G>) -> Poll<Result<G, Stopped>> {
+        let waiter = self.waiter();
         loop {
-            match self.ticket.state() {
-                QUEUED if !self.fresh => return Poll::Pending,
-                // Somebody before it has the duty; only who had a turn must try again, for it may be the one for whom the line is closed.
-                QUEUED if self.overtaken == 0 && !self.cell.is_open(self.shared) => return Poll::Pending,
-                state @ (QUEUED | TURN) => {
-                    self.fresh = false;
-                    if let Some(guard) = try_lock() {
-                        if self.ticket.retire() == STOPPED {
-                            // The stop was first (L5), and it has passed on what we had. The guard's drop unlocks.
-                            return Poll::Ready(Err(Stopped));
-                        }
-                        self.cell.leave(self.ticket.index(), true);
-                        self.done = true;
-                        return Poll::Ready(Ok(guard));
-                    }
-                    if state == QUEUED {
+            let state = self.ticket.state();
+            match state {
+                WAITING => return Poll::Pending,
+                QUEUED => {
+                    let noted = waiter.overtaken.load(Relaxed);
+                    // Somebody before it has the duty; only who had a turn must try again, for it may be the one for whom the line is closed.
+                    if noted & FRESH == 0 || (noted == FRESH && !self.cell().is_open(waiter.is_shared())) {
                         return Poll::Pending;
                     }
-                    self.overtaken += 1;
-                    // Linked already, `NEED` set again: now once more, as after the first time.
-                    self.fresh = self.cell.requeue(self.ticket.index(), self.overtaken);
+                    waiter.overtaken.store(noted & !FRESH, Relaxed);
                 }
-                WAITING => return Poll::Pending,
-                state => {
+                TURN => {}
+                _ => {
                     debug_assert!(matches!(state, STOPPED | IDLE), "what ends a wait in a monitor is a stop");
                     return Poll::Ready(Err(Stopped));
                 }
             }
+            if let Some(guard) = try_lock() {
+                if self.ticket.retire() == STOPPED {
+                    // The stop was first (L5), and it has passed on what we had. The guard's drop unlocks.
+                    self.give_up(STOPPED);
+                    return Poll::Ready(Err(Stopped));
+                }
+                self.cell().leave(waiter, true);
+                return Poll::Ready(Ok(guard));
+            }
+            if state == QUEUED {
+                return Poll::Pending;
+            }
+            self.overtaken();
         }
+    }
+
+    /// The lock was not free in its turn: back to its place in the line.
+    #[cold]
+    fn overtaken(&self) {
+        let waiter = self.waiter();
+        let overtaken = (waiter.overtaken.load(Relaxed) & !FRESH) + 1;
+        // Linked already, `NEED` set again: now once more, as after the first time.
+        let fresh = if self.cell().requeue(waiter, overtaken) { FRESH } else { 0 };
+        waiter.overtaken.store(overtaken | fresh, Relaxed);
     }
 
     /// The deadline of a wait on a condition has come: if no notification was first, it becomes an acquisition. Whether that is so.
@@ -96,11 +120,12 @@ impl Pending {
         if !self.ticket.advance(WAITING, QUEUED) {
             return false;
         }
-        if let Some(condition) = self.condition {
-            condition.remove(self.ticket.index());
+        let waiter = self.waiter();
+        if let Some(condition) = waiter.condition.get() {
+            condition.remove(waiter);
         }
-        self.cell.enqueue(self.ticket.index());
-        self.fresh = true;
+        self.cell().enqueue(waiter);
+        waiter.overtaken.store(FRESH, Relaxed);
         true
     }
 
@@ -119,22 +144,27 @@ impl Pending {
             }
         }
     }
+
+    /// Leaves every list after the wait was ended without the lock, with what had come of it, and passes on what it had (L3).
+    #[cold]
+    fn give_up(&self, state: u64) {
+        let waiter = self.waiter();
+        if let Some(condition) = waiter.condition.get() {
+            condition.remove(waiter);
+        }
+        self.cell().leave(waiter, false);
+        if matches!(state, QUEUED | TURN) {
+            super::pass_on(waiter.passing.get(), waiter.monitor.get(), state == TURN);
+        }
+    }
 }
 
 impl Drop for Pending {
+    #[inline]
     fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let state = self.ticket.retire();
-        let index = self.ticket.index();
-        if let Some(condition) = self.condition {
-            condition.remove(index);
-        }
-        self.cell.leave(index, false);
-        if matches!(state, QUEUED | TURN) {
-            let waiter = waiter(index);
-            super::pass_on(waiter.passing.load(Relaxed), waiter.monitor.load(Relaxed), state == TURN);
+        // Who had an outcome has ended the wait already.
+        if self.ticket.state() != IDLE {
+            self.give_up(self.ticket.retire());
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One waiter, a thread or a task, and its state word.
 //!
 //! # The state word
-//! The low three bits are the state, the rest is a generation: a new wait in the same slot has a new generation, so that whoever acts late
-//! fails its compare-and-swap. Every race of a wake-up, a stop, a timeout and a drop is a race on this word, and exactly one wins (L5).
+//! The low three bits are the state, the next says whether the slot owns a task's waker, the rest is a count: it differs from wait to wait in the same
+//! slot, and from waker to waker, so that whoever acts late fails its compare-and-swap. Every race of a wake-up, a stop, a timeout and a drop is a race on
+//! this word, and exactly one wins (L5).
 //!
 //! | state | meaning |
 //! |---|---|
@@ -15,7 +16,7 @@
 //!
 //! | from | to | by | how |
 //! |---|---|---|---|
-//! | `IDLE` | `WAITING`, `QUEUED` | owner | swap, with a new generation |
+//! | `IDLE` | `WAITING`, `QUEUED` | owner | store, with a new count |
 //! | `WAITING` | `NOTIFIED` | who notifies or completes | compare-and-swap, then wake |
 //! | `WAITING` | `QUEUED` | who notifies a thread (wait morphing), or the owner at its deadline | compare-and-swap |
 //! | `WAITING` | `TURN` | who notifies a task | compare-and-swap, then wake |
@@ -23,26 +24,30 @@
 //! | `TURN` | `QUEUED` | owner, when the lock was not free, under the line's lock | compare-and-swap |
 //! | `WAITING`, `QUEUED`, `TURN` | `STOPPED` | a stop | compare-and-swap, then wake |
 //! | any | `IDLE` | owner | swap: what it finds is the outcome |
+//! | `NOTIFIED` | `IDLE` | owner | store: nobody else changes a final word without `WAKER` |
+//!
+//! `WAKER` is set by the owner in `WAITING` and `QUEUED`, and taken off by the steps that wake and by the owner; `STOPPED` keeps it until the
+//! stop has ended every wait, and then has a step of its own for it (see [`stop_all`]).
 //!
 //! # Why nobody is stranded (L1)
-//! A waiter publishes its word by a read-modify-write and *then* looks at its domain's flag. A stop sets the flag and *then* does a
-//! read-modify-write on the word of every slot ([`stop_all`]). Of two read-modify-writes of one word the later sees the earlier: either the
-//! stop finds the waiter, or the waiter finds the flag. No fence and no lock is in it; the model `law1_stop_reaches_every_wait` fails where
-//! the flag is looked at before the word is published.
+//! A waiter stores its word and *then* looks at its domain's flag. A stop sets the flag and *then* looks at the word of every slot
+//! ([`stop_all`]). Between the two each passes its side of the asymmetric barrier (`sys::light`, `sys::heavy`), so that either the stop finds the
+//! waiter, or the waiter finds the flag. The model `law1_stop_reaches_every_wait` fails where the flag is looked at before the word is published, and
+//! `twin_publish_without_a_barrier` where the barrier is left out.
 //!
 //! # Wakers (L6)
-//! A task's waker lies in `waker`. It is put there before the state is looked at for the last time in a poll, and who takes it out always wakes
-//! it. So a late actor that takes the waker of a later wait in the slot causes one needless poll, which puts the waker back: nothing is lost.
-//! Wakers are cloned, dropped and woken with no lock held.
+//! A task's waker lies in `waker`. It is put there before the state is looked at for the last time in a poll. Wakers are cloned, dropped and
+//! woken with no lock held.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::task::Waker;
-use std::time::Instant;
 
-use super::waker::WakerCell;
+use super::condition::Condition;
+use super::line::MonitorCell;
+use super::waker::WakerWords;
 use crate::registry::arena::arena;
-use crate::registry::domain::DomainRef;
-use crate::registry::member;
+use crate::registry::domain::{DomainCell, DomainRef};
+use crate::registry::link::Link;
 use crate::registry::text::Text;
 use crate::sys::{self, AcqRel, Acquire, AtomicU64, Parker, PlainPtr, PlainU8, PlainU32, PlainU64, Relaxed, Release};
 
@@ -53,8 +58,11 @@ pub(crate) const TURN: u64 = 3;
 pub(crate) const NOTIFIED: u64 = 4;
 pub(crate) const STOPPED: u64 = 5;
 
-const STATE: u64 = 7;
-const GENERATION: u64 = 8;
+pub(super) const STATE: u64 = 7;
+/// The slot owns a waker.
+pub(super) const WAKER: u64 = 8;
+/// One of the count.
+pub(super) const COUNT: u64 = 16;
 
 /// Who sleeps: a thread, in its slot's parker, or a task, by its waker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,20 +82,6 @@ pub(crate) enum What {
     End,
 }
 
-impl What {
-    fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            1 => What::Lock,
-            2 => What::Condition,
-            3 => What::Predicate,
-            4 => What::Completion,
-            5 => What::Stop,
-            6 => What::End,
-            _ => return None,
-        })
-    }
-}
-
 /// In which list a waiter is linked. Guarded by the lock of that list; moves from `Condition` to `Line` under both.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -99,33 +93,39 @@ pub(crate) enum Place {
 
 /// A slot. See the head of this file.
 pub(crate) struct Waiter {
-    word: AtomicU64,
-    parker: Parker,
-    waker: WakerCell,
-    kind: PlainU8,
-    domain_index: PlainU32,
-    domain_live: PlainU64,
-    // Links: guarded by the lock of the list that `place` names.
-    pub(super) next: PlainU32,
-    pub(super) prev: PlainU32,
+    pub(super) word: AtomicU64,
+    pub(super) parker: Parker,
+    pub(super) waker: WakerWords,
+    pub(super) kind: PlainU8,
+    /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
+    pub(super) began: PlainU64,
+    pub(super) domain: Link<DomainCell>,
+    pub(super) domain_live: PlainU64,
+    // Links: guarded by the lock of the list that `place` names; `next` is its thread's while nobody waits here (see `spare`).
+    pub(super) next: Link<Waiter>,
+    pub(super) prev: Link<Waiter>,
     place: PlainU8,
-    /// The monitor whose lock it takes after its event, 0 for none. Set before the word is published.
-    pub(super) monitor: PlainU32,
+    /// The monitor whose lock it takes after its event. Set before the word is published.
+    pub(super) monitor: Link<MonitorCell>,
     /// Whether it wants the lock for reading.
     pub(super) shared: PlainU8,
+    /// How often its turn came too late: see `pending`. The owner's alone.
+    pub(super) overtaken: PlainU32,
     /// The condition variable whose `notify_one` it consumed: to whom it goes on if a stop comes in between (L3). Set before `QUEUED`.
-    pub(super) passing: PlainU32,
+    pub(super) passing: Link<Condition>,
     // What a report says of it. Written by the owner before the word is published.
-    member: PlainU32,
-    what: PlainU8,
-    /// The condition variable it waits on, 0 for none.
-    pub(super) condition: PlainU32,
-    operation: Text<2>,
-    object: Text<6>,
-    offset: PlainU64,
-    length: PlainU64,
-    location: PlainPtr<Location<'static>>,
-    since: PlainU64,
+    pub(super) member: PlainU32,
+    pub(super) what: PlainU8,
+    /// The condition variable it waits on.
+    pub(super) condition: Link<Condition>,
+    pub(super) operation: Text<2>,
+    pub(super) object: Text<6>,
+    pub(super) offset: PlainU64,
+    pub(super) length: PlainU64,
+    pub(super) location: PlainPtr<Location<'static>>,
+    pub(super) since: PlainU64,
+    /// Its own place in the arena. Written by who claims it.
+    index: PlainU32,
 }
 
 arena!(
@@ -133,35 +133,66 @@ arena!(
     waiters: Waiter = || Waiter {
         word: AtomicU64::new(IDLE),
         parker: Parker::new(),
-        waker: WakerCell::new(),
+        waker: WakerWords::new(),
         kind: PlainU8::new(0),
-        domain_index: PlainU32::new(0),
+        began: PlainU64::new(0),
+        domain: Link::new(),
         domain_live: PlainU64::new(0),
-        next: PlainU32::new(0),
-        prev: PlainU32::new(0),
+        next: Link::new(),
+        prev: Link::new(),
         place: PlainU8::new(0),
-        monitor: PlainU32::new(0),
+        monitor: Link::new(),
         shared: PlainU8::new(0),
-        passing: PlainU32::new(0),
+        overtaken: PlainU32::new(0),
+        passing: Link::new(),
         member: PlainU32::new(0),
         what: PlainU8::new(0),
-        condition: PlainU32::new(0),
+        condition: Link::new(),
         operation: Text::new(),
         object: Text::new(),
         offset: PlainU64::new(0),
         length: PlainU64::new(0),
         location: PlainPtr::new(std::ptr::null_mut()),
         since: PlainU64::new(0),
+        index: PlainU32::new(0),
     }
 );
 
-/// The slot at an index.
-#[inline]
-pub(crate) fn waiter(index: u32) -> &'static Waiter {
-    waiters().get(index)
+/// Whom a step has woken, and who is to be told: with no lock held (L6).
+#[must_use = "who had its event sleeps until it is told"]
+pub(crate) enum Wake {
+    Thread(&'static Waiter),
+    Task(Waker),
+    /// A task that has not been polled since it began to wait: its first poll looks at the state.
+    Later,
+}
+
+impl Wake {
+    pub(crate) fn wake(self) {
+        match self {
+            Wake::Thread(waiter) => waiter.parker.unpark(),
+            // A panic of a waker strands nobody (L6).
+            Wake::Task(waker) => contain(|| waker.wake()),
+            Wake::Later => {}
+        }
+    }
 }
 
 impl Waiter {
+    /// A slot for the caller alone.
+    #[cold]
+    pub(super) fn claim() -> &'static Waiter {
+        let index = waiters().claim();
+        let waiter = waiters().get(index);
+        waiter.index.store(index, Relaxed);
+        waiter
+    }
+
+    /// Its own place in the arena.
+    pub(super) fn index(&self) -> u32 {
+        self.index.load(Relaxed)
+    }
+
     /// Where it is linked. Under the lock of a list in which it may be; or by its owner, for whom `None` is final once nobody can link it any
     /// more.
     pub(super) fn place(&self) -> Place {
@@ -191,8 +222,8 @@ impl Waiter {
         self.word.load(Acquire) & STATE == state
     }
 
-    /// One transition by somebody other than the owner, in whatever generation there is: the caller knows by a list's lock that the slot's
-    /// occupant is the one it means.
+    /// One transition that wakes nobody, in whatever wait there is: by the owner, or by one who knows by a list's lock that the slot's occupant is the
+    /// one it means.
     #[inline]
     pub(super) fn advance(&self, from: u64, to: u64) -> bool {
         let mut word = self.word.load(Acquire);
@@ -206,36 +237,61 @@ impl Waiter {
         false
     }
 
-    /// Wakes the owner: unparks the thread, or takes the waker out and wakes it. With no lock held (L6).
-    pub(crate) fn wake(&self) {
-        if self.is_thread() {
-            self.parker.unpark();
-        } else {
-            if let Some(waker) = self.waker.take() {
-                wake(waker);
+    /// One transition by somebody other than the owner, after which the owner is to be woken: under the same conditions as [`advance`](Self::advance).
+    #[inline]
+    pub(super) fn rouse(&'static self, from: u64, to: u64) -> Option<Wake> {
+        let mut word = self.word.load(Acquire);
+        while word & STATE == from {
+            match self.rouse_from(word, to) {
+                Ok(wake) => return Some(wake),
+                Err(now) => word = now,
             }
         }
+        None
+    }
+
+    /// The step itself, from the word as it was read. `Err` with what the word is instead.
+    #[inline]
+    fn rouse_from(&'static self, word: u64, to: u64) -> Result<Wake, u64> {
+        let is_thread = self.is_thread();
+        let copy = self.waker.copy();
+        // Ordering: AcqRel, as in `advance`; Acquire also for the waker.
+        self.word.compare_exchange(word, word & !(STATE | WAKER) | to, AcqRel, Acquire)?;
+        Ok(if is_thread {
+            Wake::Thread(self)
+        } else if word & WAKER != 0 {
+            // SAFETY: the copy was made after `word` was read with `WAKER` set, and the step above took it off that very word.
+            Wake::Task(unsafe { copy.into_waker() })
+        } else {
+            Wake::Later
+        })
     }
 
     fn domain(&self) -> Option<DomainRef> {
-        DomainRef::from_parts(self.domain_index.load(Relaxed), self.domain_live.load(Relaxed))
+        DomainRef::from_parts(self.domain.get(), self.domain_live.load(Relaxed))
+    }
+
+    /// Whether the wait's domain is over. By the owner.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.domain().is_some_and(DomainRef::is_over)
     }
 
     /// Ends the wait if its domain is over. Whether that leaves a task to be woken.
     fn stop(&self) -> bool {
-        // Ordering: AcqRel, partner of the swap in `Ticket::begin`: see the head of this file.
-        let mut word = self.word.fetch_or(0, AcqRel);
+        // Ordering: Acquire, partner of the Release in `Ticket::begin`: the fields are this wait's. That it is not missed is the barrier's doing.
+        let mut word = self.word.load(Acquire);
         loop {
             let state = word & STATE;
             if !matches!(state, WAITING | QUEUED | TURN) {
                 return false;
             }
-            // Read after the word: of this generation, or the compare-and-swap below fails.
-            if !self.domain().is_some_and(DomainRef::is_over) {
+            // Read after the word: of this wait, or the compare-and-swap below fails.
+            if !self.is_over() {
                 return false;
             }
-            let monitor = self.monitor.load(Relaxed);
-            let passing = self.passing.load(Relaxed);
+            let monitor = self.monitor.get();
+            let passing = self.passing.get();
             let is_thread = self.is_thread();
             match self.word.compare_exchange(word, word & !STATE | STOPPED, AcqRel, Acquire) {
                 Ok(_) => {
@@ -245,17 +301,12 @@ impl Waiter {
                     if state != WAITING {
                         super::pass_on(passing, monitor, state == TURN);
                     }
-                    return !is_thread;
+                    return word & WAKER != 0;
                 }
                 Err(now) => word = now,
             }
         }
     }
-}
-
-/// Wakes a task; a panic of its waker strands nobody (L6).
-pub(super) fn wake(waker: Waker) {
-    contain(|| waker.wake());
 }
 
 /// Runs a waker's, hook's or callback's code; a panic of it strands nobody (L6) and is reported by the panic hook alone.
@@ -269,15 +320,20 @@ pub(crate) fn contain(f: impl FnOnce()) {
 
 /// Ends every wait whose domain is over. The flags were set before.
 pub(crate) fn stop_all() {
+    sys::heavy();
     let mut tasks = false;
-    for (_, waiter) in waiters().scan() {
+    for waiter in waiters().scan() {
         tasks |= waiter.stop();
     }
     // Wakers are foreign code: one that blocks keeps nobody from being stopped, and no thread from being woken.
     if tasks {
-        for (_, waiter) in waiters().look() {
-            if waiter.is(STOPPED) && !waiter.is_thread() {
-                waiter.wake();
+        for waiter in waiters().look() {
+            let word = waiter.word.load(Acquire);
+            if word & (STATE | WAKER) == STOPPED | WAKER {
+                // Who fails here was overtaken by the owner, which knows of its stop.
+                if let Ok(wake) = waiter.rouse_from(word, STOPPED) {
+                    wake.wake();
+                }
             }
         }
     }
@@ -286,207 +342,46 @@ pub(crate) fn stop_all() {
 /// Wakes everybody who sleeps with a deadline: the model's clock has moved.
 #[cfg(unwedge_loom)]
 pub(crate) fn wake_all() {
-    for (_, waiter) in waiters().scan() {
+    for waiter in waiters().scan() {
         waiter.parker.unpark();
     }
 }
 
-/// What is known of a wait when it begins.
-pub(crate) struct Note<'a> {
-    pub(crate) what: What,
-    /// `None`: no stop ends it.
-    pub(crate) domain: Option<DomainRef>,
-    pub(crate) monitor: u32,
-    pub(crate) shared: bool,
-    pub(crate) condition: u32,
-    pub(crate) owed: Option<(&'a str, &'a str, u64, u64)>,
-    pub(crate) location: &'static Location<'static>,
-}
-
-impl Note<'_> {
-    /// A wait for something that is neither a lock's nor a condition's.
-    pub(crate) fn new(what: What, domain: DomainRef, location: &'static Location<'static>) -> Self {
-        Note { what, domain: Some(domain), monitor: 0, shared: false, condition: 0, owed: None, location }
-    }
-
-    /// A wait that no stop ends: a shutdown's own, which has a deadline.
-    pub(crate) fn endless(what: What, location: &'static Location<'static>) -> Self {
-        Note { what, domain: None, monitor: 0, shared: false, condition: 0, owed: None, location }
-    }
-}
-
-/// The owner's hold on a slot, for one wait. Not linked anywhere any more when it is dropped.
-pub(crate) struct Ticket {
-    index: u32,
+/// One wait, to be ended by its event: what a completer is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Watcher {
     waiter: &'static Waiter,
+    began: u64,
 }
 
-impl Ticket {
-    /// Claims a slot and publishes the wait. The caller looks at the domain's flag next ([`Ticket::is_over`]).
-    pub(crate) fn begin(kind: Kind, state: u64, note: &Note<'_>) -> Self {
-        let index = sys::take_spare().unwrap_or_else(|| waiters().claim());
-        let waiter = waiter(index);
-        waiter.kind.store(kind as u8, Relaxed);
-        let (domain, live) = note.domain.map_or((0, 0), DomainRef::parts);
-        waiter.domain_index.store(domain, Relaxed);
-        waiter.domain_live.store(live, Relaxed);
-        waiter.monitor.store(note.monitor, Relaxed);
-        waiter.shared.store(u8::from(note.shared), Relaxed);
-        waiter.condition.store(note.condition, Relaxed);
-        waiter.passing.store(0, Relaxed);
-        waiter.member.store(member::current(), Relaxed);
-        waiter.what.store(note.what as u8, Relaxed);
-        if let Some((operation, object, offset, length)) = note.owed {
-            waiter.operation.set(operation);
-            waiter.object.set(object);
-            waiter.offset.store(offset, Relaxed);
-            waiter.length.store(length, Relaxed);
-        }
-        waiter.location.store(std::ptr::from_ref(note.location).cast_mut(), Relaxed);
-        waiter.since.store(sys::coarse_millis(), Relaxed);
-        // Only the owner changes the generation.
-        let generation = (waiter.word.load(Relaxed) & !STATE) + GENERATION;
-        // Ordering: AcqRel, partner of the read-modify-write in `Waiter::stop`: see the head of this file.
-        waiter.word.swap(generation | state, AcqRel);
-        Ticket { index, waiter }
+impl Watcher {
+    pub(super) fn new(waiter: &'static Waiter) -> Self {
+        Watcher { waiter, began: waiter.began.load(Relaxed) }
     }
 
-    #[inline]
-    pub(crate) fn index(&self) -> u32 {
-        self.index
+    /// As two words.
+    pub(crate) fn parts(self) -> (&'static Waiter, u64) {
+        (self.waiter, self.began)
     }
 
-    /// The word of this wait while it is `WAITING`: what a completer hands to [`notify`].
-    pub(crate) fn waiting_word(&self) -> u64 {
-        self.waiter.word.load(Relaxed) & !STATE | WAITING
+    /// From the two words of one watcher.
+    pub(crate) fn from_parts(waiter: &'static Waiter, began: u64) -> Self {
+        Watcher { waiter, began }
     }
 
-    /// Whether the wait's domain is over.
-    #[inline]
-    pub(crate) fn is_over(&self) -> bool {
-        self.waiter.domain().is_some_and(DomainRef::is_over)
-    }
-
-    #[inline]
-    pub(crate) fn state(&self) -> u64 {
-        self.waiter.word.load(Acquire) & STATE
-    }
-
-    /// One transition by the owner.
-    #[inline]
-    pub(super) fn advance(&self, from: u64, to: u64) -> bool {
-        self.waiter.advance(from, to)
-    }
-
-    /// Ends the wait and says what had come of it. Nobody else acts on this generation afterwards.
-    #[inline]
-    pub(crate) fn retire(&self) -> u64 {
-        let word = self.waiter.word.load(Relaxed);
-        // Ordering: AcqRel; a swap and not a store, so that the chain of read-modify-writes that L1 rests on is not broken.
-        self.waiter.word.swap(word & !STATE | IDLE, AcqRel) & STATE
-    }
-
-    /// Sleeps until woken or the deadline; may return for no reason. Threads only.
-    pub(crate) fn park(&self, deadline: Option<Instant>) {
-        self.waiter.parker.park(deadline);
-    }
-
-    /// Sleeps while `asleep(state)`, at most until the deadline. Whether it ended before the deadline. Threads only.
-    pub(crate) fn park_while(&self, asleep: impl Fn(u64) -> bool, deadline: Option<Instant>) -> bool {
-        while asleep(self.state()) {
-            if deadline.is_some_and(|at| sys::now() >= at) {
-                return false;
+    /// Ends the wait by its event, if it is still that wait. Whether it was.
+    pub(crate) fn notify(self) -> bool {
+        let mut word = self.waiter.word.load(Acquire);
+        // Which wait this is, is read after the word: if it is another one by now, the step below fails.
+        while word & STATE == WAITING && self.waiter.began.load(Relaxed) == self.began {
+            match self.waiter.rouse_from(word, NOTIFIED) {
+                Ok(wake) => {
+                    wake.wake();
+                    return true;
+                }
+                Err(now) => word = now,
             }
-            self.park(deadline);
         }
-        true
-    }
-
-    /// Puts the waker in its place: before the last look at the state in a poll that may be pending. Tasks only.
-    #[inline]
-    pub(crate) fn set_waker(&self, waker: &Waker) {
-        self.waiter.waker.put(waker);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.state() != IDLE {
-            self.retire();
-        }
-        debug_assert!(self.waiter.place() == Place::None, "a waiter is unlinked before its slot is given back");
-        if !self.waiter.is_thread() {
-            drop(self.waiter.waker.take());
-        }
-        if !sys::keep_spare(self.index, give_back) {
-            give_back(self.index);
-        }
-    }
-}
-
-/// Gives a slot back that a thread kept.
-fn give_back(index: u32) {
-    waiters().release(index);
-}
-
-/// Ends a wait by its event, if it is still the one that `word` names. Whether it was.
-pub(crate) fn notify(index: u32, word: u64) -> bool {
-    let waiter = waiter(index);
-    // Ordering: Release, partner of the Acquire in `Ticket::state`: the event happened before the owner sees this.
-    let won = waiter.word.compare_exchange(word, word & !STATE | NOTIFIED, AcqRel, Relaxed).is_ok();
-    if won {
-        waiter.wake();
-    }
-    won
-}
-
-/// A wait, as a report sees it.
-pub(crate) struct Seen {
-    pub(crate) state: u64,
-    pub(crate) what: What,
-    pub(crate) member: u32,
-    pub(crate) monitor: u32,
-    pub(crate) condition: u32,
-    pub(crate) operation: String,
-    pub(crate) object: String,
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-    pub(crate) location: Option<&'static Location<'static>>,
-    pub(crate) age_ms: u64,
-}
-
-/// Every wait of the process, read without a lock (L8).
-pub(crate) fn look() -> Vec<Seen> {
-    let now = sys::coarse_millis();
-    waiters().look().filter_map(|(_, waiter)| waiter.look(now)).collect()
-}
-
-impl Waiter {
-    fn look(&self, now: u64) -> Option<Seen> {
-        let word = self.word.load(Acquire);
-        let what = What::from_code(self.what.load(Relaxed))?;
-        if word & STATE == IDLE {
-            return None;
-        }
-        let location = self.location.load(Relaxed);
-        let seen = Seen {
-            state: word & STATE,
-            what,
-            member: self.member.load(Relaxed),
-            monitor: self.monitor.load(Relaxed),
-            condition: self.condition.load(Relaxed),
-            operation: self.operation.get(),
-            object: self.object.get(),
-            offset: self.offset.load(Relaxed),
-            length: self.length.load(Relaxed),
-            // SAFETY: what is stored here is null or came from a `&'static Location`, and it is never written through.
-            location: unsafe { location.as_ref() },
-            age_ms: now.saturating_sub(self.since.load(Relaxed)),
-        };
-        // The slot may have changed hands meanwhile: then this is a mixture, and is not shown. (The owner retires the word before it writes the
-        // next wait's fields. Ordering: the fence keeps the look at the word behind the looks at the fields.)
-        sys::plain_fence(Acquire);
-        let after = self.word.load(Acquire);
-        (after & STATE != IDLE && after & !STATE == word & !STATE).then_some(seen)
+        false
     }
 }

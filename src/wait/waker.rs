@@ -1,84 +1,64 @@
-//! Where a task's waker lies while it waits: put there by the task, taken by whoever wakes it.
+//! Where a task's waker lies while it waits: two words, whose owner is told by the waiter's state word.
 //!
-//! The algorithm is that of `futures::task::AtomicWaker`. What differs: wakers are cloned and dropped outside, so that a panic in one leaves
-//! the cell as it was (L6).
+//! A waker that lies here is owned by the slot while the state word has `WAKER` set. Who takes it copies the two words *first*, and becomes its owner by the
+//! compare-and-swap that takes `WAKER` off the word as it was read before the copy. If that succeeds the word has not changed in between. The waiter changes
+//! the two words only after a step that changes the state word (it takes `WAKER` off, or begins a new wait), so the copy was whole.
 //!
-//! | state | meaning | who may touch the waker |
-//! |---|---|---|
-//! | 0 | at rest | nobody |
-//! | `PUTTING` | the owner puts one in | owner |
-//! | `TAKING` | somebody takes it out | who set the bit |
-//! | `PUTTING + TAKING` | somebody came while the owner was putting: the owner takes it out again and wakes it | owner |
+//! So a wake-up costs no more than the step that ends the wait, and a waker is woken or dropped by one alone (L5).
 
-use std::task::Waker;
+use std::mem::ManuallyDrop;
+use std::task::{RawWakerVTable, Waker};
 
-use crate::sys::{self, AcqRel, Acquire, AtomicU32, UnsafeCell};
+use crate::sys::{PlainPtr, Relaxed};
 
-const PUTTING: u32 = 1;
-const TAKING: u32 = 2;
-
-/// A cell for one waker.
-pub(super) struct WakerCell {
-    state: AtomicU32,
-    waker: UnsafeCell<Option<Waker>>,
+/// Room for one waker.
+pub(super) struct WakerWords {
+    data: PlainPtr<()>,
+    vtable: PlainPtr<RawWakerVTable>,
 }
 
-// SAFETY: the state says who may touch the waker, one at a time (table above), and a `Waker` may be used on any thread.
-unsafe impl Sync for WakerCell {}
+/// A copy of the two words: nobody's, until the compare-and-swap that makes it its taker's.
+#[derive(Clone, Copy)]
+pub(super) struct WakerCopy {
+    data: *mut (),
+    vtable: *mut RawWakerVTable,
+}
 
-impl WakerCell {
-    #[cfg(not(unwedge_loom))]
+impl WakerWords {
     pub(super) const fn new() -> Self {
-        WakerCell { state: AtomicU32::new(0), waker: UnsafeCell::new(None) }
+        WakerWords { data: PlainPtr::new(std::ptr::null_mut()), vtable: PlainPtr::new(std::ptr::null_mut()) }
     }
 
-    #[cfg(unwedge_loom)]
-    pub(super) fn new() -> Self {
-        WakerCell { state: AtomicU32::new(0), waker: UnsafeCell::new(None) }
+    /// Puts a waker in. By the waiter alone, while the state word has no `WAKER`.
+    pub(super) fn put(&self, waker: Waker) {
+        let waker = ManuallyDrop::new(waker);
+        // Ordering: Relaxed, published by the step that sets `WAKER`.
+        self.data.store(waker.data().cast_mut(), Relaxed);
+        self.vtable.store(std::ptr::from_ref(waker.vtable()).cast_mut(), Relaxed);
     }
 
-    /// Puts a waker in, and wakes it at once if somebody is just taking one. By the owner alone.
-    pub(super) fn put(&self, waker: &Waker) {
-        let mut new = Some(waker.clone());
-        // Ordering: Acquire, partner of the Release in `take`: what the taker did to the cell is over.
-        if self.state.compare_exchange(0, PUTTING, AcqRel, Acquire).is_ok() {
-            self.waker.with_mut(|place| {
-                // SAFETY: `PUTTING` was set by us.
-                std::mem::swap(unsafe { &mut *place }, &mut new);
-            });
-            // Ordering: Release, partner of the Acquire in `take`.
-            if self.state.compare_exchange(PUTTING, 0, AcqRel, Acquire).is_ok() {
-                // `new` is the old one now: dropped here.
-                return;
-            }
-            let missed = self.waker.with_mut(|place| {
-                // SAFETY: `PUTTING` was set by us, and who set `TAKING` leaves the rest to us.
-                unsafe { &mut *place }.take()
-            });
-            self.state.swap(0, AcqRel);
-            drop(new);
-            new = missed;
-        } else {
-            // Who takes has a few steps left. The task will be polled again at once, and may come back here until they are done.
-            sys::yield_now();
-        }
-        if let Some(waker) = new {
-            super::waiter::wake(waker);
-        }
+    /// Whether this very waker lies here. By the waiter alone.
+    pub(super) fn is(&self, waker: &Waker) -> bool {
+        self.data.load(Relaxed).cast_const() == waker.data()
+            && std::ptr::eq(self.vtable.load(Relaxed).cast_const(), waker.vtable())
     }
 
-    /// Takes the waker out, if one is there. If the owner is just putting one, the owner will wake it.
-    pub(super) fn take(&self) -> Option<Waker> {
-        // Ordering: Acquire, partner of the Release in `put`: the waker is seen.
-        if self.state.fetch_or(TAKING, AcqRel) != 0 {
-            return None;
-        }
-        let waker = self.waker.with_mut(|place| {
-            // SAFETY: the state was 0 and we set `TAKING`.
-            unsafe { &mut *place }.take()
-        });
-        // Ordering: Release, partner of the Acquire in `put`.
-        self.state.fetch_and(!TAKING, AcqRel);
-        waker
+    /// Copies the words, after the state word was read with `WAKER` set.
+    pub(super) fn copy(&self) -> WakerCopy {
+        WakerCopy { data: self.data.load(Relaxed), vtable: self.vtable.load(Relaxed) }
+    }
+}
+
+impl WakerCopy {
+    /// The waker.
+    ///
+    /// # Safety
+    /// The copy was made while the slot owned a waker, and the caller has become its owner as the head of this file says; or the caller
+    /// has just put it there and the slot did not become its owner.
+    pub(super) unsafe fn into_waker(self) -> Waker {
+        // SAFETY: `put` stored a `&'static RawWakerVTable`.
+        let vtable: &'static RawWakerVTable = unsafe { &*self.vtable };
+        // SAFETY: the two are those of a waker that was not dropped, and by the caller's promise nobody else makes one of them.
+        unsafe { Waker::new(self.data, vtable) }
     }
 }

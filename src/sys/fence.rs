@@ -1,0 +1,74 @@
+//! An asymmetric barrier: free for who waits, dear for who stops.
+//!
+//! Two threads each write a place of their own and then read the other's; at least one of them must see what the other wrote. Between its
+//! write and its read each needs a full barrier, which costs as much as a locked instruction. Waits are many and stops are few. So [`light`], on
+//! the waiter's side, only keeps the compiler from moving the read before the write, and [`heavy`], on the other side, has the kernel run a full barrier
+//! on every processor that runs a thread of this process just then (membarrier(2), `PRIVATE_EXPEDITED`; a thread that does not run passed one
+//! when it was switched out).
+//!
+//! Where the kernel refuses membarrier (before Linux 4.14, a container's filter) both are full fences. If it refuses only later (a filter
+//! that was set meanwhile), a waiter that looked before is waited for: what a processor has written becomes visible by itself, within far less than
+//! [`SETTLE`].
+//!
+//! Invariant, cited as **Asymmetric**: of a `write; light(); read` and a `write; heavy(); read` at least one read sees the other's write, or what
+//! followed it.
+
+use std::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
+use std::time::Duration;
+
+use rustix::thread::{MembarrierCommand, membarrier};
+
+const UNKNOWN: u8 = 0;
+const ASYMMETRIC: u8 = 1;
+const SYMMETRIC: u8 = 2;
+
+/// How long a write may take to be seen, with a wide margin: a processor's store buffer empties within microseconds.
+const SETTLE: Duration = Duration::from_millis(1);
+
+/// Which of the two it is. Changed from `UNKNOWN` once, and to `SYMMETRIC` for good. Ordering: Relaxed, nothing is published by it.
+static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+/// The waiter's side: see the head of this file.
+#[inline]
+pub(crate) fn light() {
+    if MODE.load(Ordering::Relaxed) == ASYMMETRIC {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        light_slow();
+    }
+}
+
+#[cold]
+fn light_slow() {
+    find_out();
+    fence(Ordering::SeqCst);
+}
+
+/// The other side: see the head of this file. Some microseconds.
+#[cold]
+pub(crate) fn heavy() {
+    find_out();
+    if MODE.load(Ordering::Relaxed) == ASYMMETRIC && !barrier() {
+        // A child of a fork registers for itself.
+        if !(register() && barrier()) {
+            MODE.store(SYMMETRIC, Ordering::Relaxed);
+            std::thread::sleep(SETTLE);
+        }
+    }
+    fence(Ordering::SeqCst);
+}
+
+fn find_out() {
+    if MODE.load(Ordering::Relaxed) == UNKNOWN {
+        let mode = if register() { ASYMMETRIC } else { SYMMETRIC };
+        let _ = MODE.compare_exchange(UNKNOWN, mode, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+fn register() -> bool {
+    membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+}
+
+fn barrier() -> bool {
+    membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+}
