@@ -18,7 +18,7 @@ use super::pending::Pending;
 use super::waiter::{Kind, What};
 
 /// Polls an acquisition, until there is an outcome or the task sleeps with its waker in place. A task that was woken needs none.
-#[inline]
+#[inline(always)]
 fn poll_pending<'a, L: Lock, M: Mode<L>>(
     pending: &mut Pending,
     monitor: &'a Monitor<L>,
@@ -117,6 +117,7 @@ pub struct WaitWhile<'a, L, F> {
 }
 
 impl<'a, L, F> WaitWhile<'a, L, F> {
+    #[inline]
     pub(super) fn new(
         monitor: &'a Monitor<L>,
         domain: &'a DomainRef,

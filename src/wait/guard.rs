@@ -302,7 +302,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     /// # Cancel safety
     /// As [`wait_async`](Self::wait_async).
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub fn wait_while_async<F>(mut self, condvar: &'a Condvar, mut predicate: F) -> WaitWhile<'a, L, F>
     where
         F: FnMut(&mut L::Data) -> bool,

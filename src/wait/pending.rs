@@ -25,6 +25,7 @@ pub(crate) struct Pending {
 const FRESH: u32 = 1 << 31;
 
 impl Pending {
+    #[inline(always)]
     fn begin(kind: Kind, state: u64, note: &Note<'_>, overtaken: u32) -> Result<Self, Stopped> {
         let ticket = Ticket::begin(kind, state, note);
         if ticket.is_over() {

@@ -58,7 +58,7 @@ impl Ticket {
         Ticket::begin_with(Kind::Task, state, note, Some(waker.clone()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin_with(kind: Kind, state: u64, note: &Note<'_>, waker: Option<Waker>) -> Self {
         let waiter = spare::take().unwrap_or_else(Waiter::claim);
         // Ordering: Release, partner of the Acquire fence in `look`: who sees a field of this wait sees that the last one is over.

@@ -26,12 +26,14 @@ impl TaskTurns for Ours {
     }
 
     async fn take_async(&self, me: usize, n: u64) {
+        // The lock is held from one wait to the next, as by a thread: what lives across an await is the future, and never the guard.
+        let not_mine = |turn: &mut usize| *turn != me;
+        let mut waiting = self.turn.lock_async().await.expect(UNSTOPPED).wait_while_async(&self.mine[me], not_mine);
         for _ in 0..n {
-            let waiting =
-                self.turn.lock_async().await.expect(UNSTOPPED).wait_while_async(&self.mine[me], |turn| *turn != me);
             let mut turn = waiting.await.expect(UNSTOPPED);
             *turn = 1 - me;
             self.mine[1 - me].notify_one();
+            waiting = turn.wait_while_async(&self.mine[me], not_mine);
         }
     }
 }
