@@ -232,6 +232,7 @@ impl WaitReport {
             name
         };
         let what = match seen.what {
+            What::Lock if seen.monitor == 0 => "a lock that others also take (notified)".to_owned(),
             What::Lock => format!("lock {}", lock()),
             What::Condition if matches!(seen.state, QUEUED | TURN) => format!("lock {} (notified)", lock()),
             What::Predicate if matches!(seen.state, QUEUED | TURN) => format!("lock {} (to look again)", lock()),
