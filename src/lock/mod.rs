@@ -77,6 +77,34 @@ pub trait SharedLock: Lock {
 ///
 /// [`Monitor::when`](crate::Monitor::when) needs it, because its closure must see the data and not the guard (a guard could be swapped
 /// for another lock's).
+///
+/// A lock that never gives exclusive access has none: a reentrant mutex, whose holder may have several guards at once and changes the data
+/// through a `Cell`. So there is no `when` over it, and a `when` that is given `&Data` would be no help: who waits there looks again when an
+/// exclusive guard was dereferenced mutably, and no change through a `Cell` shows. Wait on a [`Condvar`](crate::Condvar) instead, and notify:
+///
+/// ```
+/// # #[cfg(feature = "parking_lot")] {
+/// use std::{cell::Cell, sync::Arc};
+/// use parking_lot::ReentrantMutex;
+/// use unwedge::{Condvar, Monitor, Stop};
+///
+/// static OPENED: Condvar = Condvar::new();
+///
+/// let stop = Stop::new("mds.a");
+/// let sessions = Arc::new(Monitor::new("sessions", ReentrantMutex::new(Cell::new(0)), &stop));
+/// let own = Arc::clone(&sessions);
+/// stop.spawn("opener", move || {
+///     own.lock()?.set(1);
+///     OPENED.notify_one();
+///     Ok::<(), unwedge::Stopped>(())
+/// })?;
+/// let mut guard = sessions.lock()?;
+/// while guard.get() == 0 {
+///     guard = guard.wait(&OPENED)?;
+/// }
+/// # drop(guard); }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait LockData: Lock {
     /// What the lock protects.
     type Data: ?Sized;

@@ -207,7 +207,8 @@ impl<L: Lock> Monitor<L> {
     /// Waits until the closure, run under the lock, gives `Some`, and returns that; blocks the thread.
     ///
     /// The closure runs again whenever an exclusive guard of this monitor was dereferenced mutably and let go, or another `when` was
-    /// fulfilled: nobody has to notify. While it gives `None` it must leave the data as they are.
+    /// fulfilled: nobody has to notify. While it gives `None` it must leave the data as they are. (Over a reentrant mutex, whose guards are never
+    /// dereferenced mutably, there is no `when`: [`LockData`] says what to do there.)
     ///
     /// ```
     /// # use unwedge::{Monitor, Stop};
