@@ -134,12 +134,8 @@ macro_rules! guard {
 }
 
 guard!(
-    /// Guard of a [`Mutex`].
+    /// Guard of a [`Mutex`], or of a [`RwLock`] that is held exclusively.
     Guard, MutPtr, unlock_write
-);
-guard!(
-    /// Guard of a [`RwLock`] that is held exclusively.
-    WriteGuard, MutPtr, unlock_write
 );
 guard!(
     /// Guard of a [`RwLock`] that is held for reading.
@@ -147,14 +143,6 @@ guard!(
 );
 
 impl<T> DerefMut for Guard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        let Some(data) = &self.data else { unreachable!("a guard is empty only inside its drop") };
-        // SAFETY: "Flag": the guard exists between the lock and the unlock, and is borrowed exclusively.
-        unsafe { data.deref() }
-    }
-}
-
-impl<T> DerefMut for WriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         let Some(data) = &self.data else { unreachable!("a guard is empty only inside its drop") };
         // SAFETY: "Flag": the guard exists between the lock and the unlock, and is borrowed exclusively.
@@ -260,12 +248,12 @@ impl<T> RwLock<T> {
 
 impl<T> Lock for RwLock<T> {
     type Guard<'a>
-        = WriteGuard<'a, T>
+        = Guard<'a, T>
     where
         T: 'a;
 
-    fn try_lock(&self) -> Option<WriteGuard<'_, T>> {
-        self.flag.try_write().then(|| WriteGuard { data: Some(self.data.get_mut()), flag: &self.flag })
+    fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.flag.try_write().then(|| Guard { data: Some(self.data.get_mut()), flag: &self.flag })
     }
 }
 
@@ -283,7 +271,7 @@ impl<T> SharedLock for RwLock<T> {
 impl<T> LockData for RwLock<T> {
     type Data = T;
 
-    fn data<'g>(guard: &'g mut WriteGuard<'_, T>) -> &'g mut T {
+    fn data<'g>(guard: &'g mut Guard<'_, T>) -> &'g mut T {
         guard
     }
 }
