@@ -74,17 +74,20 @@ struct About {
 }
 
 enum Source<V> {
-    Owed(Receiver<V, About>),
+    /// `None` comes of a completer that was dropped: whoever takes the result makes an error of it.
+    Owed(Receiver<Option<V>, About>),
     Ready(V, DomainRef),
     Taken,
 }
 
 /// Who owes a [`Completion`] its result. Dropped without one, the result is [`Abandoned`].
 ///
-/// It may be used from any thread and under any lock: it never blocks and runs no callback.
+/// It may be used from any thread and under any lock: it never blocks and runs no callback. The error that [`Abandoned`] becomes is made by who
+/// takes the result: a conversion that panics does so there (a callback of [`on_complete`](Completion::on_complete) is then dropped unrun), and
+/// leaves nobody asleep.
 #[must_use = "a dropped completer abandons its completion"]
 pub struct Completer<T, E: From<Abandoned> = Abandoned> {
-    sender: Option<Sender<Result<T, E>, About>>,
+    sender: Option<Sender<Option<Result<T, E>>, About>>,
 }
 
 impl<T, E: From<Abandoned>> Completion<T, E> {
@@ -165,7 +168,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     pub fn cancel(mut self) -> Option<Result<T, E>> {
         self.ticket = None;
         match std::mem::replace(&mut self.source, Source::Taken) {
-            Source::Owed(receiver) => receiver.take().ok(),
+            Source::Owed(receiver) => Some(receiver.take().ok()?.unwrap_or_else(|| Err(E::from(Abandoned)))),
             Source::Ready(result, _) => Some(result),
             Source::Taken => None,
         }
@@ -275,7 +278,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
             Source::Ready(result, _) => result,
             Source::Taken => Err(E::from(Abandoned)),
             Source::Owed(receiver) => match receiver.take() {
-                Ok(result) => result,
+                Ok(result) => result.unwrap_or_else(|| Err(E::from(Abandoned))),
                 Err(receiver) => {
                     debug_assert!(false, "the caller knows that the result is there");
                     self.source = Source::Owed(receiver);
@@ -367,7 +370,10 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     #[inline]
     pub fn finish(mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
         match self.sender.take() {
-            Some(sender) => sender.send(result),
+            Some(sender) => match sender.send(Some(result)) {
+                Err(Some(unwanted)) => Err(unwanted),
+                _ => Ok(()),
+            },
             None => Err(result),
         }
     }
@@ -382,8 +388,8 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
 impl<T, E: From<Abandoned>> Drop for Completer<T, E> {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take() {
-            let unwanted = sender.send(Err(E::from(Abandoned)));
-            drop(unwanted);
+            // No error is made of it here: that is the user's code, which may panic, and the caller may hold the big lock.
+            let _ = sender.send(None);
         }
     }
 }
