@@ -124,6 +124,7 @@ fn a_thread_that_hangs_at_its_end_is_counted_and_holds_up_no_spawn() {
         for _ in 0..100 {
             stop.spawn("other", || {}).expect("a thread").join().expect("it ends");
         }
+        until("they are no members", || stop.report().members().is_empty());
         let report = stop.shutdown(Plan::within(Duration::ZERO));
         assert!(!report.is_clean());
         assert_eq!((report.members().len(), report.leaked_threads()), (0, 1), "{report}");
