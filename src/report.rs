@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registry::member::{self, Kind};
-use crate::stop::Leaked;
+use crate::stop::Rest;
 use crate::wait::look::{Seen, look};
 use crate::wait::waiter::{NOTIFIED, QUEUED, STOPPED, TURN, What};
 
@@ -37,9 +37,7 @@ pub struct Report {
     members: Vec<MemberReport>,
     phases: Vec<PhaseReport>,
     panicked: Vec<String>,
-    leaked: Leaked,
-    unjoined: usize,
-    late_callbacks: usize,
+    rest: Rest,
     elapsed: Option<Duration>,
 }
 
@@ -128,25 +126,14 @@ impl Report {
             members,
             phases: Vec::new(),
             panicked,
-            leaked: Leaked::default(),
-            unjoined: 0,
-            late_callbacks: 0,
+            rest: Rest::default(),
             elapsed: None,
         }
     }
 
-    pub(crate) fn finish(
-        &mut self,
-        phases: Vec<PhaseReport>,
-        leaked: Leaked,
-        unjoined: usize,
-        late_callbacks: usize,
-        elapsed: Duration,
-    ) {
+    pub(crate) fn finish(&mut self, phases: Vec<PhaseReport>, rest: Rest, elapsed: Duration) {
         self.phases = phases;
-        self.leaked = leaked;
-        self.unjoined = unjoined;
-        self.late_callbacks = late_callbacks;
+        self.rest = rest;
         self.elapsed = Some(elapsed);
     }
 
@@ -155,9 +142,7 @@ impl Report {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.members.is_empty()
-            && self.leaked == Leaked::default()
-            && self.unjoined == 0
-            && self.late_callbacks == 0
+            && self.rest == Rest::default()
             && self.phases.iter().all(|phase| phase.outcome != Outcome::Left)
     }
 
@@ -194,19 +179,26 @@ impl Report {
     /// How many I/O operations were left in the kernel, with their buffers leaked.
     #[must_use]
     pub fn leaked_operations(&self) -> usize {
-        self.leaked.operations
+        self.rest.leaked.operations
     }
 
     /// How many bytes of buffers were leaked with them.
     #[must_use]
     pub fn leaked_bytes(&self) -> usize {
-        self.leaked.bytes
+        self.rest.leaked.bytes
     }
 
     /// How many threads are left that are not members: of the I/O, stuck in the kernel; of the callbacks; or in a thread-local's destructor.
     #[must_use]
     pub fn leaked_threads(&self) -> usize {
-        self.leaked.threads + self.unjoined
+        self.rest.leaked.threads
+    }
+
+    /// How many domains (this one, its children) another shutdown was still closing when this one had no more time: what that one has to leave is
+    /// in its own report.
+    #[must_use]
+    pub fn closing(&self) -> usize {
+        self.rest.busy
     }
 
     /// How long the shutdown took.
@@ -233,6 +225,7 @@ impl WaitReport {
             name
         };
         let what = match seen.what {
+            What::Lock if seen.monitor.is_none() => "a lock that others also take (notified)".to_owned(),
             What::Lock => format!("lock {}", lock()),
             What::Condition if matches!(seen.state, QUEUED | TURN) => format!("lock {} (notified)", lock()),
             What::Predicate if matches!(seen.state, QUEUED | TURN) => format!("lock {} (to look again)", lock()),
@@ -313,14 +306,21 @@ impl fmt::Display for Report {
             };
             write!(f, "\n  phase {}: {outcome} ({:.1?})", phase.name, phase.elapsed)?;
         }
-        if self.leaked.operations != 0 {
-            write!(f, "\n  in the kernel: {} operations, {} bytes leaked", self.leaked.operations, self.leaked.bytes)?;
+        if self.rest.leaked.operations != 0 {
+            write!(
+                f,
+                "\n  in the kernel: {} operations, {} bytes leaked",
+                self.rest.leaked.operations, self.rest.leaked.bytes
+            )?;
         }
         if self.leaked_threads() != 0 {
             write!(f, "\n  threads left: {}", self.leaked_threads())?;
         }
-        if self.late_callbacks != 0 {
-            write!(f, "\n  callbacks left: {}", self.late_callbacks)?;
+        if self.rest.late_callbacks != 0 {
+            write!(f, "\n  callbacks left: {}", self.rest.late_callbacks)?;
+        }
+        if self.rest.busy != 0 {
+            write!(f, "\n  still being closed by another shutdown: {} domains", self.rest.busy)?;
         }
         for name in &self.panicked {
             write!(f, "\n  panicked: {name}")?;

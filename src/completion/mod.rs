@@ -84,16 +84,19 @@ impl From<&'static str> for Owed {
 /// Dropping a completion says that nobody wants the result: it goes back to its [`Completer`], or is dropped once.
 #[must_use = "a dropped completion says that nobody wants the result"]
 pub struct Completion<T, E = Abandoned> {
-    /// `None` once the result was given out. A task's wait that has begun lies there too, so that a completion is one word.
-    receiver: Option<Receiver<Result<T, E>>>,
+    /// `None` once the result was given out. A task's wait that has begun lies there too, so that a completion is one word. The value in it is `None` where
+    /// the completer was dropped: whoever takes the result makes an error of it.
+    receiver: Option<Receiver<Option<Result<T, E>>>>,
 }
 
 /// Who owes a [`Completion`] its result. Dropped without one, the result is [`Abandoned`].
 ///
-/// It may be used from any thread and under any lock: it never blocks and runs no callback.
+/// It may be used from any thread and under any lock: it never blocks and runs no callback. The error that [`Abandoned`] becomes is made by who
+/// takes the result: a conversion that panics does so there (a callback of [`on_complete`](Completion::on_complete) is then dropped unrun), and
+/// leaves nobody asleep.
 #[must_use = "a dropped completer abandons its completion"]
 pub struct Completer<T, E: From<Abandoned> = Abandoned> {
-    sender: Option<Sender<Result<T, E>>>,
+    sender: Option<Sender<Option<Result<T, E>>>>,
 }
 
 impl<T, E: From<Abandoned>> Completion<T, E> {
@@ -107,7 +110,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// A result that is there already.
     #[inline]
     pub fn ready(result: Result<T, E>, stop: &Stop) -> Self {
-        Completion { receiver: Some(cell::full(result, *stop.domain())) }
+        Completion { receiver: Some(cell::full(Some(result), *stop.domain())) }
     }
 
     /// Whether the result is there.
@@ -160,7 +163,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
 
     /// Says that nobody wants the result any more. A result that was there already comes back.
     pub fn cancel(mut self) -> Option<Result<T, E>> {
-        self.receiver.take().and_then(|receiver| receiver.take().ok())
+        self.receiver.take().and_then(|receiver| receiver.take().ok()).map(or_abandoned)
     }
 
     /// Runs a callback with the result, on the callback thread of the domain `stop` (never on the thread that completes or stops).
@@ -261,7 +264,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     #[inline]
     fn try_take(&mut self) -> Option<Result<T, E>> {
         match self.receiver.take().map(Receiver::take) {
-            Some(Ok(result)) => Some(result),
+            Some(Ok(result)) => Some(or_abandoned(result)),
             None => Some(Err(E::from(Abandoned))),
             Some(Err(receiver)) => {
                 self.receiver = Some(receiver);
@@ -278,6 +281,12 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
             Err(E::from(Abandoned))
         })
     }
+}
+
+/// What came of it; an error of its own if the completer was dropped.
+#[inline]
+fn or_abandoned<T, E: From<Abandoned>>(result: Option<Result<T, E>>) -> Result<T, E> {
+    result.unwrap_or_else(|| Err(E::from(Abandoned)))
 }
 
 /// The same as [`Completion::wait`], for a task.
@@ -359,7 +368,10 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     #[inline]
     pub fn finish(mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
         match self.sender.take() {
-            Some(sender) => sender.send(result),
+            Some(sender) => match sender.send(Some(result)) {
+                Err(Some(unwanted)) => Err(unwanted),
+                _ => Ok(()),
+            },
             None => Err(result),
         }
     }
@@ -374,8 +386,8 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
 impl<T, E: From<Abandoned>> Drop for Completer<T, E> {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take() {
-            let unwanted = sender.send(Err(E::from(Abandoned)));
-            drop(unwanted);
+            // No error is made of it here: that is the user's code, which may panic, and the caller may hold the big lock.
+            let _ = sender.send(None);
         }
     }
 }

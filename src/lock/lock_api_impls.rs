@@ -103,7 +103,8 @@ macro_rules! lock_api_adapters {
 
         /// One level of it: a wait releases the level of the guard that it was given. Where the same thread holds another, the lock stays
         /// locked through the wait, and nobody else can take it to change the state and notify: the wait then lasts until the stop or its
-        /// deadline. Its guards give shared access only (the data is a `Cell`, say), so there is no [`LockData`].
+        /// deadline. Its guards give shared access only (the data is a `Cell`, say), so there is no [`LockData`], and no
+        /// [`Monitor::when`](crate::Monitor::when): [`LockData`] shows what to write in its place.
         impl<R: api::RawMutex, G: api::GetThreadId, T: ?Sized> Lock for api::ReentrantMutex<R, G, T> {
             type Guard<'a>
                 = api::ReentrantMutexGuard<'a, R, G, T>

@@ -77,6 +77,34 @@ pub trait SharedLock: Lock {
 ///
 /// [`Monitor::when`](crate::Monitor::when) needs it, because its closure must see the data and not the guard (a guard could be swapped
 /// for another lock's).
+///
+/// A lock that never gives exclusive access has none: a reentrant mutex, whose holder may have several guards at once and changes the data
+/// through a `Cell`. So there is no `when` over it, and a `when` that is given `&Data` would be no help: who waits there looks again when an
+/// exclusive guard was dereferenced mutably, and no change through a `Cell` shows. Wait on a [`Condvar`](crate::Condvar) instead, and notify:
+///
+/// ```
+/// # #[cfg(feature = "parking_lot")] {
+/// use std::{cell::Cell, sync::Arc};
+/// use parking_lot::ReentrantMutex;
+/// use unwedge::{Condvar, Monitor, Stop};
+///
+/// static OPENED: Condvar = Condvar::new();
+///
+/// let stop = Stop::new("mds.a");
+/// let sessions = Arc::new(Monitor::new("sessions", ReentrantMutex::new(Cell::new(0)), &stop));
+/// let own = Arc::clone(&sessions);
+/// stop.spawn("opener", move || {
+///     own.lock()?.set(1);
+///     OPENED.notify_one();
+///     Ok::<(), unwedge::Stopped>(())
+/// })?;
+/// let mut guard = sessions.lock()?;
+/// while guard.get() == 0 {
+///     guard = guard.wait(&OPENED)?;
+/// }
+/// # drop(guard); }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait LockData: Lock {
     /// What the lock protects.
     type Data: ?Sized;
@@ -118,7 +146,8 @@ impl Relock {
 /// | [`Backoff`](Relock::Backoff) | polls | yes | yes | 1 ms |
 /// | [`Plain`](Relock::Plain) | in the lock's own queue | while the others let go | yes | until the lock is free |
 ///
-/// A stop that comes before the notification never touches the lock, whatever the policy.
+/// A stop that comes before the notification never touches the lock, whatever the policy. All three are a thread's: for a task there is
+/// [`AsyncForeignLock`].
 ///
 /// The adapters of this crate, both modes of a reader-writer lock alike (the reader's as [`Reading`]):
 ///
@@ -183,4 +212,49 @@ pub trait ForeignLock: Lock {
     fn relock(&self, stopped: &dyn Fn() -> bool) -> Option<Self::Guard<'_>> {
         foreign::relock(self, stopped)
     }
+}
+
+/// A lock that others also take directly and that can be awaited: how a task's wait on a [`Condvar`](crate::Condvar)
+/// ([`wait_async`](crate::Condvar::wait_async)) takes it again. A task must neither block nor poll, so it needs a lock that wakes it.
+///
+/// tokio's `Mutex` and `RwLock` are such locks, the `RwLock` in both modes ([`AsyncSharedLock`] is the reader's): first come, first served. A relock
+/// keeps L1 and L2 with no latency: a stop wakes the task, which leaves the lock's queue.
+///
+/// A lock may hand itself over to the first in its queue, as tokio's do: then it is that task's before the task runs, and a task that nobody polls
+/// keeps it. That is the lock's doing and none of a stop's. (A [`Monitor`](crate::Monitor) never hands its lock to a task.)
+///
+/// A lock of another crate joins in a wrapper of one's own, with its own future:
+///
+/// ```
+/// # mod other { pub type Mutex<T> = tokio::sync::Mutex<T>; pub type MutexGuard<'a, T> = tokio::sync::MutexGuard<'a, T>; }
+/// use unwedge::lock::{AsyncForeignLock, Lock};
+///
+/// struct Own<T>(other::Mutex<T>);
+///
+/// impl<T> Lock for Own<T> {
+///     type Guard<'a> = other::MutexGuard<'a, T> where T: 'a;
+///     fn try_lock(&self) -> Option<other::MutexGuard<'_, T>> { self.0.try_lock().ok() }
+/// }
+///
+/// impl<T> AsyncForeignLock for Own<T> {
+///     async fn lock_async(&self) -> other::MutexGuard<'_, T> { self.0.lock().await }
+/// }
+/// ```
+///
+/// Safe to implement: a wrong one may wait too long, never be unsound.
+pub trait AsyncForeignLock: Lock {
+    /// Takes the lock, waiting for it in the lock's own queue.
+    ///
+    /// # Cancel safety
+    /// Dropping the future must leave the queue; a lock that was on its way to it must go to the next.
+    fn lock_async(&self) -> impl Future<Output = Self::Guard<'_>>;
+}
+
+/// The reader's mode of an [`AsyncForeignLock`]: for [`Condvar::wait_shared_async`](crate::Condvar::wait_shared_async).
+pub trait AsyncSharedLock: SharedLock {
+    /// Takes the lock for reading, waiting for it in the lock's own queue.
+    ///
+    /// # Cancel safety
+    /// As for [`AsyncForeignLock::lock_async`].
+    fn lock_shared_async(&self) -> impl Future<Output = Self::SharedGuard<'_>>;
 }

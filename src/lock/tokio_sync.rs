@@ -2,7 +2,7 @@
 //!
 //! As foreign locks they are taken again by a thread that blocks: it polls the lock's own future, which queues fairly, and parks until
 //! the future's waker or the deadline wakes it. Nothing of a runtime is needed, and inside one nothing panics, unlike tokio's own
-//! `blocking_lock`; but the thread is blocked, so in a task prefer a [`Monitor`](crate::Monitor) and its async forms.
+//! `blocking_lock`; but the thread is blocked. A task awaits that future itself (`Condvar::wait_async`), inside the budget.
 //!
 //! Invariants:
 //! - **budget**: the future is polled outside tokio's cooperative budget. Inside a task whose budget is used up it would stay pending
@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::sys::{self, Parker};
 
-use super::{ForeignLock, Lock, LockData, Reading, Relock, SharedLock};
+use super::{AsyncForeignLock, AsyncSharedLock, ForeignLock, Lock, LockData, Reading, Relock, SharedLock};
 
 /// Wakes the thread that polls.
 struct Unpark(Parker);
@@ -105,6 +105,13 @@ impl<T: ?Sized> ForeignLock for Mutex<T> {
     }
 }
 
+/// First come, first served.
+impl<T: ?Sized> AsyncForeignLock for Mutex<T> {
+    async fn lock_async(&self) -> MutexGuard<'_, T> {
+        self.lock().await
+    }
+}
+
 /// The writer's mode of tokio's reader-writer lock.
 impl<T: ?Sized> Lock for RwLock<T> {
     type Guard<'a>
@@ -159,5 +166,19 @@ impl<T: ?Sized> ForeignLock for Reading<'_, RwLock<T>> {
 
     fn relock(&self, stopped: &dyn Fn() -> bool) -> Option<Self::Guard<'_>> {
         drive_unless(self.0.read(), stopped)
+    }
+}
+
+/// The writer's mode; first come, first served.
+impl<T: ?Sized> AsyncForeignLock for RwLock<T> {
+    async fn lock_async(&self) -> RwLockWriteGuard<'_, T> {
+        self.write().await
+    }
+}
+
+/// First come, first served, so behind a writer that queues.
+impl<T: ?Sized> AsyncSharedLock for RwLock<T> {
+    async fn lock_shared_async(&self) -> RwLockReadGuard<'_, T> {
+        self.read().await
     }
 }

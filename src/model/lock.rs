@@ -7,15 +7,17 @@
 //! - **Flag.** Who changed `state` from 0 to `WRITER` may touch the data until it stores 0; who added a reader may read them until it takes
 //!   the reader off. loom's cell checks that.
 
+use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
 use loom::sync::atomic::AtomicU32;
 
-use crate::lock::{ForeignLock, Lock, LockData, Relock, SharedLock};
+use crate::lock::{AsyncForeignLock, ForeignLock, Lock, LockData, Relock, SharedLock};
 use crate::sys::{AcqRel, Acquire, Relaxed, Release};
 
 const WRITER: u32 = u32::MAX;
@@ -27,6 +29,9 @@ struct Flag {
     blocked: AtomicUsize,
     gate: loom::sync::Mutex<()>,
     freed: loom::sync::Condvar,
+    /// How many tasks wait for the lock: again, only then does an unlock do more. Not modelled.
+    awaited: AtomicUsize,
+    wakers: loom::sync::Mutex<Vec<Waker>>,
 }
 
 impl Flag {
@@ -36,6 +41,8 @@ impl Flag {
             blocked: AtomicUsize::new(0),
             gate: loom::sync::Mutex::new(()),
             freed: loom::sync::Condvar::new(),
+            awaited: AtomicUsize::new(0),
+            wakers: loom::sync::Mutex::new(Vec::new()),
         }
     }
 
@@ -71,6 +78,19 @@ impl Flag {
             drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
             self.freed.notify_all();
         }
+        if self.awaited.load(Relaxed) != 0 {
+            let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// One poll of a task that waits for the lock: it tries again when it is woken by an unlock.
+    fn poll_write(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.try_write() {
+            return Poll::Ready(());
+        }
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
+        if self.try_write() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn unlock_write(&self) {
@@ -114,12 +134,8 @@ macro_rules! guard {
 }
 
 guard!(
-    /// Guard of a [`Mutex`].
+    /// Guard of a [`Mutex`], or of a [`RwLock`] that is held exclusively.
     Guard, MutPtr, unlock_write
-);
-guard!(
-    /// Guard of a [`RwLock`] that is held exclusively.
-    WriteGuard, MutPtr, unlock_write
 );
 guard!(
     /// Guard of a [`RwLock`] that is held for reading.
@@ -127,14 +143,6 @@ guard!(
 );
 
 impl<T> DerefMut for Guard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        let Some(data) = &self.data else { unreachable!("a guard is empty only inside its drop") };
-        // SAFETY: "Flag": the guard exists between the lock and the unlock, and is borrowed exclusively.
-        unsafe { data.deref() }
-    }
-}
-
-impl<T> DerefMut for WriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         let Some(data) = &self.data else { unreachable!("a guard is empty only inside its drop") };
         // SAFETY: "Flag": the guard exists between the lock and the unlock, and is borrowed exclusively.
@@ -194,6 +202,31 @@ impl<T> ForeignLock for Mutex<T> {
     }
 }
 
+/// Counts a task that waits for the lock.
+struct Awaited<'a>(&'a Flag);
+
+impl<'a> Awaited<'a> {
+    fn new(flag: &'a Flag) -> Self {
+        flag.awaited.fetch_add(1, Relaxed);
+        Awaited(flag)
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Relaxed);
+    }
+}
+
+/// An unlock wakes all who wait: in no order, so that every one is explored.
+impl<T> AsyncForeignLock for Mutex<T> {
+    async fn lock_async(&self) -> Guard<'_, T> {
+        let awaited = Awaited::new(&self.flag);
+        poll_fn(|cx| awaited.0.poll_write(cx)).await;
+        Guard { data: Some(self.data.get_mut()), flag: &self.flag }
+    }
+}
+
 /// The reader-writer lock of models.
 #[derive(Debug)]
 pub struct RwLock<T> {
@@ -215,12 +248,12 @@ impl<T> RwLock<T> {
 
 impl<T> Lock for RwLock<T> {
     type Guard<'a>
-        = WriteGuard<'a, T>
+        = Guard<'a, T>
     where
         T: 'a;
 
-    fn try_lock(&self) -> Option<WriteGuard<'_, T>> {
-        self.flag.try_write().then(|| WriteGuard { data: Some(self.data.get_mut()), flag: &self.flag })
+    fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.flag.try_write().then(|| Guard { data: Some(self.data.get_mut()), flag: &self.flag })
     }
 }
 
@@ -238,7 +271,7 @@ impl<T> SharedLock for RwLock<T> {
 impl<T> LockData for RwLock<T> {
     type Data = T;
 
-    fn data<'g>(guard: &'g mut WriteGuard<'_, T>) -> &'g mut T {
+    fn data<'g>(guard: &'g mut Guard<'_, T>) -> &'g mut T {
         guard
     }
 }

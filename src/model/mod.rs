@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys;
 
-pub use lock::{Guard, Mutex, ReadGuard, RwLock, WriteGuard};
+pub use lock::{Guard, Mutex, ReadGuard, RwLock};
 
 pub use loom::future::block_on;
 pub use loom::thread;

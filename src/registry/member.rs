@@ -93,6 +93,11 @@ pub(crate) fn current() -> u32 {
     }
 }
 
+/// Whether this member is a thread of the crate's own, by its name: a callback's, a pool's.
+pub(crate) fn is_own(index: u32) -> bool {
+    members().get(index).name.get().starts_with("uw-")
+}
+
 /// A slot for a thread that no domain started.
 #[cold]
 fn adopt_thread() -> u32 {

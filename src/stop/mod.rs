@@ -7,6 +7,7 @@
 //! | `callback` | the domain's callback thread |
 //! | `plan` | what a shutdown does, and its phases |
 //! | `shutdown` | the shutdown itself |
+//! | `clear` | its last stage: services, callbacks, threads at their end |
 //! | `token` | to and from tokio-util's `CancellationToken` |
 //!
 //! # Invariants
@@ -16,6 +17,7 @@
 //!   `wait::waiter` for why that misses nobody).
 
 mod callback;
+mod clear;
 mod plan;
 mod shutdown;
 mod spawn;
@@ -36,11 +38,15 @@ use crate::sys::{self, Mutex};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, Kind, WAITING, What};
 
+pub(crate) use clear::Rest;
 pub use plan::{Phase, Plan};
+#[cfg(not(unwedge_loom))]
 pub(crate) use shutdown::{Leaked, Service};
 pub use spawn::{JoinError, Spawned};
 
 use callback::Callbacks;
+use clear::Clearing;
+use shutdown::StopperThread;
 use spawn::Members;
 
 /// A hook that runs first on every thread that a domain starts; it is given the thread's name.
@@ -76,9 +82,7 @@ struct Inner {
     /// Its lock orders the setting of the flag and the birth of children.
     children: Mutex<Vec<Weak<Inner>>>,
     members: Members,
-    services: Mutex<Vec<Arc<dyn Service>>>,
-    /// What its services could not give back.
-    leaked: Mutex<Leaked>,
+    clearing: Clearing,
     callbacks: Callbacks,
     hook: Option<StartHook>,
     /// What links it to a cancellation token.
@@ -132,8 +136,7 @@ impl Stop {
                 reason: Mutex::new(None),
                 children: Mutex::new(Vec::new()),
                 members: Members::new(),
-                services: Mutex::new(Vec::new()),
-                leaked: Mutex::new(Leaked::default()),
+                clearing: Clearing::new(),
                 callbacks: Callbacks::new(),
                 hook,
                 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
@@ -234,7 +237,7 @@ impl Stop {
     /// Has a service closed in the last stage of a shutdown.
     #[cfg(not(unwedge_loom))]
     pub(crate) fn register_service(&self, service: Arc<dyn Service>) {
-        self.inner.services.lock().push(service);
+        self.inner.clearing.add(service);
     }
 
     /// The hook that runs first on every thread of this domain.

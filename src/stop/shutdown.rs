@@ -4,6 +4,7 @@
 //! It never takes a lock of the user's: the caller may hold any (L2).
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::completion::Completion;
@@ -11,12 +12,13 @@ use crate::registry::member;
 use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
+use super::clear::clear;
 use super::plan::{Phase, Plan, PlannedPhase};
 use super::spawn::Left;
 use super::{JoinError, Stop};
 
 /// How long a thread that has given its result may take for its thread-locals' destructors, and a phase that was stopped for its way out.
-const WAY_OUT: Duration = Duration::from_millis(100);
+pub(super) const WAY_OUT: Duration = Duration::from_millis(100);
 
 /// What a service could not give back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub(crate) struct Leaked {
 }
 
 impl Leaked {
-    fn add(&mut self, other: Leaked) {
+    pub(super) fn add(&mut self, other: Leaked) {
         self.operations += other.operations;
         self.bytes += other.bytes;
         self.threads += other.threads;
@@ -40,11 +42,57 @@ pub(crate) trait Service: Send + Sync {
     fn close(&self, deadline: Instant) -> Leaked;
 }
 
+/// The thread or task that shuts a domain down: nobody waits for it there (L7). Until this is dropped: then it is a member like any other.
+pub(super) struct Stopper {
+    /// In which domains it is a member, and under which number there.
+    marks: Vec<(Stop, u64)>,
+}
+
+impl Stopper {
+    fn new(family: &[Stop], me: u32) -> Self {
+        let mark = |stop: &Stop| Some((stop.clone(), stop.inner.members.begin_shutdown(me)?));
+        Stopper { marks: family.iter().filter_map(mark).collect() }
+    }
+}
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        for (stop, number) in &self.marks {
+            stop.inner.members.end_shutdown(*number);
+        }
+    }
+}
+
+/// Whether the one who shuts down runs on a thread that a shutdown waits for.
+pub(super) struct StopperThread {
+    /// It is one of this crate's own.
+    pub(super) is_own: bool,
+    /// It is the callback thread of this domain.
+    callback_of: Option<Stop>,
+}
+
+impl StopperThread {
+    fn new(family: &[Stop], me: u32) -> Self {
+        let callback_of = family.iter().find(|stop| stop.inner.callbacks.is_on(me)).cloned();
+        StopperThread { is_own: member::is_own(me), callback_of }
+    }
+
+    pub(super) fn is_callback_of(&self, stop: &Stop) -> bool {
+        self.callback_of.as_ref().is_some_and(|own| Arc::ptr_eq(&own.inner, &stop.inner))
+    }
+}
+
 impl Stop {
     /// Stops the domain: requests the stop, waits for its threads and tasks, runs the plan's phases, closes its I/O. Blocks the thread, never
     /// longer than the plan's limit and what a phase that was stopped needs for its way out.
     ///
-    /// It may be called from any thread: one of the domain's own is not waited for, nor is one that shuts the same domain down.
+    /// It may be called from any thread: one of the domain's own is not waited for, nor is one that shuts the same domain down. Of two shutdowns at
+    /// the same time, one runs a domain's last callbacks and closes its I/O, and the other one waits for that, within its own limit. (One that runs
+    /// on a thread of this crate's own, in a callback or a blocking job, does not: it would wait for itself.)
+    ///
+    /// # Deadlocks
+    /// None within one domain and its children. Where members of two domains shut each other's domain down, each waits for the other until the earlier
+    /// deadline; the reports then name both, with "threads and tasks to end". Request both stops first, and shut them down from outside.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -58,7 +106,7 @@ impl Stop {
     /// ```
     #[track_caller]
     pub fn shutdown(&self, plan: Plan) -> Report {
-        self.shut_down(plan, member::current(), (), Location::caller())
+        self.shut_down_here(plan, (), Location::caller())
     }
 
     /// As [`shutdown`](Self::shutdown), by who holds a lock: threads and tasks are waited for with the lock held, so that nobody else gets in
@@ -67,30 +115,34 @@ impl Stop {
     /// No deadlock comes of it: a wait that a stop ends never takes a lock again (L2).
     #[track_caller]
     pub fn shutdown_holding<G>(&self, guard: G, plan: Plan) -> Report {
-        self.shut_down(plan, member::current(), guard, Location::caller())
+        self.shut_down_here(plan, guard, Location::caller())
     }
 
     /// As [`shutdown`](Self::shutdown), for a task. The work is done by a thread, so that a runtime with one thread goes on polling the tasks
     /// that have to end.
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop the shutdown.
+    /// Dropping the future does not stop the shutdown. A member of the domain that drops it is waited for from then on like any other.
     #[track_caller]
     pub fn shutdown_async(&self, plan: Plan) -> impl Future<Output = Report> + Send + 'static + use<> {
-        let me = member::current();
         let location = Location::caller();
+        let (family, me) = (self.family(), member::current());
+        // Found out here, where the member runs: later its number may be another's. The mark goes with the future.
+        let thread = StopperThread::new(&family, me);
+        let stopper = Stopper::new(&family, me);
         // A life of its own: the stop of this domain must not end the wait for its end.
         let life = Stop::new("shutdown");
         let (completer, completion) = Completion::<Report, JoinError>::new("shutdown", &life);
         let stop = self.clone();
         let own = life.clone();
         let started = sys::spawn_service("uw-shutdown", move || {
-            let report = stop.shut_down(plan, me, (), location);
+            let report = stop.shut_down(plan, &thread, (), location);
             drop(own);
             drop(completer.complete(report));
         });
         let stop = self.clone();
         async move {
+            let _stopper = stopper;
             if started.is_err() {
                 // No thread to be had: what is left is to request the stop and to say who is there.
                 stop.request("shutdown");
@@ -105,26 +157,34 @@ impl Stop {
         }
     }
 
-    fn shut_down<G>(&self, plan: Plan, me: u32, guard: G, location: &'static Location<'static>) -> Report {
+    fn shut_down_here<G>(&self, plan: Plan, guard: G, location: &'static Location<'static>) -> Report {
+        let (family, me) = (self.family(), member::current());
+        let _stopper = Stopper::new(&family, me);
+        self.shut_down(plan, &StopperThread::new(&family, me), guard, location)
+    }
+
+    fn shut_down<G>(
+        &self,
+        plan: Plan,
+        thread: &StopperThread,
+        guard: G,
+        location: &'static Location<'static>,
+    ) -> Report {
         let begun = sys::now();
         let deadline = begun + plan.within;
-        let family = self.family();
-        for stop in &family {
-            stop.inner.members.set_shuts_down(me, true);
-        }
         self.request("shutdown");
 
         let reserve: Duration = plan.phases.iter().map(|phase| phase.limit).sum();
         let members_until = deadline.checked_sub(reserve).unwrap_or(begun).max(begun);
-        self.wait_for_members(me, members_until, location);
+        self.wait_for_members(members_until, location);
         drop(guard);
 
         let phases = plan.phases.into_iter().map(|phase| run_phase(phase, deadline)).collect();
 
-        let ended = self.wait_for_members(me, deadline, location);
+        let ended = self.wait_for_members(deadline, location);
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
-        let mut report = if ended { self.report_of(Vec::new()) } else { self.report_without(me) };
+        let mut report = if ended { self.report_of(Vec::new()) } else { self.report() };
         // Children may have been born meanwhile.
         let parts = self.family();
         if !ended {
@@ -133,43 +193,17 @@ impl Stop {
                 stop.inner.members.abort_tasks();
             }
         }
-        let mut leaked = Leaked::default();
-        // What an earlier shutdown had to leave counts for the later ones too.
-        parts.iter().for_each(|stop| leaked.add(*stop.inner.leaked.lock()));
-        let mut late_callbacks = 0;
-        let mut unjoined = 0;
-        let way_out = deadline.max(sys::now() + WAY_OUT);
         let drained_by =
             plan.drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
-        for stop in &parts {
-            let services = std::mem::take(&mut *stop.inner.services.lock());
-            for service in services {
-                let left = service.close(drained_by);
-                leaked.add(left);
-                stop.inner.leaked.lock().add(left);
-            }
-            if !stop.inner.callbacks.is_on(me) {
-                let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
-                unjoined += threads;
-                late_callbacks += callbacks;
-            }
-            unjoined += stop.inner.members.join_ended(way_out);
-        }
-        report.finish(phases, leaked, unjoined, late_callbacks, sys::now() - begun);
-        for stop in &family {
-            stop.inner.members.set_shuts_down(me, false);
-        }
+        let rest = clear(&parts, thread, (drained_by, deadline), location);
+        report.finish(phases, rest, sys::now() - begun);
         report
     }
 
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
     #[must_use]
     pub fn report(&self) -> Report {
-        self.report_without(0)
-    }
-
-    fn report_without(&self, me: u32) -> Report {
-        self.report_of(self.family().iter().flat_map(|stop| stop.inner.members.left(me)).collect())
+        self.report_of(self.family().iter().flat_map(|stop| stop.inner.members.left()).collect())
     }
 
     fn report_of(&self, left: Vec<Left>) -> Report {
@@ -209,9 +243,9 @@ fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
         }
     };
     // What the step has started may use the phase's time; then all of the phase is stopped.
-    stop.wait_for_members(0, until, Location::caller());
+    stop.wait_for_members(until, Location::caller());
     stop.request("the phase is over");
-    let ended = stop.wait_for_members(0, sys::now() + WAY_OUT, Location::caller());
+    let ended = stop.wait_for_members(sys::now() + WAY_OUT, Location::caller());
     let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
     let outcome = if ended && unjoined == 0 { outcome } else { Outcome::Left };
     PhaseReport::new(name, outcome, sys::now() - begun)

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
@@ -46,8 +46,8 @@ struct Running {
     handle: Option<JoinHandle<()>>,
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     task: Option<tokio::task::AbortHandle>,
-    /// It is in a shutdown of this domain itself: nobody waits for it there (L7).
-    shuts_down: bool,
+    /// In how many shutdowns of this domain it is itself: nobody waits for it there (L7).
+    shuts_down: u32,
 }
 
 /// A member that has not ended, as a shutdown sees it.
@@ -83,13 +83,14 @@ impl Members {
                 handle: None,
                 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
                 task: None,
-                shuts_down: false,
+                shuts_down: 0,
             },
         );
         number
     }
 
-    /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before.
+    /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before, and waits for nobody: who
+    /// does not get past its end (a thread-local's destructor that blocks) is left to the shutdown.
     fn started(&self, number: u64, handle: JoinHandle<()>) {
         let ended = {
             let mut state = self.0.lock();
@@ -100,9 +101,9 @@ impl Members {
             }
             ended
         };
-        let soon = sys::now() + Duration::from_millis(100);
-        for handle in ended {
-            sys::join_until(handle, soon);
+        let late: Vec<_> = ended.into_iter().filter_map(|handle| sys::try_join(handle).err()).collect();
+        if !late.is_empty() {
+            self.0.lock().ended.extend(late);
         }
     }
 
@@ -122,40 +123,54 @@ impl Members {
         }
     }
 
-    /// Who has not ended, but for those that shut the domain down themselves, and `me`.
-    pub(super) fn left(&self, me: u32) -> Vec<Left> {
+    /// Who has not ended, but for those that shut the domain down themselves.
+    pub(super) fn left(&self) -> Vec<Left> {
         let state = self.0.lock();
         state
             .running
             .values()
-            .filter(|running| running.member != me && !running.shuts_down)
+            .filter(|running| running.shuts_down == 0)
             .map(|running| Left { member: running.member, name: running.name.clone(), kind: running.kind })
             .collect()
     }
 
-    /// As [`left`](Self::left); if somebody is left, the watcher is told at the next end.
-    pub(super) fn watch(&self, me: u32, watcher: &Ticket) -> bool {
+    /// Whether anybody is [`left`](Self::left); then the watcher is told at the next end.
+    fn watch(&self, watcher: &Ticket) -> bool {
         let mut state = self.0.lock();
-        let left = state.running.values().any(|running| running.member != me && !running.shuts_down);
+        let left = state.running.values().any(|running| running.shuts_down == 0);
         if left {
             state.watchers.push(watcher.watcher());
         }
         left
     }
 
-    /// Marks a member as one that shuts down, or not any more. Those who wait for it look again.
-    pub(super) fn set_shuts_down(&self, member: u32, shuts_down: bool) {
-        let watchers = {
+    /// Marks a member as one that shuts down, and gives its number. Those who wait for it look again.
+    pub(super) fn begin_shutdown(&self, member: u32) -> Option<u64> {
+        self.look_again(|running| {
+            let (number, running) = running.iter_mut().find(|(_, running)| running.member == member)?;
+            running.shuts_down += 1;
+            Some(*number)
+        })
+    }
+
+    /// It is through with that, and may have ended meanwhile.
+    pub(super) fn end_shutdown(&self, number: u64) {
+        self.look_again(|running| {
+            running.get_mut(&number)?.shuts_down -= 1;
+            Some(number)
+        });
+    }
+
+    /// Changes a member; if there is one to be changed, those who watch look again.
+    fn look_again(&self, change: impl FnOnce(&mut HashMap<u64, Running>) -> Option<u64>) -> Option<u64> {
+        let (number, watchers) = {
             let mut state = self.0.lock();
-            match state.running.values_mut().find(|running| running.member == member) {
-                Some(running) => running.shuts_down = shuts_down,
-                None => return,
-            }
-            std::mem::take(&mut state.watchers)
+            (change(&mut state.running)?, std::mem::take(&mut state.watchers))
         };
         for watcher in watchers {
             watcher.notify();
         }
+        Some(number)
     }
 
     /// Has the tasks that are left dropped by their runtime, at their next await.
@@ -167,7 +182,7 @@ impl Members {
         }
     }
 
-    /// Joins the threads that are at their end. The names of those that do not get past it (a thread-local's destructor that blocks).
+    /// Joins the threads that are at their end. How many do not get past it (a thread-local's destructor that blocks).
     pub(super) fn join_ended(&self, deadline: Instant) -> usize {
         let ended = std::mem::take(&mut self.0.lock().ended);
         ended.into_iter().map(|handle| usize::from(!sys::join_until(handle, deadline))).sum()
@@ -395,13 +410,8 @@ impl Stop {
         Note::endless(What::End, location)
     }
 
-    /// Waits until nobody is left but `me` and those that shut down themselves, in this domain and its descendants. Not past the deadline.
-    pub(super) fn wait_for_members(
-        &self,
-        me: u32,
-        deadline: Instant,
-        location: &'static std::panic::Location<'static>,
-    ) -> bool {
+    /// Waits until nobody is left but those that shut down themselves, in this domain and its descendants. Not past the deadline.
+    pub(super) fn wait_for_members(&self, deadline: Instant, location: &'static std::panic::Location<'static>) -> bool {
         // Who was found may have started others before it ended, in a part that was looked at already: so again, until nobody was found.
         let mut found = true;
         while found {
@@ -409,7 +419,7 @@ impl Stop {
             for stop in self.family() {
                 loop {
                     let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
-                    if !stop.inner.members.watch(me, &ticket) {
+                    if !stop.inner.members.watch(&ticket) {
                         break;
                     }
                     found = true;

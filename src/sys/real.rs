@@ -257,6 +257,18 @@ pub(crate) fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
     }
 }
 
+/// Joins the thread if it has ended, destructors of thread-locals included; otherwise the handle comes back.
+pub(crate) fn try_join(handle: JoinHandle<()>) -> Result<(), JoinHandle<()>> {
+    use std::os::unix::thread::JoinHandleExt;
+    // SAFETY: the handle is there, so its thread is joinable and nobody else joins or detaches it.
+    if unsafe { libc::pthread_tryjoin_np(handle.as_pthread_t(), std::ptr::null_mut()) } != 0 {
+        return Err(handle);
+    }
+    // It is joined: the handle's drop must not detach it.
+    let _joined = handle.into_pthread_t();
+    Ok(())
+}
+
 /// Storage whose exclusion is a protocol's doing; the model checks every access.
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 

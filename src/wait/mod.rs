@@ -12,10 +12,12 @@
 //! | `line` | the waiters for a monitor's lock; who is woken at an unlock |
 //! | `pending` | one acquisition of a monitor's lock, for threads and tasks |
 //! | `monitor`, `guard`, `future` | what users see of a monitor |
-//! | `condvar` | what users see of a condition variable; waits over a lock that unwedge does not own |
+//! | `condvar` | what users see of a condition variable; a thread's waits over a lock that unwedge does not own |
+//! | `foreign` | a task's |
 
 mod condition;
 pub(crate) mod condvar;
+mod foreign;
 pub(crate) mod future;
 pub(crate) mod guard;
 mod line;

@@ -51,6 +51,10 @@ use super::waiter::{Kind, What};
 /// Threads and tasks queue in one order. A thread that runs may overtake one that is just being woken, twice at the most; then the line is
 /// closed until the overtaken thread has the lock. A reader queues behind a writer that is first in line.
 ///
+/// The line is never closed for a task, because nobody knows when it will be polled: it keeps its place, and readers queue behind a task that
+/// wants to write until it is woken; but whoever comes between that and its next poll may take the lock first, each time again. So a task
+/// gets the lock in the first turn in which nobody came in between, and how late that is has no bound under a load without a gap.
+///
 /// # Deadlocks
 /// A thread that takes a monitor while it holds its guard waits for itself, until the domain's stop: the report names it. The same goes for
 /// reading twice when a writer comes in between.
@@ -210,7 +214,8 @@ impl<L: Lock> Monitor<L> {
     /// Waits until the closure, run under the lock, gives `Some`, and returns that; blocks the thread.
     ///
     /// The closure runs again whenever an exclusive guard of this monitor was dereferenced mutably and let go, or another `when` was
-    /// fulfilled: nobody has to notify. While it gives `None` it must leave the data as they are.
+    /// fulfilled: nobody has to notify. While it gives `None` it must leave the data as they are. (Over a reentrant mutex, whose guards are never
+    /// dereferenced mutably, there is no `when`: [`LockData`] says what to do there.)
     ///
     /// ```
     /// # use unwedge::{Monitor, Stop};

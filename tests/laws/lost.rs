@@ -67,10 +67,10 @@ fn law3_over_a_foreign_lock_it_goes_on_from_a_waiter_that_is_stopped_while_it_re
         }
         let held = lock.lock();
         assert!(condvar.notify_one());
-        until("it relocks", || waits_of(&stop, "first").is_empty());
-        assert_eq!(waits_of(&stop, "second").len(), 1);
+        until_waits(&stop, "first", "a lock that others also take (notified)");
+        assert_eq!(waits_of(&stop, "second")[0].what, "a condition variable");
         part.request("test");
-        until("the second has it", || waits_of(&stop, "second").is_empty());
+        until_waits(&stop, "second", "a lock that others also take (notified)");
         drop(held);
         until("both have ended", || stop.report().members().is_empty());
         assert_eq!(*lock.lock(), 1);

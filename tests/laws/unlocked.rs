@@ -101,7 +101,7 @@ fn foreign<L: ForeignLock + Send + Sync + 'static>(lock: L, name: &str) {
         let held = take(&*lock);
         if notified {
             assert!(condvar.notify_one());
-            until("it takes the lock again", || waits_of(&stop, "waiter").is_empty());
+            until_waits(&stop, "waiter", "a lock that others also take (notified)");
         }
         let report = stop.shutdown(Plan::within(GUARD));
         assert!(report.is_clean(), "{name}: {report}");

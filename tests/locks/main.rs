@@ -10,6 +10,8 @@ mod kinds;
 mod monitor;
 mod poison;
 mod relock;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 use std::{sync::mpsc, thread, time::Duration};
 

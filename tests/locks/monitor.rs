@@ -293,3 +293,53 @@ mod with_tokio {
     over!(mutex, tokio::sync::Mutex::new(0), whens);
     over!(rwlock, tokio::sync::RwLock::new(0), whens reads);
 }
+
+/// What is written in the place of a `when` over a lock whose guards are shared: a loop over a condition variable, as a thread and as a task.
+#[cfg(feature = "parking_lot")]
+#[test]
+fn a_reentrant_mutex_is_waited_for_in_a_loop() {
+    use std::cell::Cell;
+
+    crate::guarded(|| {
+        let stop = Stop::new("reentrant");
+        let changed = Condvar::new();
+        let monitor = Monitor::new("m", parking_lot::ReentrantMutex::new(Cell::new(0)), &stop);
+        thread::scope(|s| {
+            let thread = s.spawn(|| {
+                let mut guard = monitor.lock()?;
+                while guard.get() == 0 {
+                    guard = guard.wait(&changed)?;
+                }
+                let inner = monitor.lock()?; // a second level, which a wait does not need
+                inner.set(inner.get() + 1);
+                Ok::<u64, Stopped>(guard.get())
+            });
+            let mut task = std::pin::pin!(async {
+                let mut guard = monitor.lock_async().await?;
+                while guard.get() == 0 {
+                    guard = guard.wait_async(&changed).await?;
+                }
+                guard.set(guard.get() + 1);
+                Ok::<u64, Stopped>(guard.get())
+            });
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            let guard = monitor.lock().expect("no stop");
+            let inner = monitor.lock().expect("its own level");
+            inner.set(1);
+            drop(inner);
+            changed.notify_all();
+            drop(guard);
+            let by_thread = thread.join().expect("no panic").expect("no stop");
+            let by_task = loop {
+                match task.as_mut().poll(&mut context) {
+                    std::task::Poll::Ready(seen) => break seen.expect("no stop"),
+                    std::task::Poll::Pending => thread::yield_now(),
+                }
+            };
+            let mut seen = [by_thread, by_task];
+            seen.sort_unstable();
+            assert_eq!(seen, [2, 3], "each saw the change, and made one");
+        });
+    });
+}

@@ -1,4 +1,5 @@
-//! The stop domain: reasons, children, hooks, members, the plan and its phases, tokens, and the threads' names and signals.
+//! The stop domain: reasons, children, hooks, members, the plan and its phases, shutdowns at the same time, tokens, and the threads' names and
+//! signals.
 //!
 //! The time limits here are those of plans under test; nothing is asserted about how fast anything is.
 
@@ -10,5 +11,6 @@ mod seen;
 mod members;
 mod phases;
 mod threads;
+mod together;
 #[cfg(feature = "tokio")]
 mod tokens;

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use tokio::runtime::Builder;
+use tokio::sync::oneshot as tokio_oneshot;
 use unwedge::{Completer, Completion, Stop};
 
 use super::{Contest, Side};
@@ -18,14 +19,18 @@ use crate::verdict::Bar;
 /// Replies that are taken before the measurement begins.
 const WARM_UP: u64 = 16;
 
-/// A one-shot channel whose receiving end blocks.
-trait OneShot: Clone + Send + Sync + 'static {
+/// A one-shot channel.
+trait Pairs: Clone + Send + Sync + 'static {
     type Sender<T: Send + 'static>: Send + 'static;
     type Receiver<T: Send + 'static>: Send + 'static;
     fn new() -> Self;
     fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>);
     /// Whether anybody took it.
     fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool;
+}
+
+/// One whose receiving end blocks.
+trait OneShot: Pairs {
     /// Waits; `None` if the sender was dropped.
     fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> Option<T>;
     /// As [`wait`](OneShot::wait), for a value that is there already; tokio's has a shorter way.
@@ -35,14 +40,8 @@ trait OneShot: Clone + Send + Sync + 'static {
     }
 }
 
-/// A one-shot channel whose receiving end is awaited.
-trait TaskOneShot: Clone + Send + Sync + 'static {
-    type Sender<T: Send + 'static>: Send + 'static;
-    type Receiver<T: Send + 'static>: Send + 'static;
-    fn new() -> Self;
-    fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>);
-    /// Whether anybody took it.
-    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool;
+/// One whose receiving end is awaited.
+trait TaskOneShot: Pairs {
     /// Waits; `None` if the sender was dropped.
     fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> impl Future<Output = Option<T>> + Send;
 }
@@ -50,7 +49,7 @@ trait TaskOneShot: Clone + Send + Sync + 'static {
 #[derive(Clone)]
 struct Ours(Stop);
 
-impl OneShot for Ours {
+impl Pairs for Ours {
     type Sender<T: Send + 'static> = Completer<T>;
     type Receiver<T: Send + 'static> = Completion<T>;
 
@@ -67,7 +66,9 @@ impl OneShot for Ours {
     fn send<T: Send + 'static>(sender: Completer<T>, value: T) -> bool {
         sender.complete(value).is_ok()
     }
+}
 
+impl OneShot for Ours {
     #[inline]
     fn wait<T: Send + 'static>(mut receiver: Completion<T>) -> Option<T> {
         receiver.wait().expect(super::UNSTOPPED).ok()
@@ -75,50 +76,49 @@ impl OneShot for Ours {
 }
 
 impl TaskOneShot for Ours {
-    type Sender<T: Send + 'static> = Completer<T>;
-    type Receiver<T: Send + 'static> = Completion<T>;
-
-    fn new() -> Self {
-        Ours(Stop::new("bench"))
-    }
-
-    #[inline]
-    fn pair<T: Send + 'static>(&self) -> (Completer<T>, Completion<T>) {
-        Completion::new("bench", &self.0)
-    }
-
-    #[inline]
-    fn send<T: Send + 'static>(sender: Completer<T>, value: T) -> bool {
-        sender.complete(value).is_ok()
-    }
-
     #[inline]
     async fn wait<T: Send + 'static>(receiver: Completion<T>) -> Option<T> {
         receiver.await.expect(super::UNSTOPPED).ok()
     }
 }
 
-#[derive(Clone)]
-struct Tokio;
+/// A peer without a state of its own.
+macro_rules! peer {
+    ($(#[$doc:meta])* $name:ident, $sender:ident, $receiver:ident of $channel:ident, $make:expr) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        struct $name;
+
+        impl Pairs for $name {
+            type Sender<T: Send + 'static> = $channel::$sender<T>;
+            type Receiver<T: Send + 'static> = $channel::$receiver<T>;
+
+            fn new() -> Self {
+                $name
+            }
+
+            #[inline]
+            fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>) {
+                $make
+            }
+
+            #[inline]
+            fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool {
+                sender.send(value).is_ok()
+            }
+        }
+    };
+}
+
+peer!(Tokio, Sender, Receiver of tokio_oneshot, tokio_oneshot::channel());
+peer!(OneShotCrate, Sender, Receiver of oneshot, oneshot::channel());
+peer!(
+    /// Its receiving ends for threads and for tasks are two types.
+    OneShotCrateForTasks, Sender, AsyncReceiver of oneshot, oneshot::async_channel()
+);
+peer!(Mpsc, SyncSender, Receiver of mpsc, mpsc::sync_channel(1));
 
 impl OneShot for Tokio {
-    type Sender<T: Send + 'static> = tokio::sync::oneshot::Sender<T>;
-    type Receiver<T: Send + 'static> = tokio::sync::oneshot::Receiver<T>;
-
-    fn new() -> Self {
-        Tokio
-    }
-
-    #[inline]
-    fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>) {
-        tokio::sync::oneshot::channel()
-    }
-
-    #[inline]
-    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool {
-        sender.send(value).is_ok()
-    }
-
     #[inline]
     fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> Option<T> {
         receiver.blocking_recv().ok()
@@ -131,101 +131,27 @@ impl OneShot for Tokio {
 }
 
 impl TaskOneShot for Tokio {
-    type Sender<T: Send + 'static> = tokio::sync::oneshot::Sender<T>;
-    type Receiver<T: Send + 'static> = tokio::sync::oneshot::Receiver<T>;
-
-    fn new() -> Self {
-        Tokio
-    }
-
-    #[inline]
-    fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>) {
-        tokio::sync::oneshot::channel()
-    }
-
-    #[inline]
-    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool {
-        sender.send(value).is_ok()
-    }
-
     #[inline]
     async fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> Option<T> {
         receiver.await.ok()
     }
 }
 
-#[derive(Clone)]
-struct OneShotCrate;
-
 impl OneShot for OneShotCrate {
-    type Sender<T: Send + 'static> = oneshot::Sender<T>;
-    type Receiver<T: Send + 'static> = oneshot::Receiver<T>;
-
-    fn new() -> Self {
-        OneShotCrate
-    }
-
-    #[inline]
-    fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>) {
-        oneshot::channel()
-    }
-
-    #[inline]
-    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool {
-        sender.send(value).is_ok()
-    }
-
     #[inline]
     fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> Option<T> {
         receiver.recv().ok()
     }
 }
 
-impl TaskOneShot for OneShotCrate {
-    type Sender<T: Send + 'static> = oneshot::Sender<T>;
-    type Receiver<T: Send + 'static> = oneshot::AsyncReceiver<T>;
-
-    fn new() -> Self {
-        OneShotCrate
-    }
-
-    #[inline]
-    fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>) {
-        oneshot::async_channel()
-    }
-
-    #[inline]
-    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool {
-        sender.send(value).is_ok()
-    }
-
+impl TaskOneShot for OneShotCrateForTasks {
     #[inline]
     async fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> Option<T> {
         receiver.await.ok()
     }
 }
 
-#[derive(Clone)]
-struct Mpsc;
-
 impl OneShot for Mpsc {
-    type Sender<T: Send + 'static> = mpsc::SyncSender<T>;
-    type Receiver<T: Send + 'static> = mpsc::Receiver<T>;
-
-    fn new() -> Self {
-        Mpsc
-    }
-
-    #[inline]
-    fn pair<T: Send + 'static>(&self) -> (Self::Sender<T>, Self::Receiver<T>) {
-        mpsc::sync_channel(1)
-    }
-
-    #[inline]
-    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T) -> bool {
-        sender.send(value).is_ok()
-    }
-
     #[inline]
     fn wait<T: Send + 'static>(receiver: Self::Receiver<T>) -> Option<T> {
         receiver.recv().ok()
@@ -257,13 +183,13 @@ pub(super) fn ready() -> Vec<Contest> {
     }]
 }
 
-/// What goes from the asking to the answering thread.
-struct Request<O: OneShot> {
+/// What goes from the asking to the answering side.
+struct Request<O: Pairs> {
     reply_to: O::Sender<Reply<O>>,
 }
 
 /// What comes back.
-struct Reply<O: OneShot> {
+struct Reply<O: Pairs> {
     ask_again: O::Sender<Request<O>>,
 }
 
@@ -317,35 +243,21 @@ pub(super) fn threads() -> Vec<Contest> {
     }]
 }
 
-/// As [`Request`], for tasks.
-struct TaskRequest<O: TaskOneShot> {
-    reply_to: O::Sender<TaskReply<O>>,
-}
-
-/// As [`Reply`], for tasks.
-struct TaskReply<O: TaskOneShot> {
-    ask_again: O::Sender<TaskRequest<O>>,
-}
-
-async fn answer_task<O: TaskOneShot>(one_shot: O, mut requests: O::Receiver<TaskRequest<O>>) -> u64 {
+async fn answer_task<O: TaskOneShot>(one_shot: O, mut requests: O::Receiver<Request<O>>) -> u64 {
     let mut answered = 0;
     while let Some(request) = O::wait(requests).await {
         let (ask_again, next) = one_shot.pair();
-        assert!(O::send(request.reply_to, TaskReply { ask_again }));
+        assert!(O::send(request.reply_to, Reply { ask_again }));
         requests = next;
         answered += 1;
     }
     answered
 }
 
-async fn ask_task<O: TaskOneShot>(
-    one_shot: &O,
-    mut to: O::Sender<TaskRequest<O>>,
-    n: u64,
-) -> O::Sender<TaskRequest<O>> {
+async fn ask_task<O: TaskOneShot>(one_shot: &O, mut to: O::Sender<Request<O>>, n: u64) -> O::Sender<Request<O>> {
     for _ in 0..n {
         let (reply_to, reply) = one_shot.pair();
-        assert!(O::send(to, TaskRequest { reply_to }));
+        assert!(O::send(to, Request { reply_to }));
         to = O::wait(reply).await.expect("the answering task lives").ask_again;
     }
     to
@@ -378,7 +290,7 @@ pub(super) fn tasks() -> Vec<Contest> {
         ours: Side::ops("unwedge Completion", two_tasks::<Ours>),
         peers: vec![
             (Side::ops("tokio oneshot", two_tasks::<Tokio>), Bar::BestPeer(1.0)),
-            (Side::ops("oneshot", two_tasks::<OneShotCrate>), Bar::BestPeer(1.0)),
+            (Side::ops("oneshot", two_tasks::<OneShotCrateForTasks>), Bar::BestPeer(1.0)),
         ],
     }]
 }

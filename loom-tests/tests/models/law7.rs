@@ -42,7 +42,7 @@ fn law7_shutdown_by_a_member() {
         assert!(stop.shutdown(plan()).is_clean());
         assert!(member.is_finished());
     });
-    explore_as("shutdown_by_two_members", "L7", Some(2), || {
+    explore_as("shutdown_by_two_members", "L7", Some(1), || {
         let (stop, apart) = (Stop::new("life"), Stop::new("the model"));
         let done = ["admin", "signals"].map(|name| {
             let (done, is_done) = Completion::<()>::new("shutdown", &apart);
@@ -81,6 +81,27 @@ fn law7_shutdown_from_a_callback() {
         let report = world.stop.shutdown(plan());
         assert!(report.is_clean(), "{report}");
         assert_eq!(ran.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Two shutdowns at the same time: one takes the callback thread and lets the last callback run, and the other does not say clean before that.
+#[test]
+fn law7_shutdown_waits_for_what_another_clears_away() {
+    explore("L7", Some(2), || {
+        let world = World::new();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let (_completer, completion) = world.owed::<u32>();
+        let seen = ran.clone();
+        completion.on_complete(&world.stop, move |_| assert_eq!(seen.fetch_add(1, Ordering::Relaxed), 0)).unwrap();
+        let (own, seen) = (world.stop.clone(), ran.clone());
+        let shut_down = move || {
+            let report = own.shutdown(plan());
+            assert!(report.is_clean(), "{report}");
+            assert_eq!(seen.load(Ordering::Relaxed), 1, "clean before the callback has run");
+        };
+        let other = thread::spawn(shut_down.clone());
+        shut_down();
+        other.join().unwrap();
     });
 }
 
@@ -194,5 +215,26 @@ fn twin_two_stoppers_join_each_other() {
             })
         });
         *threads.lock().unwrap() = [Some(first), Some(second)];
+    });
+}
+
+/// Who comes second finds nothing left to be joined, and takes that for the end.
+#[test]
+fn twin_second_shutdown_finds_nothing_left() {
+    fails(Failure::Panic("clean before the callback has run"), Some(2), || {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let inner = ran.clone();
+        let callbacks = thread::spawn(move || assert_eq!(inner.fetch_add(1, Ordering::Relaxed), 0));
+        let left = loom::sync::Arc::new(LoomMutex::new(Some(callbacks)));
+        let shut_down = move || {
+            let taken = left.lock().unwrap().take();
+            if let Some(callbacks) = taken {
+                callbacks.join().unwrap();
+            }
+            assert_eq!(ran.load(Ordering::Relaxed), 1, "clean before the callback has run");
+        };
+        let other = thread::spawn(shut_down.clone());
+        shut_down();
+        other.join().unwrap();
     });
 }

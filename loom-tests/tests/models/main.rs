@@ -6,6 +6,7 @@ extern crate unwedge_loom as unwedge;
 mod catalogue;
 mod common;
 mod domains;
+mod foreign;
 mod law1;
 mod law2;
 mod law3;

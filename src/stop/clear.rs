@@ -1,0 +1,130 @@
+//! The last stage of a shutdown: closes a domain's services, lets its last callbacks run, and joins its threads that are at their end.
+//!
+//! Whatever is to be cleared away is taken by one shutdown; another one that runs at the same time finds nothing left, and waits until
+//! the first is through: otherwise it would call a domain clean that is still being closed.
+//!
+//! # Invariants
+//! - **No two wait for each other** (L7): a shutdown first clears away what it took itself, and waits for others only when it has no mark of its
+//!   own any more. One that runs on a thread of this crate's own (a callback, a blocking job) waits for nobody, because that very thread may be what
+//!   is waited for.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::sys::{self, Mutex};
+use crate::wait::ticket::Ticket;
+use crate::wait::waiter::{self, WAITING, Watcher};
+
+use super::shutdown::{Leaked, Service, WAY_OUT};
+use super::{Stop, StopperThread};
+
+/// What a domain closes last, and who is at it.
+pub(super) struct Clearing(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    services: Vec<Arc<dyn Service>>,
+    /// What services and threads could not give back: counts for later shutdowns too.
+    leaked: Leaked,
+    /// How many shutdowns are at it.
+    busy: usize,
+    /// Who waits until nobody is.
+    watchers: Vec<Watcher>,
+}
+
+/// A shutdown that is at it, and what it could not clear away.
+struct Busy<'a> {
+    clearing: &'a Clearing,
+    left: Leaked,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let watchers = {
+            let mut state = self.clearing.0.lock();
+            state.leaked.add(self.left);
+            state.busy -= 1;
+            if state.busy == 0 { std::mem::take(&mut state.watchers) } else { Vec::new() }
+        };
+        for watcher in watchers {
+            watcher.notify();
+        }
+    }
+}
+
+/// What could not be cleared away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rest {
+    pub(crate) leaked: Leaked,
+    pub(crate) late_callbacks: usize,
+    /// Domains that another shutdown is still clearing away.
+    pub(crate) busy: usize,
+}
+
+impl Clearing {
+    pub(super) fn new() -> Self {
+        Clearing(Mutex::new(State::default()))
+    }
+
+    #[cfg(not(unwedge_loom))]
+    pub(super) fn add(&self, service: Arc<dyn Service>) {
+        self.0.lock().services.push(service);
+    }
+
+    fn begin(&self) -> (Busy<'_>, Vec<Arc<dyn Service>>) {
+        let mut state = self.0.lock();
+        state.busy += 1;
+        let services = std::mem::take(&mut state.services);
+        drop(state);
+        (Busy { clearing: self, left: Leaked::default() }, services)
+    }
+
+    /// Waits until no shutdown is at it, but not past the deadline; `None`: not at all. What was left, and whether another one is still at it.
+    fn result(&self, deadline: Option<Instant>, location: &'static Location<'static>) -> (Leaked, bool) {
+        loop {
+            let ticket = {
+                let mut state = self.0.lock();
+                if state.busy == 0 || deadline.is_none() {
+                    return (state.leaked, false);
+                }
+                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Stop::watcher_note(location));
+                state.watchers.push(ticket.watcher());
+                ticket
+            };
+            if !ticket.park_while(|state| state == WAITING, deadline) {
+                return (self.0.lock().leaked, true);
+            }
+        }
+    }
+}
+
+/// Clears these domains away: services by `drained_by`, callbacks by `deadline`.
+pub(super) fn clear(
+    parts: &[Stop],
+    stopper: &StopperThread,
+    (drained_by, deadline): (Instant, Instant),
+    location: &'static Location<'static>,
+) -> Rest {
+    let mut rest = Rest::default();
+    let way_out = deadline.max(sys::now() + WAY_OUT);
+    for stop in parts {
+        let (mut busy, services) = stop.inner.clearing.begin();
+        for service in services {
+            busy.left.add(service.close(drained_by));
+        }
+        if !stopper.is_callback_of(stop) {
+            let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
+            busy.left.threads += threads;
+            rest.late_callbacks += callbacks;
+        }
+        busy.left.threads += stop.inner.members.join_ended(way_out);
+    }
+    let until = (!stopper.is_own).then(|| drained_by.max(sys::now() + WAY_OUT));
+    for stop in parts {
+        let (left, busy) = stop.inner.clearing.result(until, location);
+        rest.leaked.add(left);
+        rest.busy += usize::from(busy);
+    }
+    rest
+}
