@@ -1,4 +1,7 @@
-//! Whether the machine was ours while we measured: how much of its CPU time others took.
+//! Whether the machine was ours while we measured, and on which of its cores the threads ran.
+//!
+//! Two threads that wake each other take 1 µs a turn on one core and 5 to 10 on two, of which one sleeps deeply. Where the scheduler puts them changes from run to run: so it is
+//! not left to it ([`Pinned`]).
 //!
 //! Interleaved pairs take out what drifts slowly. They cannot take out another process on the core that a woken thread would have had: so
 //! the share of the others stands under every table, and who reads it can tell a busy machine from a slow primitive.
@@ -6,6 +9,7 @@
 use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::measure::process_cpu;
 
@@ -54,6 +58,30 @@ fn parse(stat: &str) -> Option<Ticks> {
     let all: u64 = ticks.iter().sum();
     let idle = ticks.get(3)? + ticks.get(4)?;
     Some(Ticks { busy: all - idle, all })
+}
+
+/// While it lives, this thread and those that it starts run on one core.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    before: CpuSet,
+}
+
+impl Pinned {
+    /// To the `nth` of the cores that this thread may run on, or the last of fewer.
+    pub(crate) fn to(nth: usize) -> Pinned {
+        let before = sched_getaffinity(None).expect("a thread may ask for its cores");
+        let cores = (0..CpuSet::MAX_CPU).filter(|core| before.is_set(*core));
+        let mut one = CpuSet::new();
+        one.set(cores.take(nth + 1).last().expect("a thread runs somewhere"));
+        sched_setaffinity(None, &one).expect("a thread may choose among its cores");
+        Pinned { before }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        sched_setaffinity(None, &self.before).expect("the cores that it had before");
+    }
 }
 
 #[cfg(test)]

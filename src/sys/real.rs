@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
-use super::{Acquire, Release};
+use super::{Acquire, PlainU32, Relaxed, Release};
 
 pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -60,11 +60,19 @@ impl Signal {
     }
 }
 
-/// How often a thread looks for its token before it sleeps: some microseconds, less than a sleep and a wake-up cost.
-const LOOKS: u32 = 400;
+/// How long a thread looks for its token before it sleeps: longer than it takes to wake another core (5 to 30 µs), so that two threads that hand over to and
+/// fro both come to look for the other, and sleep no more.
+const LOOK: Duration = Duration::from_micros(50);
 
-/// Whether it pays a thread to look for its token before it sleeps. It does where it is woken within a few microseconds, as in a hand-over to
-/// and fro; it does not where it waits for storage. So it is tried, and tried less and less often while it fails.
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 32;
+
+/// How many sleeps go by at most before it is tried again: a try that fails costs [`LOOK`], so that its part of a sleep is some nanoseconds.
+const SKIP: u32 = 8191;
+
+/// Whether it pays a thread to look for its token before it sleeps. It does where it is woken within microseconds by another core, as in a hand-over to
+/// and fro; it does not where it waits for storage, or for a thread on its own core. So it is tried where the last wake-up came from another core, and tried
+/// less and less often while it fails.
 #[derive(Clone, Copy)]
 struct Looks {
     /// Sleeps until it is tried again.
@@ -74,7 +82,26 @@ struct Looks {
 }
 
 thread_local! {
-    static LOOKING: Cell<Looks> = const { Cell::new(Looks { skip: 0, skipped: 0 }) };
+    static LOOKING: Cell<Option<Looks>> = const { Cell::new(None) };
+}
+
+/// What the last thread learnt about it, with which a new one begins. Ordering: Relaxed, a hint.
+static LEARNT: AtomicU32 = AtomicU32::new(0);
+
+impl Looks {
+    /// This thread's.
+    fn now() -> Looks {
+        LOOKING.get().unwrap_or_else(|| {
+            let skipped = LEARNT.load(Relaxed);
+            Looks { skip: skipped, skipped }
+        })
+    }
+
+    /// After a try.
+    fn learn(skipped: u32) {
+        LEARNT.store(skipped, Relaxed);
+        LOOKING.set(Some(Looks { skip: skipped, skipped }));
+    }
 }
 
 /// Puts one thread to sleep. A token, as with `std::thread::park`: an unpark that comes first makes the next park return at once.
@@ -86,6 +113,18 @@ thread_local! {
 /// | `TOKEN` | an unpark came |
 pub(crate) struct Parker {
     word: AtomicU32,
+    /// The core on which the last unpark ran.
+    woken_from: PlainU32,
+}
+
+/// No core.
+const NOWHERE: u32 = u32::MAX;
+
+/// The core on which this thread runs, at this moment.
+#[inline]
+fn core() -> u32 {
+    // SAFETY: no arguments and no preconditions.
+    unsafe { libc::sched_getcpu() as u32 }
 }
 
 const EMPTY: u32 = 0;
@@ -94,7 +133,7 @@ const TOKEN: u32 = 2;
 
 impl Parker {
     pub(crate) const fn new() -> Self {
-        Parker { word: AtomicU32::new(EMPTY) }
+        Parker { word: AtomicU32::new(EMPTY), woken_from: PlainU32::new(NOWHERE) }
     }
 
     /// Sleeps until an unpark or the deadline; may also return for no reason.
@@ -124,28 +163,38 @@ impl Parker {
 
     /// Looks for a token for a moment, where that has paid lately. Takes it if there is one.
     fn look(&self) -> bool {
-        let Looks { skip, skipped } = LOOKING.get();
-        if skip > 0 {
-            LOOKING.set(Looks { skip: skip - 1, skipped });
+        let last = self.woken_from.load(Relaxed);
+        if last == NOWHERE || last == core() {
             return false;
         }
-        for _ in 0..LOOKS {
-            // Ordering: Acquire, partner of the Release in `unpark`.
-            if self.word.load(Acquire) == TOKEN {
-                // A swap: an unpark that came just now must be seen with what led to it, for its token goes too.
-                self.word.swap(EMPTY, Acquire);
-                LOOKING.set(Looks { skip: 0, skipped: 0 });
-                return true;
-            }
-            spin_loop();
+        let Looks { skip, skipped } = Looks::now();
+        if skip > 0 {
+            LOOKING.set(Some(Looks { skip: skip - 1, skipped }));
+            return false;
         }
-        let skipped = (2 * skipped + 1).min(127);
-        LOOKING.set(Looks { skip: skipped, skipped });
+        let begun = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                // Ordering: Acquire, partner of the Release in `unpark`.
+                if self.word.load(Acquire) == TOKEN {
+                    // A swap: an unpark that came just now must be seen with what led to it, for its token goes too.
+                    self.word.swap(EMPTY, Acquire);
+                    Looks::learn(0);
+                    return true;
+                }
+                spin_loop();
+            }
+            if begun.elapsed() >= LOOK {
+                break;
+            }
+        }
+        Looks::learn((2 * skipped + 1).min(SKIP));
         false
     }
 
     /// Wakes the owner, or leaves a token.
     pub(crate) fn unpark(&self) {
+        self.woken_from.store(core(), Relaxed);
         // Ordering: Release, partner of the Acquire in `park`.
         if self.word.swap(TOKEN, Release) == ASLEEP {
             let _ = futex::wake(&self.word, futex::Flags::PRIVATE, 1);

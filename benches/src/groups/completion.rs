@@ -13,6 +13,7 @@ use tokio::sync::oneshot as tokio_oneshot;
 use unwedge::{Completer, Completion, Stop};
 
 use super::{Contest, Side};
+use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch, repeat};
 use crate::verdict::Bar;
 
@@ -216,12 +217,16 @@ fn ask<O: OneShot>(one_shot: &O, mut to: O::Sender<Request<O>>, n: u64) -> O::Se
 }
 
 /// One operation is one result: a request and its reply are two.
-fn two_threads<O: OneShot>(n: u64) -> Measured {
+fn two_threads<O: OneShot, const CORES: usize>(n: u64) -> Measured {
     let asked = n.div_ceil(2);
     let one_shot = O::new();
     thread::scope(|scope| {
         let (to, requests) = one_shot.pair();
-        let answering = scope.spawn(|| answer(&one_shot, requests));
+        let answering = scope.spawn(|| {
+            let _pinned = Pinned::to(CORES - 1);
+            answer(&one_shot, requests)
+        });
+        let _pinned = Pinned::to(0);
         let to = ask(&one_shot, to, WARM_UP);
         let watch = Stopwatch::start();
         let to = ask(&one_shot, to, asked);
@@ -233,14 +238,24 @@ fn two_threads<O: OneShot>(n: u64) -> Measured {
 }
 
 pub(super) fn threads() -> Vec<Contest> {
-    vec![Contest {
-        ours: Side::ops("unwedge Completion", two_threads::<Ours>),
-        peers: vec![
-            (Side::ops("tokio oneshot", two_threads::<Tokio>), Bar::BestPeer(1.0)),
-            (Side::ops("oneshot", two_threads::<OneShotCrate>), Bar::BestPeer(1.0)),
-            (Side::ops("std mpsc", two_threads::<Mpsc>), Bar::BestPeer(1.0)),
-        ],
-    }]
+    vec![
+        Contest {
+            ours: Side::ops("unwedge Completion, 1 core", two_threads::<Ours, 1>),
+            peers: vec![
+                (Side::ops("tokio oneshot, 1 core", two_threads::<Tokio, 1>), Bar::BestPeer(1.0)),
+                (Side::ops("oneshot, 1 core", two_threads::<OneShotCrate, 1>), Bar::BestPeer(1.0)),
+                (Side::ops("std mpsc, 1 core", two_threads::<Mpsc, 1>), Bar::BestPeer(1.0)),
+            ],
+        },
+        Contest {
+            ours: Side::ops("unwedge Completion, 2 cores", two_threads::<Ours, 2>),
+            peers: vec![
+                (Side::ops("tokio oneshot, 2 cores", two_threads::<Tokio, 2>), Bar::BestPeer(1.0)),
+                (Side::ops("oneshot, 2 cores", two_threads::<OneShotCrate, 2>), Bar::BestPeer(1.0)),
+                (Side::ops("std mpsc, 2 cores", two_threads::<Mpsc, 2>), Bar::BestPeer(1.0)),
+            ],
+        },
+    ]
 }
 
 async fn answer_task<O: TaskOneShot>(one_shot: O, mut requests: O::Receiver<Request<O>>) -> u64 {

@@ -7,6 +7,7 @@ use parking_lot as pl;
 use unwedge::{Condvar, Monitor, Stop};
 
 use super::{Contest, Side, UNPOISONED, UNSTOPPED};
+use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch, repeat};
 use crate::verdict::Bar;
 
@@ -179,8 +180,9 @@ impl Ensemble for Std {
     }
 }
 
-/// One operation is a whole round: 64 waiting threads are woken, and all have held the lock and wait again.
-fn rounds<E: Ensemble>(n: u64) -> Measured {
+/// On 1 core, or on all (0). One operation is a whole round: 64 waiting threads are woken, and all have held the lock and wait again.
+fn rounds<E: Ensemble, const CORES: usize>(n: u64) -> Measured {
+    let _pinned = (CORES == 1).then(|| Pinned::to(0));
     let ensemble = E::new();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| ensemble.follow(n))).collect();
@@ -198,11 +200,20 @@ fn rounds<E: Ensemble>(n: u64) -> Measured {
 }
 
 pub(super) fn notify_all() -> Vec<Contest> {
-    vec![Contest {
-        ours: Side::ops("unwedge Condvar", rounds::<Ours>),
-        peers: vec![
-            (Side::ops("parking_lot Condvar", rounds::<ParkingLot>), Bar::BestPeer(1.0)),
-            (Side::ops("std Condvar", rounds::<Std>), Bar::BestPeer(1.0)),
-        ],
-    }]
+    vec![
+        Contest {
+            ours: Side::ops("unwedge Condvar, 1 core", rounds::<Ours, 1>),
+            peers: vec![
+                (Side::ops("parking_lot Condvar, 1 core", rounds::<ParkingLot, 1>), Bar::BestPeer(1.0)),
+                (Side::ops("std Condvar, 1 core", rounds::<Std, 1>), Bar::BestPeer(1.0)),
+            ],
+        },
+        Contest {
+            ours: Side::ops("unwedge Condvar, all cores", rounds::<Ours, 0>),
+            peers: vec![
+                (Side::ops("parking_lot Condvar, all cores", rounds::<ParkingLot, 0>), Bar::BestPeer(1.0)),
+                (Side::ops("std Condvar, all cores", rounds::<Std, 0>), Bar::BestPeer(1.0)),
+            ],
+        },
+    ]
 }

@@ -9,6 +9,7 @@ use parking_lot as pl;
 use unwedge::{Condvar, Monitor, Stop};
 
 use super::{Contest, Side, UNPOISONED, UNSTOPPED};
+use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch};
 use crate::verdict::Bar;
 
@@ -86,12 +87,16 @@ impl Turns for Std {
     }
 }
 
-/// One operation is one turn. That none is lost needs no count: the two take turns strictly, so a lost one would be a hang.
-fn threads<T: Turns>(n: u64) -> Measured {
+/// On `CORES` cores, 1 or 2. One operation is one turn. That none is lost needs no count: the two take turns strictly, so a lost one would be a hang.
+fn threads<T: Turns, const CORES: usize>(n: u64) -> Measured {
     let each = n.div_ceil(2);
     let turns = T::new();
     thread::scope(|scope| {
-        let other = scope.spawn(|| turns.take(1, WARM_UP + each));
+        let other = scope.spawn(|| {
+            let _pinned = Pinned::to(CORES - 1);
+            turns.take(1, WARM_UP + each);
+        });
+        let _pinned = Pinned::to(0);
         turns.take(0, WARM_UP);
         let watch = Stopwatch::start();
         turns.take(0, each);
@@ -101,11 +106,20 @@ fn threads<T: Turns>(n: u64) -> Measured {
 }
 
 pub(super) fn contests() -> Vec<Contest> {
-    vec![Contest {
-        ours: Side::ops("unwedge Condvar", threads::<Ours>),
-        peers: vec![
-            (Side::ops("std Condvar", threads::<Std>), Bar::BestPeer(1.0)),
-            (Side::ops("parking_lot Condvar", threads::<ParkingLot>), Bar::BestPeer(1.0)),
-        ],
-    }]
+    vec![
+        Contest {
+            ours: Side::ops("unwedge Condvar, 1 core", threads::<Ours, 1>),
+            peers: vec![
+                (Side::ops("std Condvar, 1 core", threads::<Std, 1>), Bar::BestPeer(1.0)),
+                (Side::ops("parking_lot Condvar, 1 core", threads::<ParkingLot, 1>), Bar::BestPeer(1.0)),
+            ],
+        },
+        Contest {
+            ours: Side::ops("unwedge Condvar, 2 cores", threads::<Ours, 2>),
+            peers: vec![
+                (Side::ops("std Condvar, 2 cores", threads::<Std, 2>), Bar::BestPeer(1.0)),
+                (Side::ops("parking_lot Condvar, 2 cores", threads::<ParkingLot, 2>), Bar::BestPeer(1.0)),
+            ],
+        },
+    ]
 }

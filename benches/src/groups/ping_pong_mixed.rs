@@ -9,6 +9,7 @@ use saa::{Gate, Pager};
 use super::ping_pong::{Ours, Turns, WARM_UP};
 use super::ping_pong_tasks::{EventListener, TaskTurns, Turn, one_thread};
 use super::{Contest, Side};
+use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch};
 use crate::verdict::Bar;
 
@@ -79,13 +80,17 @@ impl TaskTurns for SaaGate {
     }
 }
 
-/// One operation is one turn; a lost one would be a hang.
-fn mixed<T: Turns + TaskTurns>(n: u64) -> Measured {
+/// On `CORES` cores, 1 or 2. One operation is one turn; a lost one would be a hang.
+fn mixed<T: Turns + TaskTurns, const CORES: usize>(n: u64) -> Measured {
     let each = n.div_ceil(2);
     let turns = <T as Turns>::new();
     let runtime = one_thread();
     thread::scope(|scope| {
-        let thread = scope.spawn(|| turns.take(1, WARM_UP + each));
+        let thread = scope.spawn(|| {
+            let _pinned = Pinned::to(CORES - 1);
+            turns.take(1, WARM_UP + each);
+        });
+        let _pinned = Pinned::to(0);
         runtime.block_on(turns.take_async(0, WARM_UP));
         let watch = Stopwatch::start();
         runtime.block_on(turns.take_async(0, each));
@@ -95,11 +100,20 @@ fn mixed<T: Turns + TaskTurns>(n: u64) -> Measured {
 }
 
 pub(super) fn contests() -> Vec<Contest> {
-    vec![Contest {
-        ours: Side::ops("unwedge Condvar", mixed::<Ours>),
-        peers: vec![
-            (Side::ops("event-listener", mixed::<EventListener>), Bar::BestPeer(1.0)),
-            (Side::ops("saa Gate", mixed::<SaaGate>), Bar::BestPeer(1.0)),
-        ],
-    }]
+    vec![
+        Contest {
+            ours: Side::ops("unwedge Condvar, 1 core", mixed::<Ours, 1>),
+            peers: vec![
+                (Side::ops("event-listener, 1 core", mixed::<EventListener, 1>), Bar::BestPeer(1.0)),
+                (Side::ops("saa Gate, 1 core", mixed::<SaaGate, 1>), Bar::BestPeer(1.0)),
+            ],
+        },
+        Contest {
+            ours: Side::ops("unwedge Condvar, 2 cores", mixed::<Ours, 2>),
+            peers: vec![
+                (Side::ops("event-listener, 2 cores", mixed::<EventListener, 2>), Bar::BestPeer(1.0)),
+                (Side::ops("saa Gate, 2 cores", mixed::<SaaGate, 2>), Bar::BestPeer(1.0)),
+            ],
+        },
+    ]
 }
