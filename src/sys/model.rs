@@ -13,6 +13,9 @@ pub(crate) fn spin_rounds() -> u32 {
     0
 }
 
+/// Between two of them.
+pub(crate) fn pause(_round: u32) {}
+
 /// Small arenas: loom makes every object anew in each execution. A model with more than seven waits at once may see a false alarm.
 pub(crate) const ARENA_SHIFT: u32 = 3;
 
@@ -94,6 +97,9 @@ impl Parker {
         }
         *token = false;
     }
+
+    /// A token of an earlier wait stays in a model: it wakes for no reason.
+    pub(crate) fn reset(&self) {}
 
     /// Wakes the owner, or leaves a token.
     pub(crate) fn unpark(&self) {

@@ -13,9 +13,20 @@ pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 pub(crate) use std::thread::JoinHandle;
 
-/// How often a locker tries before it queues: see `wait::monitor`.
+/// How often a locker tries before it queues: see `wait::monitor`. Some microseconds.
 pub(crate) fn spin_rounds() -> u32 {
-    10
+    64
+}
+
+/// What lies between two tries: 1 to 4 spin hints, so that an unlock is seen soon; at the end the processor is offered to the holder, who may want it.
+pub(crate) fn pause(round: u32) {
+    if round < 60 {
+        for _ in 0..1 << round.min(2) {
+            spin_loop();
+        }
+    } else {
+        std::thread::yield_now();
+    }
 }
 
 /// log2 of the slots in an arena's first chunk.
@@ -157,8 +168,20 @@ impl Parker {
                     let _ = futex::wait(&self.word, futex::Flags::PRIVATE, ASLEEP, None);
                 }
             }
+            // The token stays, and makes the next park of this wait return at once. Mostly there is none: see `reset`.
+            // Ordering: Acquire, as above.
+            if self.word.load(Acquire) == TOKEN {
+                return;
+            }
         }
         self.word.swap(EMPTY, Acquire);
+    }
+
+    /// A new wait begins. A token of an earlier one is forgotten; one that comes late wakes for no reason.
+    #[inline]
+    pub(crate) fn reset(&self) {
+        // Ordering: Relaxed, by the owner, before anybody can mean the new wait.
+        self.word.store(EMPTY, Relaxed);
     }
 
     /// Looks for a token for a moment, where that has paid lately. Takes it if there is one.

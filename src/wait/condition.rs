@@ -12,7 +12,7 @@ use crate::registry::arena::arena;
 use crate::registry::text::Text;
 use crate::sys::{AtomicU32, LightMutex, Relaxed};
 
-use super::line::MonitorCell;
+use super::line::{MonitorCell, Morphing};
 use super::list::List;
 use super::waiter::{NOTIFIED, Place, QUEUED, TURN, WAITING, Waiter, Wake};
 
@@ -89,7 +89,7 @@ impl Condition {
             let mut list = self.list.lock();
             loop {
                 let Some(next) = self.pop(&mut list) else { return false };
-                if let Some(served) = serve(next, false) {
+                if let Some(served) = serve(next, next.condition.get(), &mut None) {
                     break served;
                 }
             }
@@ -110,12 +110,13 @@ impl Condition {
             let mut taken = 0;
             {
                 let mut list = self.list.lock();
+                let mut morphing = None;
                 // Who comes while the lock is let go between two batches is not among them.
                 left = left.min(self.len.load(Relaxed) as usize);
                 while left > 0 && taken < BATCH {
                     let Some(next) = self.pop(&mut list) else { break };
                     left -= 1;
-                    batch[taken] = serve(next, true);
+                    batch[taken] = serve(next, None, &mut morphing);
                     taken += usize::from(batch[taken].is_some());
                 }
             }
@@ -134,21 +135,31 @@ impl Condition {
     }
 }
 
-/// What is left to do for a waiter that took a notification, once the lock is free.
+/// What is left to do for a waiter that took a notification, once the locks are free.
 enum Served {
     Wake(Wake),
     /// It was moved to this monitor's line: who holds the lock wakes the line when it lets go; where nobody does, we do.
     Moved(&'static MonitorCell),
 }
 
-/// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait.
-fn serve(waiter: &'static Waiter, all: bool) -> Option<Served> {
+/// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait. `passing`: to whom it goes on if
+/// that one does not use it. `morphing` is the line that is open for those who are moved to it.
+fn serve(
+    waiter: &'static Waiter,
+    passing: Option<&'static Condition>,
+    morphing: &mut Option<Morphing>,
+) -> Option<Served> {
     let monitor = waiter.monitor.get();
     // Nobody but this notification gives `passing` a value, and it is read after the word.
-    waiter.passing.set(if all { None } else { waiter.condition.get() });
+    waiter.passing.set(passing);
     match monitor {
         Some(cell) if waiter.is_thread() => {
-            cell.morph(waiter, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
+            if !morphing.as_ref().is_some_and(|open| open.is_to(cell)) {
+                // One line's lock at a time.
+                *morphing = None;
+            }
+            let open = morphing.get_or_insert_with(|| cell.morph());
+            open.take(waiter, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
         }
         Some(_) => waiter.rouse(WAITING, TURN).map(Served::Wake),
         None => waiter.rouse(WAITING, NOTIFIED).map(Served::Wake),

@@ -76,6 +76,11 @@ fn is(that: Option<&'static Waiter>, this: &'static Waiter) -> bool {
 impl Line {
     const EMPTY: Line = Line { list: List::new(Place::Line), turn: None, closed_for: None, threads: 0 };
 
+    fn link(&mut self, waiter: &'static Waiter) {
+        self.list.push_back(waiter);
+        self.threads += u32::from(waiter.is_thread());
+    }
+
     /// Unlinks a waiter that is linked. Whether the line was closed for it.
     fn take_out(&mut self, waiter: &'static Waiter) -> bool {
         // Looked at first: once it is unlinked its owner may be gone, and the slot another's.
@@ -101,6 +106,37 @@ arena!(
         name: Text::new(),
     }
 );
+
+/// Moves waiters that were notified to the end of the line, as many as come together. Whoever drops it wakes the line unless somebody holds the lock.
+pub(super) struct Morphing {
+    cell: &'static MonitorCell,
+    line: LightGuard<'static, Line>,
+    moved: bool,
+}
+
+impl Morphing {
+    pub(super) fn is_to(&self, cell: &'static MonitorCell) -> bool {
+        std::ptr::eq(self.cell, cell)
+    }
+
+    /// Moves one, if `won` says that its notification was first.
+    pub(super) fn take(&mut self, waiter: &'static Waiter, won: impl FnOnce() -> bool) -> bool {
+        let won = won();
+        if won {
+            self.line.link(waiter);
+            self.moved = true;
+        }
+        won
+    }
+}
+
+impl Drop for Morphing {
+    fn drop(&mut self) {
+        if self.moved {
+            self.cell.refresh(&self.line);
+        }
+    }
+}
 
 impl MonitorCell {
     /// Whether who comes now may try the lock, or has to queue.
@@ -146,7 +182,7 @@ impl MonitorCell {
             if self.word.fetch_sub(READER, AcqRel) & NEED != 0 {
                 self.wake_next();
             }
-        } else if self.word.compare_exchange(0, 0, AcqRel, Relaxed).is_err() {
+        } else if self.word.load(Relaxed) != 0 || self.word.compare_exchange(0, 0, AcqRel, Relaxed).is_err() {
             self.released_slow();
         }
     }
@@ -195,26 +231,16 @@ impl MonitorCell {
         }
     }
 
-    fn link(&self, line: &mut LightGuard<'_, Line>, waiter: &'static Waiter) {
-        line.list.push_back(waiter);
-        line.threads += u32::from(waiter.is_thread());
-        self.refresh(line);
-    }
-
     /// Puts a waiter at the end of the line. It tries the lock once more afterwards.
     pub(super) fn enqueue(&self, waiter: &'static Waiter) {
-        self.link(&mut self.line.lock(), waiter);
+        let mut line = self.line.lock();
+        line.link(waiter);
+        self.refresh(&line);
     }
 
-    /// Puts a waiter that was notified at the end of the line, if `won` says that the notification was first. The caller wakes the line
-    /// unless somebody holds the lock.
-    pub(super) fn morph(&self, waiter: &'static Waiter, won: impl FnOnce() -> bool) -> bool {
-        let mut line = self.line.lock();
-        let won = won();
-        if won {
-            self.link(&mut line, waiter);
-        }
-        won
+    /// For waiters that were notified: see [`Morphing`].
+    pub(super) fn morph(&'static self) -> Morphing {
+        Morphing { cell: self, line: self.line.lock(), moved: false }
     }
 
     /// Back to sleep after a turn in which the lock was not free; keeps its place. Whether it is queued again (it may have been stopped).

@@ -8,8 +8,6 @@ use std::panic::Location;
 use std::task::Poll;
 use std::time::Instant;
 
-use crossbeam_utils::Backoff;
-
 use crate::error::{Stopped, WaitError};
 use crate::lock::{Lock, LockData, SharedLock};
 use crate::registry::domain::DomainRef;
@@ -64,6 +62,13 @@ pub struct Monitor<L> {
     pub(super) home: DomainRef,
     stop: Stop,
     pub(super) lock: L,
+}
+
+/// Why the lock was not had.
+enum NotHad {
+    Held,
+    /// Somebody in line has precedence.
+    Closed,
 }
 
 impl<L> Monitor<L> {
@@ -295,8 +300,8 @@ impl<L: Lock> Monitor<L> {
             return Err(Stopped);
         }
         let guard = match self.try_raw::<M>() {
-            Some(guard) => guard,
-            None => match self.acquire_slow::<M>(domain, None, Location::caller()) {
+            Ok(guard) => guard,
+            Err(_) => match self.acquire_slow::<M>(domain, None, Location::caller()) {
                 Ok(guard) => guard,
                 Err(_) => return Err(Stopped),
             },
@@ -314,27 +319,37 @@ impl<L: Lock> Monitor<L> {
             return Err(WaitError::Stopped);
         }
         let guard = match self.try_raw::<M>() {
-            Some(guard) => guard,
-            None => self.acquire_slow::<M>(domain, deadline, location)?,
+            Ok(guard) => guard,
+            Err(_) => self.acquire_slow::<M>(domain, deadline, location)?,
         };
         Ok(MonitorGuard::new(self, domain, guard))
     }
 
-    /// Tries the lock, unless somebody in line has precedence. The caller makes the guard.
+    /// Tries the lock, and gives it back if somebody in line has precedence. The caller makes the guard.
+    ///
+    /// The line's word is looked at with the lock held, and not before: who waits for a lock to become free looks at the lock alone, and leaves the word
+    /// where its holder will need it. So a thread overtakes one for whom the line is closed once at most, for a moment.
     #[inline]
-    fn try_raw<M: Mode<L>>(&self) -> Option<M::Guard<'_>> {
-        if !self.cell.is_open(M::SHARED) {
-            return None;
-        }
-        let guard = M::try_lock(&self.lock)?;
+    fn try_raw<M: Mode<L>>(&self) -> Result<M::Guard<'_>, NotHad> {
+        let Some(guard) = M::try_lock(&self.lock) else { return Err(NotHad::Held) };
+        let open = self.cell.is_open(M::SHARED);
         self.cell.acquired(M::SHARED);
-        Some(guard)
+        if !open {
+            self.give_back::<M>(guard);
+            return Err(NotHad::Closed);
+        }
+        Ok(guard)
+    }
+
+    #[cold]
+    fn give_back<'a, M: Mode<L>>(&'a self, guard: M::Guard<'a>) {
+        drop(MonitorGuard::<L, M>::new(self, &self.home, guard));
     }
 
     /// Tries the lock, unless somebody in line has precedence.
     #[inline]
     pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
-        Some(MonitorGuard::new(self, domain, self.try_raw::<M>()?))
+        Some(MonitorGuard::new(self, domain, self.try_raw::<M>().ok()?))
     }
 
     /// Tries the lock.
@@ -354,14 +369,15 @@ impl<L: Lock> Monitor<L> {
         deadline: Option<Instant>,
         location: &'static Location<'static>,
     ) -> Result<M::Guard<'a>, WaitError> {
-        let backoff = Backoff::new();
-        for _ in 0..sys::spin_rounds() {
-            backoff.snooze();
+        for round in 0..sys::spin_rounds() {
+            sys::pause(round);
             if domain.is_over() {
                 return Err(WaitError::Stopped);
             }
-            if let Some(guard) = self.try_raw::<M>() {
-                return Ok(guard);
+            match self.try_raw::<M>() {
+                Ok(guard) => return Ok(guard),
+                Err(NotHad::Held) => {}
+                Err(NotHad::Closed) => break,
             }
         }
         let note = self.note(What::Lock, M::SHARED, None, domain, location);

@@ -64,6 +64,9 @@ impl Ticket {
         // Ordering: Release, partner of the Acquire fence in `look`: who sees a field of this wait sees that the last one is over.
         sys::plain_fence(Release);
         waiter.kind.store(kind as u8, Relaxed);
+        if kind == Kind::Thread {
+            waiter.parker.reset();
+        }
         let (domain, live) = note.domain.map(DomainRef::parts).unzip();
         waiter.domain.set(domain);
         waiter.domain_live.store(live.unwrap_or(0), Relaxed);
