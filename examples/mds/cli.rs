@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Without a command it is the main job: it boots from the pool that comes with the project, serves it for a second, and then stops many
 /// times while the storage below it does not answer, in each state of its life. Exit status 0 means that every stop was clean.
 #[derive(Debug, Parser)]
-#[command(name = "mds", version, about)]
+#[command(name = "mds", version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do instead of the main job.
     #[command(subcommand)]

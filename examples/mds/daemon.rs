@@ -42,6 +42,8 @@ pub fn stop_on_signals(runtime: &Runtime, stop: &Stop) -> anyhow::Result<()> {
             }
         });
     }
+    // A write beyond the limit on the sizes of files shall fail, and not end the process: whoever handles this signal has no more to do.
+    drop(signal(SignalKind::from_raw(libc::SIGXFSZ)).context("cannot watch for SIGXFSZ")?);
     Ok(())
 }
 
@@ -70,15 +72,22 @@ pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     // Until the stop, or until the server finds that it cannot serve.
     let trouble: Option<Trouble> = runtime.block_on(life.mds().when_async(|mds| mds.trouble.clone())).ok();
     let report = life.shut_down("damaged", STOP_WITHIN, SAVE_WITHIN, DRAIN);
-    if !report.is_clean() || report.phases().iter().any(|phase| phase.outcome != Outcome::Done) {
+    let failed = report.phases().iter().find_map(|phase| match &phase.outcome {
+        Outcome::Failed(why) => Some(why.clone()),
+        _ => None,
+    });
+    let given_up = report.phases().iter().any(|phase| matches!(phase.outcome, Outcome::Stopped | Outcome::Left));
+    if !report.is_clean() || given_up {
         eprintln!("mds: {report}");
     }
     // What a dead disk holds in the kernel is said, and is no fault of the server's.
     if !report.members().is_empty() || !report.panicked().is_empty() {
         bail!("not everything has ended");
     }
-    match trouble {
-        Some(trouble) => bail!("{trouble}"),
-        None => Ok(()),
+    match (trouble, failed) {
+        (Some(trouble), _) => bail!("{trouble}"),
+        // What was given up at its deadline is the frozen storage's doing; this is not.
+        (None, Some(why)) => bail!("the table of sessions is not saved: {why}"),
+        (None, None) => Ok(()),
     }
 }

@@ -66,24 +66,25 @@ impl Fixture {
     }
 }
 
-/// Says what to do about a full disk.
+/// Says in one line what went wrong, and what to do about a full disk. (The unpacker says the file three times over.)
 fn unpacking(error: io::Error, folder: &Path) -> anyhow::Error {
-    let full = is_full(&error);
-    let error = anyhow::Error::new(error);
     let shown = folder.display();
-    if full {
-        error.context(format!("no space left in {shown} for the captured pool (12 MB): set TMPDIR to another folder"))
+    if is_full(&error) {
+        anyhow!("no space left in {shown} for the captured pool (12 MB): set TMPDIR to another folder")
     } else {
-        error.context(format!("cannot unpack the captured pool into {shown}"))
+        anyhow!("cannot unpack the captured pool into {shown}: {}", anyhow::Error::new(error).root_cause())
     }
 }
 
-/// Whether a full disk, or a full quota, is at the bottom of an error: the unpacker wraps what the system said.
+/// Whether a full disk, a full quota or a limit on the sizes of files is at the bottom of an error: the unpacker wraps what the system said.
 fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     let mut inner: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = inner {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded)) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+        {
             return true;
         }
         inner = error.source();

@@ -28,9 +28,13 @@ use clap::Parser as _;
 use crate::cli::{Cli, Command, What};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    let is_main_job = cli.command.is_none();
+    match run(cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Enough was read of a dump. Of the main job not every stop was made.
+        Err(error) if is_closed_pipe(&error) && is_main_job => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mds: {error:#}");
@@ -58,7 +62,9 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
 
 /// Whether the reader of our output has gone, as `head` does.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+    let kind_of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) => Some(error.kind()),
+        None => cause.downcast_ref::<serde_json::Error>()?.io_error_kind(),
+    };
+    error.chain().any(|cause| kind_of(cause) == Some(io::ErrorKind::BrokenPipe))
 }

@@ -141,6 +141,7 @@ impl Condvar {
     /// already: see [`AsyncForeignLock`].)
     ///
     /// ```
+    /// # #[cfg(feature = "tokio")] {
     /// use std::sync::Arc;
     /// use unwedge::{Condvar, Stop};
     /// use tokio::sync::Mutex;
@@ -162,7 +163,7 @@ impl Condvar {
     /// CHANGED.notify_one();
     /// waiter.await??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
+    /// # })?; }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

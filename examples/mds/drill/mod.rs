@@ -8,6 +8,7 @@ mod numbers;
 mod scene;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +79,7 @@ pub fn run(options: &cli::Drill) -> anyhow::Result<bool> {
         found => found?,
     };
     if options.json {
-        println!("{}", serde_json::to_string(&findings).context("cannot print the findings")?);
+        print(&serde_json::to_string(&findings).context("cannot print the findings")?)?;
     }
     for blemish in &blemishes {
         eprintln!("mds: not clean: {blemish}");
@@ -86,23 +87,24 @@ pub fn run(options: &cli::Drill) -> anyhow::Result<bool> {
     Ok(blemishes.is_empty())
 }
 
+/// Prints a line; a disk that is full or a reader that has gone is an error, and no panic.
+fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot write")
+}
+
 impl Stage<'_> {
     fn run(&self, options: &cli::Drill) -> anyhow::Result<(Findings, Vec<String>)> {
-        let say = |text: &str| {
-            if !options.json {
-                println!("{text}");
-            }
-        };
+        let say = |text: &str| if options.json { Ok(()) } else { print(text) };
         let mut blemishes = Vec::new();
         let Booted { boot_ms, backend, events, inodes, free } = self.boot(options, &mut blemishes)?;
-        say(&format!("boot from the captured pool before its journal was flushed: {events} events; I/O by {backend}"));
+        say(&format!("boot from the captured pool before its journal was flushed: {events} events; I/O by {backend}"))?;
         for state in State::BOOT.into_iter().take_while(|state| *state != State::Active) {
-            say(&format!("  {:<12}{:9.3} ms", state.name(), boot_ms[state.name()]));
+            say(&format!("  {:<12}{:9.3} ms", state.name(), boot_ms[state.name()]))?;
         }
         say(&format!(
             "  {:<12}{:9.3} ms, with {inodes} inodes read and {free} numbers free",
             "to active", boot_ms["total"]
-        ));
+        ))?;
 
         let served = self.serve(&mut blemishes)?;
         say(&format!(
@@ -110,13 +112,13 @@ impl Stage<'_> {
             load::CLIENTS,
             served.ops_per_s,
             served.p99_us
-        ));
+        ))?;
 
-        say(&format!("\nstops under load while the storage does not answer, {} of each, in ms", options.runs));
+        say(&format!("\nstops under load while the storage does not answer, {} of each, in ms", options.runs))?;
         say(&format!(
             "  {:<24}{:>9}{:>9}{:>9}  {:<7}{}",
             "stopped in", "p50", "p99", "max", "clean", "ceph-mds, for context (*)"
-        ));
+        ))?;
         let mut stops = Vec::new();
         for scenario in Scenario::ALL {
             let found = self.stops(scenario, options.runs, &mut blemishes)?;
@@ -128,19 +130,19 @@ impl Stage<'_> {
                 found.max_ms,
                 if found.clean { "yes" } else { "NO" },
                 scenario.in_ceph()
-            ));
+            ))?;
             stops.push(found);
         }
         say(
             "  (*) 16.2.15, SIGTERM to exit, recorded elsewhere, with its storage behind a network: no comparison of speed",
-        );
+        )?;
 
         let restart_ms = self.restarts(options.lives, &mut blemishes)?;
         say(&format!(
             "\nstarted again {} times: from the request of the stop to active in {:.1} ms (half of them), {:.1} ms (the slowest)",
             options.lives, restart_ms.p50, restart_ms.max
-        ));
-        say(if blemishes.is_empty() { "every stop was clean" } else { "NOT every stop was clean" });
+        ))?;
+        say(if blemishes.is_empty() { "every stop was clean" } else { "NOT every stop was clean" })?;
         Ok((Findings { boot_ms, serve: served, stops, restart_ms, backend: backend.to_owned() }, blemishes))
     }
 

@@ -42,7 +42,7 @@ fn law7_shutdown_by_a_member() {
         assert!(stop.shutdown(plan()).is_clean());
         assert!(member.is_finished());
     });
-    explore_as("shutdown_by_two_members", "L7", Some(1), || {
+    explore_as("shutdown_by_two_members", "L7", Some(2), || {
         let (stop, apart) = (Stop::new("life"), Stop::new("the model"));
         let done = ["admin", "signals"].map(|name| {
             let (done, is_done) = Completion::<()>::new("shutdown", &apart);
