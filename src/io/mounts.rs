@@ -34,8 +34,6 @@ struct Mount {
     id: u64,
     device: u64,
     point: PathBuf,
-    /// How much of the point is the folder that it is in: so that a look at all of them is a look at a number each.
-    folder: usize,
     local: bool,
 }
 
@@ -77,14 +75,11 @@ impl Mounts {
         under.max_by_key(|mount| mount.point.as_os_str().len()).map_or(0, |mount| mount.device)
     }
 
-    /// Whether two paths differ in their last part alone, in a folder where nothing is mounted: then they are on one file system.
-    pub(super) fn are_neighbours(&self, one: &Path, other: &Path) -> bool {
-        let folder = |path| folder_of(Path::as_os_str(path).as_bytes());
-        let (one, other) = (folder(one), folder(other));
-        let mounted_there =
-            |mount: &Mount| mount.folder == one.len() && mount.point.as_os_str().as_bytes().starts_with(one);
-        // Of a relative path the text says too little.
-        one == other && one.starts_with(b"/") && !self.mounts.iter().any(mounted_there)
+    /// Whether all names in a folder (with its last slash) are on one file system, because nothing is mounted there. Of a relative folder the text says
+    /// too little.
+    pub(super) fn has_none_in(&self, folder: &[u8]) -> bool {
+        let there = |mount: &Mount| folder_of(&mount.point) == folder;
+        folder.starts_with(b"/") && !self.mounts.iter().any(there)
     }
 }
 
@@ -94,8 +89,9 @@ fn is_under(path: &[u8], point: &[u8]) -> bool {
         || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// What is before the last part, with its slash.
-fn folder_of(path: &[u8]) -> &[u8] {
+/// What is before a path's last part, with its slash.
+pub(super) fn folder_of(path: &Path) -> &[u8] {
+    let path = path.as_os_str().as_bytes();
     path.iter().rposition(|&byte| byte == b'/').map_or(&[], |slash| &path[..=slash])
 }
 
@@ -113,8 +109,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let (major, minor) = (number(&device[..colon])?, number(&device[colon + 1..])?);
     let point = plain(words.nth(1)?);
     let kind = words.skip_while(|&word| word != b"-").nth(1)?;
-    let folder = folder_of(point.as_os_str().as_bytes()).len();
-    Some(Mount { id, device: major << 32 | minor, point, folder, local: LOCAL.contains(&kind) })
+    Some(Mount { id, device: major << 32 | minor, point, local: LOCAL.contains(&kind) })
 }
 
 /// The kernel writes spaces, tabs, line ends and backslashes as `\` and three octal digits.
@@ -161,9 +156,9 @@ nonsense
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mount/a")), device(0, 41));
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mounts/a")), device(254, 0));
         assert_eq!(mounts.place_of(Path::new("inner/a")), device(0, 50));
-        let near = |one: &str, other: &str| mounts.are_neighbours(Path::new(one), Path::new(other));
-        assert!(near("/etc/a", "/etc/b") && near("/mnt/dead mount/inner/a", "/mnt/dead mount/inner/b"));
-        assert!(!near("/mnt/dead mount/a", "/mnt/dead mount/inner") && !near("/etc/a", "/usr/a") && !near("a", "b"));
+        let none_beside = |path: &str| mounts.has_none_in(folder_of(Path::new(path)));
+        assert!(none_beside("/etc/a") && none_beside("/mnt/dead mount/inner/a"));
+        assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
         assert!(mounts.is_local(26) && mounts.is_local(31));
         assert!(!mounts.is_local(30) && !mounts.is_local(32) && !mounts.is_local(21) && !mounts.is_local(99));
     }

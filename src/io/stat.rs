@@ -265,14 +265,20 @@ impl Io {
 fn batches<P: AsRef<Path>>(paths: Vec<P>) -> Vec<Vec<P>> {
     let mounts = mounts::now();
     let mut batches: Vec<Vec<P>> = Vec::with_capacity(paths.len().div_ceil(BATCH));
+    // The last path's folder, if nothing is mounted in it, and its mount: most lists are of one folder, and a look at all mounts takes a while.
+    let mut known: Option<(Vec<u8>, u64)> = None;
     let mut mount = None;
     for path in paths {
-        let last = batches.last().and_then(|batch| batch.last());
-        let near = match (&mounts, last) {
-            (Some(mounts), Some(last)) => mounts.are_neighbours(last.as_ref(), path.as_ref()),
-            _ => false,
+        let folder = mounts::folder_of(path.as_ref());
+        let on = match (&mounts, &known) {
+            (None, _) => None,
+            (_, Some((known, on))) if known == folder => Some(*on),
+            (Some(mounts), _) => {
+                let on = mounts.place_of(path.as_ref());
+                known = mounts.has_none_in(folder).then(|| (folder.to_vec(), on));
+                Some(on)
+            }
         };
-        let on = if near { mount } else { mounts.as_ref().map(|mounts| mounts.place_of(path.as_ref())) };
         match batches.last_mut() {
             Some(batch) if batch.len() < BATCH && mount == on => batch.push(path),
             _ => {
