@@ -12,8 +12,9 @@ lock: error sys registry
 wait: error sys registry lock
 completion: error sys registry lock wait
 stop: error sys registry lock wait completion
+stream: error sys completion
 report: error sys registry lock wait completion stop
-io: error sys registry lock wait completion stop report
+io: error sys registry lock wait completion stop report stream
 model: error sys registry lock wait completion stop report
 '
 # Where the public faces know each other by type: the file, and what more it may use.

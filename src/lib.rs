@@ -35,6 +35,7 @@
 //! | bring a lock of one's own, or one that others also take directly | [`lock`] |
 //! | wait for storage, a reply, a job | [`Completion`], [`Completer`] |
 //! | read and write metadata | [`io`] |
+//! | keep a window of completions going | [`stream`] |
 //! | start threads and tasks, stop them, undo what a stopped wait leaves | [`Stop`], [`Plan`], [`Phase`] |
 //! | find out why it does not stop | [`report`] |
 //!
@@ -52,6 +53,7 @@ pub mod model;
 mod registry;
 pub mod report;
 mod stop;
+pub mod stream;
 mod sys;
 mod wait;
 

@@ -6,16 +6,17 @@
 
 use std::{
     io,
+    mem::ManuallyDrop,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
 };
 
-use super::{closer, op::Op, pool::Pool};
+use super::{closer, deadline::Deadlines, external::Outstanding, fork::Birth, meter::Meter, op::Op, pool::Pool};
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, spawn_service},
+    sys::{JoinHandle, PlainU8, spawn_service},
 };
 
 /// Runs operations. None of these may block, but for [`Backend::close`].
@@ -34,15 +35,30 @@ pub(super) trait Backend: Send + Sync {
     fn close(&self, deadline: Instant) -> Leaked;
 }
 
-/// The backend for reads, writes and opens, and the pool for jobs: the same one where there is no ring.
+/// The backend for reads, writes and opens, the pool for jobs (the same one where there is no ring), and what belongs to both.
 pub(super) struct Backends {
     pub(super) transfers: Arc<dyn Backend>,
     pub(super) pool: Arc<Pool>,
+    pub(super) meter: Arc<Meter>,
+    /// `None` where operations have no deadline.
+    pub(super) deadlines: Option<Arc<Deadlines>>,
+    pub(super) outstanding: Arc<Outstanding>,
+    /// Why there is no ring, where one was wanted.
+    pub(super) fallback: Option<Arc<str>>,
+    /// The process whose threads serve it.
+    pub(super) birth: Birth,
+    /// Not 0 once the service was closed. Set when it is; who does not see it yet is refused by the backend: so relaxed.
+    pub(super) closed: Arc<PlainU8>,
 }
 
 impl Backends {
     /// Closes a descriptor, never on this thread.
     pub(super) fn close(&self, fd: OwnedFd) {
+        if !self.birth.is_here() {
+            // After a fork there is no thread for it, and locks may be held by nobody. The process's end closes it.
+            let _open = ManuallyDrop::new(fd);
+            return;
+        }
         if let Err(op) = self.transfers.submit(Op::Close(fd)) {
             if let Some(fd) = op.refuse() {
                 closer::close(fd);
@@ -53,8 +69,14 @@ impl Backends {
 
 impl Drop for Backends {
     fn drop(&mut self) {
+        if !self.birth.is_here() {
+            return;
+        }
         self.transfers.retire();
         self.pool.retire();
+        if let Some(deadlines) = &self.deadlines {
+            deadlines.retire();
+        }
     }
 }
 

@@ -76,6 +76,32 @@ impl IoBufMut for Box<[u8]> {
     }
 }
 
+/// A buffer with a length: `BytesMut::zeroed(len)`, not `with_capacity`.
+#[cfg(feature = "bytes")]
+impl IoBufMut for bytes::BytesMut {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+
+    fn cut(&mut self, len: usize) {
+        self.truncate(len);
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl IoBuf for bytes::BytesMut {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl IoBuf for bytes::Bytes {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
 impl IoBuf for Vec<u8> {
     fn bytes(&self) -> &[u8] {
         self

@@ -23,10 +23,12 @@ pub struct IoError<B = ()> {
     buffer: Option<B>,
 }
 
-enum Cause {
+pub(super) enum Cause {
     Failed(io::Error),
     Closed,
     Abandoned,
+    TimedOut,
+    Forked,
 }
 
 impl<B> IoError<B> {
@@ -35,7 +37,12 @@ impl<B> IoError<B> {
     }
 
     pub(super) fn closed(operation: &'static str, path: Arc<Path>) -> Self {
-        IoError { operation, path: Some(path), offset: None, cause: Cause::Closed, buffer: None }
+        IoError::refused(operation, path, Cause::Closed)
+    }
+
+    /// The kernel was not asked.
+    pub(super) fn refused(operation: &'static str, path: Arc<Path>, cause: Cause) -> Self {
+        IoError { operation, path: Some(path), offset: None, cause, buffer: None }
     }
 
     pub(super) fn at(self, offset: u64) -> Self {
@@ -51,6 +58,23 @@ impl<B> IoError<B> {
             cause: self.cause,
             buffer: Some(buffer),
         }
+    }
+
+    /// The same error and its buffer, if it has one.
+    pub(super) fn apart(self) -> Option<(IoError, B)> {
+        let error = IoError {
+            operation: self.operation,
+            path: self.path,
+            offset: self.offset,
+            cause: self.cause,
+            buffer: None,
+        };
+        self.buffer.map(|buffer| (error, buffer))
+    }
+
+    /// The same error, of an operation whose buffer stays where it is.
+    pub(super) fn bare<C>(self) -> IoError<C> {
+        IoError { operation: self.operation, path: self.path, offset: self.offset, cause: self.cause, buffer: None }
     }
 
     /// What was tried: `"open"`, `"read"`, `"write"`, `"fsync"`, …
@@ -76,7 +100,8 @@ impl<B> IoError<B> {
     pub fn kind(&self) -> io::ErrorKind {
         match &self.cause {
             Cause::Failed(error) => error.kind(),
-            Cause::Closed | Cause::Abandoned => io::ErrorKind::Other,
+            Cause::TimedOut => io::ErrorKind::TimedOut,
+            Cause::Closed | Cause::Abandoned | Cause::Forked => io::ErrorKind::Other,
         }
     }
 
@@ -85,7 +110,7 @@ impl<B> IoError<B> {
     pub fn raw_os_error(&self) -> Option<i32> {
         match &self.cause {
             Cause::Failed(error) => error.raw_os_error(),
-            Cause::Closed | Cause::Abandoned => None,
+            _ => None,
         }
     }
 
@@ -101,7 +126,20 @@ impl<B> IoError<B> {
         matches!(self.cause, Cause::Abandoned)
     }
 
-    /// The buffer that went in; its content is unspecified after a failed read. `None` if the operation had none or it was lost to a panic.
+    /// Whether the operation was not answered within its [deadline](super::IoBuilder::deadline). It goes on all the same, and keeps its buffer.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.cause, Cause::TimedOut)
+    }
+
+    /// Whether the I/O service belongs to the process that this one was forked from: see [`io`](super#after-a-fork).
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        matches!(self.cause, Cause::Forked)
+    }
+
+    /// The buffer that went in; its content is unspecified after a failed read. `None` if the operation had none, was
+    /// not answered within its deadline, or lost it to a panic.
     #[must_use]
     pub fn into_buffer(self) -> Option<B> {
         self.buffer
@@ -110,7 +148,7 @@ impl<B> IoError<B> {
     /// The same error without its buffer.
     #[must_use]
     pub fn without_buffer(self) -> IoError {
-        IoError { operation: self.operation, path: self.path, offset: self.offset, cause: self.cause, buffer: None }
+        self.bare()
     }
 }
 
@@ -127,6 +165,8 @@ impl<B> fmt::Display for IoError<B> {
             Cause::Failed(error) => write!(f, ": {error}"),
             Cause::Closed => f.write_str(": the I/O service has been shut down"),
             Cause::Abandoned => f.write_str(": abandoned without a result"),
+            Cause::TimedOut => f.write_str(": not answered within the deadline of operations"),
+            Cause::Forked => f.write_str(": the I/O service belongs to the process before the fork"),
         }
     }
 }
@@ -141,7 +181,7 @@ impl<B> error::Error for IoError<B> {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match &self.cause {
             Cause::Failed(error) => Some(error),
-            Cause::Closed | Cause::Abandoned => None,
+            _ => None,
         }
     }
 }

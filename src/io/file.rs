@@ -21,13 +21,13 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx},
+    fs::{AtFlags, FileType, StatxFlags, statx},
     io::{Errno, ReadWriteFlags},
 };
 
 use super::backend::Backends;
 use crate::Object;
-use crate::sys::{PlainU8, Relaxed};
+use crate::sys::{PlainU8, PlainU64, Relaxed};
 
 /// An open file: cheap to clone, closed on the backend when the last clone and the last operation on it are gone.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub(super) struct Opened {
     direct: bool,
     /// A [`Manner`]. Whoever finds it out writes it, at any time and always the same: so relaxed.
     manner: PlainU8,
+    /// The file system's number, 0 before it was asked for. Whoever finds it out writes it, always the same: so relaxed.
+    device: PlainU64,
     home: Arc<Backends>,
 }
 
@@ -63,7 +65,8 @@ enum Manner {
 impl File {
     pub(super) fn new(fd: OwnedFd, path: Arc<Path>, direct: bool, home: Arc<Backends>) -> Self {
         let object = object(&path);
-        File(Arc::new(Opened { fd: Some(fd), path, object, direct, manner: PlainU8::new(Manner::Unknown as u8), home }))
+        let manner = PlainU8::new(Manner::Unknown as u8);
+        File(Arc::new(Opened { fd: Some(fd), path, object, direct, manner, device: PlainU64::new(0), home }))
     }
 
     /// The path as it was given to [`Io::open`](super::Io::open), or the name given to [`Io::attach`](super::Io::attach).
@@ -91,6 +94,24 @@ impl Opened {
             Some(fd) => fd.as_fd(),
             None => unreachable!("a file's descriptor is taken only by its drop"),
         }
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// The file system's number if it is known; a pool asks for it with [`find_device`](Self::find_device).
+    pub(super) fn device(&self) -> Option<u64> {
+        Some(self.device.load(Relaxed)).filter(|device| *device != 0)
+    }
+
+    /// Asks for the file system's number; 0 if there is none. The kernel answers from memory, whatever the file system.
+    pub(super) fn find_device(&self) -> u64 {
+        self.device().unwrap_or_else(|| {
+            let device = device_of(self.fd());
+            self.device.store(device, Relaxed);
+            device
+        })
     }
 
     fn manner(&self) -> Manner {
@@ -178,6 +199,17 @@ impl Opened {
     }
 }
 
+/// The number of the file system that an open file is on; 0 if it does not say.
+pub(super) fn device_of(fd: BorrowedFd<'_>) -> u64 {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(fd, c"", flags, StatxFlags::empty()).map_or(0, |stat| device_number(stat.stx_dev_major, stat.stx_dev_minor))
+}
+
+/// A file system's number in one word.
+pub(super) fn device_number(major: u32, minor: u32) -> u64 {
+    u64::from(major) << 32 | u64::from(minor)
+}
+
 /// A path's last part, for reports.
 pub(super) fn object(path: &Path) -> Object {
     Object::from(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
@@ -188,115 +220,5 @@ impl Drop for Opened {
         if let Some(fd) = self.fd.take() {
             self.home.close(fd);
         }
-    }
-}
-
-/// How [`Io::open`](super::Io::open) opens: as in [`std::fs::OpenOptions`], and `direct`. Every file is opened close-on-exec.
-///
-/// ```
-/// use unwedge::io::OpenOptions;
-///
-/// let journal = OpenOptions::new().read(true).direct(true);
-/// let table = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640);
-/// # assert_ne!(journal, table);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct OpenOptions {
-    read: bool,
-    write: bool,
-    create: bool,
-    create_new: bool,
-    truncate: bool,
-    direct: bool,
-    mode: u32,
-}
-
-impl OpenOptions {
-    /// Nothing set: at least `read` or `write` is needed. Files that are created get mode 0o666, less the process's umask.
-    pub const fn new() -> Self {
-        OpenOptions {
-            read: false,
-            write: false,
-            create: false,
-            create_new: false,
-            truncate: false,
-            direct: false,
-            mode: 0o666,
-        }
-    }
-
-    /// Opens for reading.
-    pub const fn read(self, yes: bool) -> Self {
-        OpenOptions { read: yes, ..self }
-    }
-
-    /// Opens for writing.
-    pub const fn write(self, yes: bool) -> Self {
-        OpenOptions { write: yes, ..self }
-    }
-
-    /// Creates the file if it does not exist.
-    pub const fn create(self, yes: bool) -> Self {
-        OpenOptions { create: yes, ..self }
-    }
-
-    /// Creates the file, and fails if it exists.
-    pub const fn create_new(self, yes: bool) -> Self {
-        OpenOptions { create_new: yes, ..self }
-    }
-
-    /// Cuts the file to length 0.
-    pub const fn truncate(self, yes: bool) -> Self {
-        OpenOptions { truncate: yes, ..self }
-    }
-
-    /// Goes past the page cache (`O_DIRECT`): buffers, offsets and lengths must be aligned as the device asks, mostly to 512 or 4096 bytes.
-    pub const fn direct(self, yes: bool) -> Self {
-        OpenOptions { direct: yes, ..self }
-    }
-
-    /// The permission bits of a file that is created.
-    pub const fn mode(self, mode: u32) -> Self {
-        OpenOptions { mode, ..self }
-    }
-
-    pub(super) fn is_direct(self) -> bool {
-        self.direct
-    }
-
-    /// Whether opening may create a file or destroy content.
-    pub(super) fn changes_files(self) -> bool {
-        self.create || self.create_new || self.truncate
-    }
-
-    pub(super) fn flags(self) -> OFlags {
-        let mut flags = OFlags::CLOEXEC
-            | match (self.read, self.write) {
-                (_, false) => OFlags::RDONLY,
-                (false, true) => OFlags::WRONLY,
-                (true, true) => OFlags::RDWR,
-            };
-        flags.set(OFlags::CREATE, self.create || self.create_new);
-        flags.set(OFlags::EXCL, self.create_new);
-        flags.set(OFlags::TRUNC, self.truncate);
-        flags.set(OFlags::DIRECT, self.direct);
-        flags
-    }
-
-    pub(super) fn permissions(self) -> Mode {
-        Mode::from_raw_mode(self.mode & 0o7777)
-    }
-
-    /// Whether the combination means something: the kernel would take some of the others for a plain open, or empty a file that is only to be read.
-    pub(super) fn is_valid(self) -> bool {
-        let changes_are_meant = self.write || !self.changes_files();
-        (self.read || self.write) && changes_are_meant
-    }
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        OpenOptions::new()
     }
 }

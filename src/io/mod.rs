@@ -1,4 +1,5 @@
-//! Metadata I/O as completions: `open`, reads, writes and `fsync` that a stop ends the wait for, whatever the storage does.
+//! Metadata I/O as completions: opens, reads, writes, `stat`, directories and whatever else blocks, with waits that a stop ends, whatever the
+//! storage does.
 //!
 //! ```
 //! use unwedge::{Stop, io::{Io, OpenOptions}};
@@ -16,12 +17,43 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Every operation gives a [`Completion`]: a thread waits for it, a task awaits it, a monitor's guard waits with the lock let go, each
+//! with a deadline if need be; and it is cancelled or dropped when nobody wants it any more.
+//!
+//! | to | see |
+//! |---|---|
+//! | open, also beneath a directory and without links | [`Io::open`], [`Io::open_in`], [`Resolve`] |
+//! | read, all of a buffer, many ranges at once; write; make durable | [`Io::read_at`], [`Io::read_exact_at`], [`Io::read_ranges`], [`Io::write_at`], [`Io::fsync`] |
+//! | look at files and directories | [`Io::stat`], [`Io::stat_many`], [`Io::read_dir`] |
+//! | change names | [`Io::rename`], [`Io::remove_file`], [`Io::create_dir`] |
+//! | do anything else that blocks | [`Io::run_blocking`] |
+//! | wait for a client library or a device of one's own | [`Io::external`] |
+//! | keep a window of reads going | [`Ordered`], [`Unordered`] |
+//! | see what it does | [`Io::metrics`] |
+//!
 //! # What a stop does, and what it cannot do
 //!
 //! A stop ends the *wait* for an operation, at once. It cannot end a read that a disk has begun: the kernel writes into the buffer when the
 //! disk answers. So an operation owns its buffer, its file and its path until the kernel is through with it; a wait that was stopped or
-//! timed out does not give the buffer back. What the kernel still has when the deadline of a shutdown comes stays with it, is
-//! counted in the [report](crate::Stop::shutdown), and is freed if the storage answers after all.
+//! timed out does not give the buffer back, an operation that failed does. What the kernel still has when the deadline of a shutdown comes stays
+//! with it, is counted in the [report](crate::Stop::shutdown), and is freed if the storage answers after all.
+//!
+//! # Until the process is gone
+//!
+//! A stop that was on time is half of it: the kernel ends a process only when each of its threads has come back from the kernel. What it waits for
+//! then (Linux 6.18; a FUSE daemon that does not answer stands for any server that is silent):
+//!
+//! | hung | on io_uring | on the pool |
+//! |---|---|---|
+//! | open, stat, read, readdir on FUSE | gone at once: a kernel worker's or thread's wait for the answer ends by a signal that kills | the same |
+//! | fsync on FUSE, and a close that flushes | gone at once too, once the request has been sent: such a wait ends by SIGKILL, which an exit is to the other threads | the same |
+//! | a read that a disk has begun | gone at once: nobody waits for it, the kernel keeps what it writes to | not before the disk answers or its driver gives up: a thread in `D` state, which waits for a page's lock without heeding signals (`folio_lock`, `io_schedule`) |
+//! | an fsync on a disk that does not answer | not before it answers: the kernel's worker waits for the written pages (`folio_wait_writeback`) without heeding signals, and the exit for the worker | the same, for the thread |
+//! | anything on NFS mounted `hard` | gone at once: its waits are `TASK_KILLABLE`; but for a page that is being written, as above | the same |
+//!
+//! So what cannot die is what waits for a local device in a page's lock or writeback; not even SIGKILL ends that, by any program. The next life need not wait for
+//! it: listening sockets and file locks are descriptors that a daemon closes (drops) before it exits, so that another process can take
+//! them; only a thread that sits in the kernel with a descriptor of its own keeps that one.
 //!
 //! # Backends
 //!
@@ -29,53 +61,88 @@
 //! seccomp filter) a pool of threads, and [`Io::fallback_reason`] says why. Both keep the same contract. The environment variable
 //! `UNWEDGE_IO` set to `uring` or `pool` overrides [`Backend::Auto`].
 //!
-//! On the caller's own thread only what cannot block is done: a read of a buffered file whose pages are in the page cache
-//! (`RWF_NOWAIT`). Such a read costs one system call and no thread is woken.
+//! The pool is there beside a ring too, for what the ring does worse (`stat`) or not at all. It grows when its threads are stuck, and no
+//! file system gets more than a share of them: a dead mount keeps nobody else waiting.
+//!
+//! # What is done on the caller's thread
+//!
+//! Only what cannot block: a read of a buffered file whose pages are in the page cache (`RWF_NOWAIT`), and an open that changes nothing, of a name that the
+//! kernel has in its caches (`RESOLVE_CACHED`) and that leads to a file or directory on a local file system: ext4, xfs, btrfs, tmpfs and the like, not
+//! those that would ask a server or a daemon. Such an operation wakes no thread. (A listener for fanotify's permission events is asked all
+//! the same, and blocks whom it likes.)
 //!
 //! # Which domain
 //!
 //! An [`Io`] belongs to a stop domain: after its stop is requested every operation is refused, and every wait ends. The phases of a shutdown
 //! do their I/O through [`Io::with`], on the same backend, which is closed as the last step of the shutdown.
+//!
+//! # After a fork
+//!
+//! A child of `fork` has none of its parent's threads, so an `Io` belongs to the process that made it: in the child its operations fail with an
+//! [error that says so](IoError::is_forked) (or are [`Abandoned`](crate::Abandoned) where the error is that), and nothing hangs. A daemon that forks to go into
+//! the background makes its [`Stop`] before or after, and its `Io` and threads after.
 
-use std::{
-    ffi::CString,
-    fmt, io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::Path,
-    sync::Arc,
-    time::Instant,
-};
+use std::{fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
 mod backend;
 mod buf;
 mod builder;
 mod closer;
+mod data;
+mod deadline;
+mod dir;
 mod error;
+mod export;
+mod external;
 mod file;
+mod fork;
+mod gather;
+mod job;
+mod meter;
+mod mounts;
+mod names;
 mod op;
+mod options;
 mod pool;
+mod quick;
+mod reply;
+mod stat;
 #[cfg(feature = "uring")]
 mod uring;
 
 pub use buf::{IoBuf, IoBufMut};
 pub use builder::{Backend, IoBuilder};
+pub use dir::{DirEntry, ReadDir};
 pub use error::IoError;
-pub use file::{File, OpenOptions};
+pub use external::{ExternalCompleter, ExternalCompletion};
+pub use file::File;
+pub use meter::{Counts, Metrics, Operation};
+pub use options::{OpenOptions, Resolve};
+pub use stat::{FileKind, Metadata, Timestamp};
 
-use crate::{
-    Abandoned, Completer, Completion, Object, Owed, Stop,
-    stop::{Leaked, Service},
-};
+pub use crate::stream::{Ordered, Unordered};
+
+use crate::{Completion, Object, Owed, Stop, sys::Relaxed};
 use backend::Backends;
-use op::{Op, Open, Transfer};
-use pool::Pool;
+use error::Cause;
+use external::Externals;
+use meter::Meter;
+use op::Op;
+use reply::{Failure, Reply};
 
 /// Metadata I/O for one domain: see the [module](self). Cheap to clone.
+///
+/// | file | what it does |
+/// |---|---|
+/// | `names` | open, rename, remove, make |
+/// | `data` | read, write, sync |
+/// | `stat`, `dir` | what files are, what directories have |
+/// | `job`, `external` | what the user's or foreign code does |
 #[derive(Clone)]
 pub struct Io {
     backends: Arc<Backends>,
-    domain: Stop,
-    fallback: Option<Arc<str>>,
+    /// With the domain, of which there is one for each of them.
+    externals: Arc<Externals>,
 }
 
 impl Io {
@@ -88,7 +155,7 @@ impl Io {
         Io::builder(domain).build()
     }
 
-    /// Chooses the backend and its size.
+    /// Chooses the backend, its size and more.
     pub fn builder(domain: &Stop) -> IoBuilder {
         IoBuilder::new(domain)
     }
@@ -96,7 +163,7 @@ impl Io {
     /// The same backend for another domain: for a phase of a shutdown, or a child.
     #[must_use]
     pub fn with(&self, domain: &Stop) -> Io {
-        Io { backends: Arc::clone(&self.backends), domain: domain.clone(), fallback: self.fallback.clone() }
+        Io { backends: Arc::clone(&self.backends), externals: Externals::new(domain) }
     }
 
     /// `"uring"` or `"pool"`.
@@ -108,32 +175,14 @@ impl Io {
     /// Why there is no io_uring, where it was wanted and refused.
     #[must_use]
     pub fn fallback_reason(&self) -> Option<&str> {
-        self.fallback.as_deref()
+        self.backends.fallback.as_deref()
     }
 
-    /// Opens a file.
-    ///
-    /// # Errors
-    ///
-    /// Those of `openat(2)`. `InvalidInput` for a path with a NUL byte and for options that make no sense together.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: if nobody waits any more the file is closed again. If the options create or truncate, that may have happened.
-    pub fn open(&self, path: impl AsRef<Path>, options: OpenOptions) -> Completion<File, IoError> {
-        let path: Arc<Path> = Arc::from(path.as_ref());
-        if self.domain.is_requested() {
-            return Completion::ready(Err(IoError::closed("open", path)), &self.domain);
-        }
-        let name = match CString::new(path.as_os_str().as_bytes()) {
-            Ok(name) if options.is_valid() => name,
-            Ok(_) => return self.invalid("open", path, "neither read nor write, or create and truncate without write"),
-            Err(_) => return self.invalid("open", path, "a NUL byte in the path"),
-        };
-        let (reply, completion) = Completion::new(owed("open", file::object(&path), 0, 0), &self.domain);
-        let home = Arc::clone(&self.backends);
-        self.submit(Op::Open(Box::new(Open { path, name, options, reply, home })));
-        completion
+    /// What was done so far, and what is in flight: of this backend, for all the domains that use it.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let threads = if self.backends.birth.is_here() { self.backends.pool.threads() } else { 0 };
+        self.meter().snapshot(self.backend(), self.backends.fallback.clone(), threads)
     }
 
     /// Takes over an open file, pipe, socket or device, under a name for reports and errors.
@@ -147,149 +196,45 @@ impl Io {
         Ok(File::new(fd, Arc::from(name.as_ref()), direct, Arc::clone(&self.backends)))
     }
 
-    /// Reads from `offset` (in bytes) on into `buf`, up to its length, and gives the buffer back cut to what was read.
-    ///
-    /// May read less than asked for; an empty result is the end of the file. On a pipe or socket the offset means nothing.
-    ///
-    /// # Errors
-    ///
-    /// Those of `pread(2)`, with the buffer. `InvalidInput` for an empty buffer: its result could not be told from the end of
-    /// the file (`Vec::with_capacity` gives an empty one; `vec![0; len]` is what is meant).
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: nothing is lost but the buffer, which the operation keeps until the kernel is through with it.
-    pub fn read_at<B: IoBufMut>(&self, file: &File, mut buf: B, offset: u64) -> Completion<B, IoError<B>> {
-        let opened = &file.0;
-        if self.domain.is_requested() {
-            return self.ready_error(IoError::closed("read", opened.path.clone()).at(offset), buf);
-        }
-        let bytes = buf.bytes_mut();
-        let len = bytes.len();
-        if len == 0 {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "the buffer is empty");
-            return self.ready_error(IoError::failed("read", opened.path.clone(), error).at(offset), buf);
-        }
-        if let Err(error) = in_range(offset, len) {
-            return self.ready_error(IoError::failed("read", opened.path.clone(), error).at(offset), buf);
-        }
-        if opened.read_promptly(bytes, offset) {
-            return Completion::ready(Ok(buf), &self.domain);
-        }
-        let (reply, completion) = Completion::new(owed("read", opened.object.clone(), offset, len), &self.domain);
-        let target = Transfer::new(buf, reply);
-        self.submit(Op::Read { file: Arc::clone(opened), offset, len, target });
-        completion
+    fn domain(&self) -> &Stop {
+        self.externals.domain()
     }
 
-    /// Writes all of `buf` from `offset` (in bytes) on, and gives the buffer back.
-    ///
-    /// # Errors
-    ///
-    /// Those of `pwrite(2)`, with the buffer; then a part of it may have been written.
-    ///
-    /// # Cancel safety
-    ///
-    /// A wait that ends early leaves open whether the data, or which part of it, was or will be written: what was submitted is never
-    /// cancelled. Two writes to the same place, of which the first was given up, may be done in either order.
-    pub fn write_at<B: IoBuf>(&self, file: &File, buf: B, offset: u64) -> Completion<B, IoError<B>> {
-        let opened = &file.0;
-        if self.domain.is_requested() {
-            return self.ready_error(IoError::closed("write", opened.path.clone()).at(offset), buf);
-        }
-        let len = buf.bytes().len();
-        if let Err(error) = in_range(offset, len) {
-            return self.ready_error(IoError::failed("write", opened.path.clone(), error).at(offset), buf);
-        }
-        opened.find_out_if_unknown();
-        let (reply, completion) = Completion::new(owed("write", opened.object.clone(), offset, len), &self.domain);
-        let source = Transfer::new(buf, reply);
-        self.submit(Op::Write { file: Arc::clone(opened), offset, len, source });
-        completion
+    fn meter(&self) -> &Arc<Meter> {
+        &self.backends.meter
     }
 
-    /// Makes what was written to the file durable, its length and times included.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fsync(2)`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: without a result nothing is known about durability.
-    pub fn fsync(&self, file: &File) -> Completion<(), IoError> {
-        self.sync(file, false)
-    }
-
-    /// Makes what was written to the file durable, and of its attributes only what is needed to read it back.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fdatasync(2)`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: without a result nothing is known about durability.
-    pub fn fdatasync(&self, file: &File) -> Completion<(), IoError> {
-        self.sync(file, true)
-    }
-
-    fn sync(&self, file: &File, data_only: bool) -> Completion<(), IoError> {
-        let opened = &file.0;
-        if self.domain.is_requested() {
-            return Completion::ready(Err(IoError::closed("fsync", opened.path.clone())), &self.domain);
+    /// Why nothing may be begun, if nothing may.
+    fn refusal(&self) -> Option<Cause> {
+        if !self.backends.birth.is_here() {
+            Some(Cause::Forked)
+        } else if self.domain().is_requested() || self.backends.closed.load(Relaxed) != 0 {
+            Some(Cause::Closed)
+        } else {
+            None
         }
-        let (reply, completion) = Completion::new(owed("fsync", opened.object.clone(), 0, 0), &self.domain);
-        self.submit(Op::Sync { file: Arc::clone(opened), data_only, reply });
-        completion
     }
 
-    /// Renames a file, replacing what is at `to`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `rename(2)`; the error names `from`.
-    ///
-    /// # Cancel safety
-    ///
-    /// A wait that ends early leaves open whether the file was or will be renamed.
-    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Completion<(), IoError> {
-        let from: Arc<Path> = Arc::from(from.as_ref());
-        let to: Arc<Path> = Arc::from(to.as_ref());
-        if self.domain.is_requested() {
-            return Completion::ready(Err(IoError::closed("rename", from)), &self.domain);
-        }
-        let (reply, completion) = Completion::new(owed("rename", file::object(&from), 0, 0), &self.domain);
-        let reply = Reply { operation: "rename", path: from, reply: Some(reply) };
-        self.run(Box::new(move || {
-            let result = std::fs::rename(&*reply.path, &*to);
-            reply.give(result);
-        }));
-        completion
-    }
-
-    /// Runs anything that blocks on a thread of the pool, under a name for reports: `stat`, a directory listing, an atomic save.
-    ///
-    /// A job that panics, and one that was still queued when the service was closed, is [`Abandoned`].
-    ///
-    /// # Cancel safety
-    ///
-    /// A job that has begun runs to its end, whoever waits for it; one that has not and that nobody waits for is not begun.
-    pub fn run_blocking<T, F>(&self, name: &'static str, job: F) -> Completion<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        if self.domain.is_requested() {
-            return Completion::ready(Err(Abandoned), &self.domain);
-        }
-        let (reply, completion) = Completion::new(name, &self.domain);
-        self.run(Box::new(move || {
-            if reply.is_wanted() {
-                drop(reply.complete(job()));
-            }
-        }));
-        completion
+    /// An operation's two ends, with the deadline of operations if there is one. `about` is what a report shows: the object, an offset and a
+    /// length; without it, the path's last part.
+    fn owe<T: Send + 'static, E: Failure>(
+        &self,
+        kind: Operation,
+        name: &'static str,
+        path: &Arc<Path>,
+        about: Option<(Object, u64, usize)>,
+    ) -> (Reply<T, E>, Completion<T, E>) {
+        let (object, offset, len) = about.unwrap_or_else(|| (file::object(path), 0, 0));
+        let owed = Owed { operation: name, object: Some(object), offset, length: len as u64 };
+        let (completer, completion) = Completion::new(owed, self.domain());
+        let Some(deadlines) = &self.backends.deadlines else {
+            return (Reply::new(completer, kind, self.meter()), completion);
+        };
+        let error = IoError::refused(name, path.clone(), Cause::TimedOut);
+        let error = if matches!(kind, Operation::Read | Operation::Write) { error.at(offset) } else { error };
+        let (reply, expires) = Reply::timed(completer, kind, self.meter(), error);
+        deadlines.add(expires);
+        (reply, completion)
     }
 
     fn submit(&self, op: Op) {
@@ -299,81 +244,17 @@ impl Io {
         }
     }
 
-    fn run(&self, job: pool::Job) {
-        // A job that is refused is dropped, and tells its waiter so.
-        drop(self.backends.pool.run(job));
+    fn run(&self, place: pool::Place, job: pool::Job) {
+        self.backends.pool.run(place, job);
     }
 
     fn ready_error<B>(&self, error: IoError, buf: B) -> Completion<B, IoError<B>> {
-        Completion::ready(Err(error.carrying(buf)), &self.domain)
-    }
-
-    fn invalid<T>(&self, operation: &'static str, path: Arc<Path>, why: &'static str) -> Completion<T, IoError> {
-        let error = io::Error::new(io::ErrorKind::InvalidInput, why);
-        Completion::ready(Err(IoError::failed(operation, path, error)), &self.domain)
+        Completion::ready(Err(error.carrying(buf)), self.domain())
     }
 }
 
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Io").field("backend", &self.backend()).finish_non_exhaustive()
-    }
-}
-
-/// Owes the result of a job on a path; dropped without one (the service was closed) it says so.
-struct Reply {
-    operation: &'static str,
-    path: Arc<Path>,
-    reply: Option<Completer<(), IoError>>,
-}
-
-impl Reply {
-    fn give(mut self, result: io::Result<()>) {
-        if let Some(reply) = self.reply.take() {
-            match result {
-                Ok(()) => drop(reply.complete(())),
-                Err(error) => drop(reply.fail(IoError::failed(self.operation, self.path.clone(), error))),
-            }
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            drop(reply.fail(IoError::closed(self.operation, self.path.clone())));
-        }
-    }
-}
-
-/// What the stop domain closes at the end of a shutdown. Holds the backends alone, so it keeps no thread alive.
-struct IoService {
-    transfers: Arc<dyn backend::Backend>,
-    /// `None` where it is also `transfers`.
-    pool: Option<Arc<Pool>>,
-}
-
-impl Service for IoService {
-    fn close(&self, deadline: Instant) -> Leaked {
-        let mut leaked = self.transfers.close(deadline);
-        if let Some(pool) = &self.pool {
-            let more = backend::Backend::close(&**pool, deadline);
-            leaked.operations += more.operations;
-            leaked.bytes += more.bytes;
-            leaked.threads += more.threads;
-        }
-        leaked
-    }
-}
-
-fn owed(operation: &'static str, object: Object, offset: u64, len: usize) -> Owed {
-    Owed { operation, object: Some(object), offset, length: len as u64 }
-}
-
-/// The kernel's offsets are signed, and -1 means "where the file is": neither may be reached from here.
-fn in_range(offset: u64, len: usize) -> io::Result<()> {
-    match offset.checked_add(len as u64) {
-        Some(end) if end <= i64::MAX as u64 => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the offset is beyond the largest file")),
     }
 }

@@ -11,15 +11,23 @@
 //!
 //! Neither this file nor the pool contains `unsafe`: only a ring takes an operation's buffer as addresses, see `uring::flight`.
 
-use std::{cell::Cell, ffi::CString, io, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    cell::Cell,
+    ffi::CString,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     backend::Backends,
     buf::{IoBuf, IoBufMut},
     error::IoError,
-    file::{File, OpenOptions, Opened},
+    file::{File, Opened},
+    options::OpenOptions,
+    reply::Reply,
 };
-use crate::Completer;
 
 /// The most bytes that Linux moves in one call.
 pub(super) const MOST: usize = 0x7fff_f000;
@@ -30,6 +38,8 @@ pub(super) enum Op {
         file: Arc<Opened>,
         offset: u64,
         len: usize,
+        /// All of it or an error, in as many calls as it takes; otherwise what one call gives.
+        exact: bool,
         target: Box<dyn Target>,
     },
     /// All of the source is written, in as many calls as it takes.
@@ -42,19 +52,31 @@ pub(super) enum Op {
     Sync {
         file: Arc<Opened>,
         data_only: bool,
-        reply: Completer<(), IoError>,
+        reply: Reply<()>,
     },
     Open(Box<Open>),
     Close(OwnedFd),
 }
 
 pub(super) struct Open {
+    /// For errors and reports: with the directory's path before it.
     pub(super) path: Arc<Path>,
-    /// The same path for the kernel.
+    /// Where a relative name begins; the process's working directory if `None`.
+    pub(super) dir: Option<Arc<Opened>>,
+    /// The name for the kernel.
     pub(super) name: CString,
     pub(super) options: OpenOptions,
-    pub(super) reply: Completer<File, IoError>,
+    pub(super) reply: Reply<File>,
     pub(super) home: Arc<Backends>,
+}
+
+impl Open {
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        match &self.dir {
+            Some(dir) => dir.fd(),
+            None => rustix::fs::CWD.as_fd(),
+        }
+    }
 }
 
 /// What the kernel is through with an operation with.
@@ -79,26 +101,45 @@ pub(super) trait Source: Send {
     fn finish(self: Box<Self>, result: Result<usize, IoError>);
 }
 
+/// To whom a buffer goes back with its result.
+pub(super) trait Deliver<B>: Send {
+    fn is_wanted(&self) -> bool;
+    fn deliver(self, result: Result<B, IoError<B>>);
+}
+
+impl<B: Send + 'static> Deliver<B> for Reply<B, IoError<B>> {
+    fn is_wanted(&self) -> bool {
+        Reply::is_wanted(self)
+    }
+
+    fn deliver(self, result: Result<B, IoError<B>>) {
+        self.finish(result);
+    }
+}
+
 /// The one implementation of [`Target`] and [`Source`].
-pub(super) struct Transfer<B> {
+pub(super) struct Transfer<B, D> {
     /// In a `Cell`, so that a shared reference to the whole says nothing about the bytes while the kernel has them: `uring::flight` asks
     /// `is_wanted` then.
     buf: Cell<B>,
-    reply: Completer<B, IoError<B>>,
+    reply: D,
 }
 
-impl<B: Send + 'static> Transfer<B> {
-    pub(super) fn new(buf: B, reply: Completer<B, IoError<B>>) -> Box<Self> {
+impl<B: Send + 'static, D: Deliver<B>> Transfer<B, D> {
+    pub(super) fn new(buf: B, reply: D) -> Box<Self> {
         Box::new(Transfer { buf: Cell::new(buf), reply })
     }
 
-    fn fail(self, error: IoError) {
-        let Transfer { buf, reply } = self;
-        drop(reply.fail(error.carrying(buf.into_inner())));
+    fn end(self, result: Result<usize, IoError>) {
+        let buf = self.buf.into_inner();
+        self.reply.deliver(match result {
+            Ok(_) => Ok(buf),
+            Err(error) => Err(error.carrying(buf)),
+        });
     }
 }
 
-impl<B: IoBufMut> Target for Transfer<B> {
+impl<B: IoBufMut, D: Deliver<B>> Target for Transfer<B, D> {
     fn bytes_mut(&mut self) -> &mut [u8] {
         self.buf.get_mut().bytes_mut()
     }
@@ -108,17 +149,14 @@ impl<B: IoBufMut> Target for Transfer<B> {
     }
 
     fn finish(mut self: Box<Self>, result: Result<usize, IoError>) {
-        match result {
-            Ok(read) => {
-                self.buf.get_mut().cut(read);
-                drop(self.reply.complete(self.buf.into_inner()));
-            }
-            Err(error) => self.fail(error),
+        if let Ok(read) = result {
+            self.buf.get_mut().cut(read);
         }
+        self.end(result);
     }
 }
 
-impl<B: IoBuf> Source for Transfer<B> {
+impl<B: IoBuf, D: Deliver<B>> Source for Transfer<B, D> {
     fn bytes(&mut self) -> &[u8] {
         self.buf.get_mut().bytes()
     }
@@ -128,11 +166,27 @@ impl<B: IoBuf> Source for Transfer<B> {
     }
 
     fn finish(self: Box<Self>, result: Result<usize, IoError>) {
-        match result {
-            Ok(_) => drop(self.reply.complete(self.buf.into_inner())),
-            Err(error) => self.fail(error),
-        }
+        self.end(result);
     }
+}
+
+/// What to make of an exact read that has `done` bytes of `len` after a call that gave `moved`: `None` if it is to go on.
+///
+/// A file that is read past the page cache ends where a call gives less than a sector's multiple: the rest could not be asked for.
+pub(super) fn exact_read(file: &Opened, moved: usize, done: usize, len: usize) -> Option<io::Result<usize>> {
+    if done >= len {
+        return Some(Ok(done));
+    }
+    let at_its_end = moved == 0 || (file.is_direct() && done % 512 != 0);
+    at_its_end.then(|| {
+        let text = format!("the file ends after {done} of {len} bytes");
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
+    })
+}
+
+/// How an operation on a file is called: fsync's two forms are one operation here.
+fn sync_name(data_only: bool) -> &'static str {
+    if data_only { "fdatasync" } else { "fsync" }
 }
 
 impl Op {
@@ -179,17 +233,17 @@ impl Op {
             Op::Write { file, offset, source, .. } => {
                 source.finish(moved(result).map_err(|e| IoError::failed("write", file.path.clone(), e).at(offset)));
             }
-            Op::Sync { file, reply, .. } => match moved(result) {
-                Ok(_) => drop(reply.complete(())),
-                Err(error) => drop(reply.fail(IoError::failed("fsync", file.path.clone(), error))),
-            },
+            Op::Sync { file, data_only, reply } => {
+                let failed = |error| IoError::failed(sync_name(data_only), file.path.clone(), error);
+                reply.finish(moved(result).map(drop).map_err(failed));
+            }
             Op::Open(open) => {
                 let Open { path, options, reply, home, .. } = *open;
-                match result {
-                    Ok(Outcome::Opened(fd)) => drop(reply.complete(File::new(fd, path, options.is_direct(), home))),
+                reply.finish(match result {
+                    Ok(Outcome::Opened(fd)) => Ok(File::new(fd, path, options.is_direct(), home)),
                     Ok(Outcome::Moved(_)) => unreachable!("an open moves no bytes"),
-                    Err(error) => drop(reply.fail(IoError::failed("open", path, error))),
-                }
+                    Err(error) => Err(IoError::failed("open", path, error)),
+                });
             }
             // An error of close says that earlier writes were lost; who needs to know calls fsync. The descriptor is gone either way.
             Op::Close(_) => {}
@@ -205,10 +259,12 @@ impl Op {
             Op::Write { file, offset, source, .. } => {
                 source.finish(Err(IoError::closed("write", file.path.clone()).at(offset)))
             }
-            Op::Sync { file, reply, .. } => drop(reply.fail(IoError::closed("fsync", file.path.clone()))),
+            Op::Sync { file, data_only, reply } => {
+                reply.finish(Err(IoError::closed(sync_name(data_only), file.path.clone())));
+            }
             Op::Open(open) => {
                 let Open { path, reply, .. } = *open;
-                drop(reply.fail(IoError::closed("open", path)));
+                reply.finish(Err(IoError::closed("open", path)));
             }
             Op::Close(fd) => return Some(fd),
         }

@@ -22,13 +22,10 @@ use std::{
 use io_uring::{opcode, squeue, types};
 use rustix::io::Errno;
 
-use crate::{
-    Completer,
-    io::{
-        error::IoError,
-        file::Opened,
-        op::{MOST, Op, Open, Outcome, Source, Target},
-    },
+use crate::io::{
+    file::Opened,
+    op::{MOST, Op, Open, Outcome, Source, Target, exact_read},
+    reply::Reply,
 };
 
 /// See the head of this file.
@@ -52,6 +49,8 @@ enum Load {
         offset: u64,
         target: NonNull<dyn Target>,
         bytes: NonNull<u8>,
+        exact: bool,
+        done: usize,
     },
     Write {
         file: Arc<Opened>,
@@ -63,9 +62,10 @@ enum Load {
     Sync {
         file: Arc<Opened>,
         data_only: bool,
-        reply: Completer<(), IoError>,
+        reply: Reply<()>,
     },
-    Open(Box<Open>),
+    /// What is asked for lies in a box of its own, because the kernel is given its address.
+    Open(Box<Open>, Box<types::OpenHow>),
     /// The kernel closes it: from here on it is nobody else's.
     Close(RawFd),
 }
@@ -83,9 +83,12 @@ impl Flight {
     pub(super) fn begin(op: Op) -> Option<Flight> {
         let len = op.bytes();
         let load = match op {
-            Op::Read { file, offset, target, .. } => {
+            Op::Read { file, offset, exact, target, .. } => {
                 let (target, bytes) = lend_target(target)?;
-                return Some(Flight::new(Load::Read { file, offset, target, bytes: bytes.cast() }, bytes.len()));
+                return Some(Flight::new(
+                    Load::Read { file, offset, target, bytes: bytes.cast(), exact, done: 0 },
+                    bytes.len(),
+                ));
             }
             Op::Write { file, offset, source, .. } => {
                 let (source, bytes) = lend_source(source)?;
@@ -95,7 +98,13 @@ impl Flight {
                 ));
             }
             Op::Sync { file, data_only, reply } => Load::Sync { file, data_only, reply },
-            Op::Open(open) => Load::Open(open),
+            Op::Open(open) => {
+                let how = types::OpenHow::new()
+                    .flags(open.options.flags().bits().into())
+                    .mode(open.options.permissions().bits().into())
+                    .resolve(open.options.resolve_flags().bits());
+                Load::Open(open, Box::new(how))
+            }
             Op::Close(fd) => Load::Close(fd.into_raw_fd()),
         };
         Some(Flight::new(load, len))
@@ -114,7 +123,7 @@ impl Flight {
     pub(super) fn may_be_cancelled(&self) -> bool {
         match &self.load {
             Load::Read { .. } => true,
-            Load::Open(open) => !open.options.changes_files(),
+            Load::Open(open, _) => !open.options.changes_files(),
             Load::Write { .. } | Load::Sync { .. } | Load::Close(_) => false,
         }
     }
@@ -134,7 +143,7 @@ impl Flight {
                 source.is_wanted()
             }
             Load::Sync { reply, .. } => reply.is_wanted(),
-            Load::Open(open) => open.reply.is_wanted(),
+            Load::Open(open, _) => open.reply.is_wanted(),
             Load::Close(_) => true,
         }
     }
@@ -149,18 +158,18 @@ impl Flight {
             Load::Read { file, .. } | Load::Write { file, .. } => file.never_blocks_a_submitter(),
             // The kernel does this by itself.
             Load::Sync { .. } => true,
-            Load::Open(_) | Load::Close(_) => false,
+            Load::Open(..) | Load::Close(_) => false,
         };
         if harmless { entry } else { entry.flags(squeue::Flags::ASYNC) }
     }
 
     fn operation(&self) -> squeue::Entry {
         match &self.load {
-            Load::Read { file, offset, bytes, .. } => {
-                let offset = if self.stream { NO_OFFSET } else { *offset };
-                opcode::Read::new(types::Fd(file.fd().as_raw_fd()), bytes.as_ptr(), self.len.min(MOST) as u32)
-                    .offset(offset)
-                    .build()
+            Load::Read { file, offset, bytes, done, .. } => {
+                let rest = (self.len - done).min(MOST) as u32;
+                let bytes = bytes.as_ptr().wrapping_add(*done);
+                let offset = if self.stream { NO_OFFSET } else { *offset + *done as u64 };
+                opcode::Read::new(types::Fd(file.fd().as_raw_fd()), bytes, rest).offset(offset).build()
             }
             Load::Write { file, offset, bytes, done, .. } => {
                 let rest = (self.len - done).min(MOST) as u32;
@@ -172,10 +181,9 @@ impl Flight {
                 let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
                 opcode::Fsync::new(types::Fd(file.fd().as_raw_fd())).flags(flags).build()
             }
-            Load::Open(open) => opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), open.name.as_ptr())
-                .flags(open.options.flags().bits() as i32)
-                .mode(open.options.permissions().bits())
-                .build(),
+            Load::Open(open, how) => {
+                opcode::OpenAt2::new(types::Fd(open.dir().as_raw_fd()), open.name.as_ptr(), &raw const **how).build()
+            }
             Load::Close(fd) => opcode::Close::new(types::Fd(*fd)).build(),
         }
     }
@@ -187,6 +195,13 @@ impl Flight {
             Err(_) => return self.land_with(Errno::from_raw_os_error(-result)),
         };
         match &mut self.load {
+            Load::Read { file, exact: true, done, .. } => {
+                *done += moved;
+                match exact_read(file, moved, *done, self.len) {
+                    Some(result) => Landing::Ended(result.map(Outcome::Moved)),
+                    None => Landing::Again,
+                }
+            }
             Load::Write { done, .. } => {
                 *done += moved;
                 if *done >= self.len {
@@ -197,7 +212,7 @@ impl Flight {
                     Landing::Again
                 }
             }
-            Load::Open(_) => {
+            Load::Open(..) => {
                 // SAFETY: the completion of an open brings a new descriptor that is nobody's yet, and by Ended once this is its only completion.
                 let fd = unsafe { OwnedFd::from_raw_fd(result) };
                 Landing::Ended(Ok(Outcome::Opened(fd)))
@@ -218,7 +233,7 @@ impl Flight {
             Load::Read { .. } => {
                 matches!(error, Errno::CANCELED | Errno::FAULT) && !std::mem::replace(&mut self.retried, true)
             }
-            Load::Write { .. } | Load::Sync { .. } | Load::Open(_) => false,
+            Load::Write { .. } | Load::Sync { .. } | Load::Open(..) => false,
         };
         if accident && !self.cancelled { Landing::Again } else { Landing::Ended(Err(error.into())) }
     }
@@ -227,11 +242,11 @@ impl Flight {
     pub(super) fn end(self, result: io::Result<Outcome>) {
         let len = self.len;
         let op = match self.load {
-            Load::Read { file, offset, target, .. } => {
+            Load::Read { file, offset, target, exact, .. } => {
                 // SAFETY: by Lent the pointer came from a box that was given up, and by Ended once it is taken back this one time, when neither the kernel nor
                 // anybody else has a use for what it was lent.
                 let target = unsafe { Box::from_raw(target.as_ptr()) };
-                Op::Read { file, offset, len, target }
+                Op::Read { file, offset, len, exact, target }
             }
             Load::Write { file, offset, source, .. } => {
                 // SAFETY: as for a read.
@@ -239,7 +254,7 @@ impl Flight {
                 Op::Write { file, offset, len, source }
             }
             Load::Sync { file, data_only, reply } => Op::Sync { file, data_only, reply },
-            Load::Open(open) => Op::Open(open),
+            Load::Open(open, _) => Op::Open(open),
             Load::Close(_) => return,
         };
         op.finish(result);

@@ -83,7 +83,7 @@ enum End {
 
 impl Ring {
     /// Makes the ring on its owner's thread, and tries whether it works.
-    pub(super) fn start(depth: u32, hook: Option<StartHook>) -> io::Result<Arc<Ring>> {
+    pub(super) fn start(depth: u32, name: &str, hook: Option<StartHook>) -> io::Result<Arc<Ring>> {
         let inbox = Arc::new(Inbox {
             state: Mutex::new(State::default()),
             told: Signal::default(),
@@ -92,7 +92,7 @@ impl Ring {
             in_flight_bytes: PlainU64::new(0),
         });
         let owners = Arc::clone(&inbox);
-        let thread = start_thread("uw-ring", hook, move || owner::run(owners, depth))?;
+        let thread = start_thread(name, hook, move || owner::run(owners, depth))?;
         let mut state = inbox.wait_for(now() + SET_UP, |state| state.started.is_some());
         let Some(result) = state.started.take() else {
             state.retired = true;

@@ -62,7 +62,7 @@ fn opcodes(ring: &IoUring) -> io::Result<()> {
         opcode::Read::CODE,
         opcode::Write::CODE,
         opcode::Fsync::CODE,
-        opcode::OpenAt::CODE,
+        opcode::OpenAt2::CODE,
         opcode::Close::CODE,
         opcode::AsyncCancel::CODE,
         opcode::PollAdd::CODE,

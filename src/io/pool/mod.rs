@@ -3,8 +3,9 @@
 //! # Algorithm
 //!
 //! One queue under one lock. A thread is added when work comes and none is idle, up to the base number. Beyond that the pool grows only when
-//! it is stuck: a supervisor looks every [`STUCK`] whether the queue moved, and adds a thread if it did not, up to [`MOST_THREADS`]. So a
-//! few reads on a dead mount do not keep the others from being done, and a busy pool stays small. Threads above the base end when they find no work.
+//! it is stuck: a supervisor looks every [`STUCK`] whether the queue moved, and adds a thread if it did not, up to [`DEVICES`] times what one
+//! device may have (`queue`). So what hangs on a dead mount does not keep the others from being done, and a busy pool stays small. Threads above
+//! the base end when they find no work.
 //!
 //! # Invariants
 //!
@@ -15,28 +16,32 @@
 //! - **Unlocked**: no operation is performed, finished or dropped with the lock held (law L6).
 
 use std::{
-    collections::VecDeque,
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rustix::io::Errno;
-
 use super::{
     backend::{Backend, guarded, start_thread},
-    closer,
-    op::{MOST, Op, Outcome},
+    op::Op,
 };
 use crate::{
     stop::{Leaked, StartHook},
     sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, join_until, now},
 };
 
+mod call;
+mod queue;
+
+pub(super) use queue::{Job, Place};
+use queue::{Next, Queue, Work};
+
 /// How long the queue must not have moved before a thread is added above the base number.
 const STUCK: Duration = Duration::from_millis(20);
-/// As far as a stuck pool grows.
-const MOST_THREADS: usize = 256;
+/// How many threads one device may have at least, so that a few of its reads do not make it wait for each other.
+const DEVICE: usize = 64;
+/// For so many dead devices there are threads.
+const DEVICES: usize = 4;
 /// What a shutdown with no time left waits for threads whose operation is just ending.
 const SETTLE: Duration = Duration::from_millis(1);
 /// What idle threads are given to end at a shutdown with no time left. It is used up only by a machine that does not schedule them.
@@ -54,13 +59,17 @@ struct Shared {
     /// A thread took leave.
     left: Signal,
     base: usize,
+    /// As far as a stuck pool grows.
+    most: usize,
+    /// What the threads' names begin with.
+    name: Box<str>,
     hook: Option<StartHook>,
 }
 
 /// All under the lock of [`Shared`].
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Work>,
+    queue: Queue,
     /// Threads that wait for work.
     idle: usize,
     live: usize,
@@ -83,14 +92,6 @@ struct Thread {
     handle: JoinHandle<()>,
 }
 
-enum Work {
-    Op(Op),
-    Job(Job),
-}
-
-/// What [`Io::run_blocking`](super::Io::run_blocking) runs. Dropping it unrun tells its waiter.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
-
 /// What has to be done, after the lock was let go, for work that was queued.
 enum Wake {
     One,
@@ -106,33 +107,39 @@ enum Role {
 }
 
 impl Pool {
-    pub(super) fn new(base: usize, hook: Option<StartHook>) -> Arc<Pool> {
+    /// A pool that has `base` threads when none is stuck, of this name and a number. None is made yet.
+    pub(super) fn new(base: usize, name: &str, hook: Option<StartHook>) -> Arc<Pool> {
+        let each = base.max(DEVICE);
         Arc::new(Pool(Arc::new(Shared {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State { queue: Queue::new(each), ..State::default() }),
             work: Signal::default(),
             crowded: Signal::default(),
             left: Signal::default(),
             base,
+            most: DEVICES * each,
+            name: name.into(),
             hook,
         })))
     }
 
-    /// Queues a job; gives it back if the pool was closed.
-    pub(super) fn run(&self, job: Job) -> Result<(), Job> {
-        match self.queue(Work::Job(job)) {
-            Ok(()) => Ok(()),
-            Err(Work::Job(job)) => Err(job),
-            Err(Work::Op(_)) => unreachable!("the work that is refused is the work that was queued"),
-        }
+    /// Queues a job, and says on what it may get stuck. If the pool was closed it is dropped, which tells its waiter.
+    pub(super) fn run(&self, place: Place, job: Job) {
+        drop(self.queue(Work::Job(place, job)));
+    }
+
+    /// How many threads there are.
+    pub(super) fn threads(&self) -> usize {
+        self.0.state.lock().live
     }
 
     fn queue(&self, work: Work) -> Result<(), Work> {
         let shared = &self.0;
+        let device = work.device();
         let mut state = shared.state.lock();
         if state.closed {
             return Err(work);
         }
-        state.queue.push_back(work);
+        state.queue.push(device, work);
         let wake = if state.idle >= state.queue.len() {
             Wake::One
         } else if state.live < shared.base {
@@ -168,7 +175,7 @@ impl Backend for Pool {
         match self.queue(Work::Op(op)) {
             Ok(()) => Ok(()),
             Err(Work::Op(op)) => Err(op),
-            Err(Work::Job(_)) => unreachable!("the work that is refused is the work that was queued"),
+            Err(Work::Job(..)) => unreachable!("the work that is refused is the work that was queued"),
         }
     }
 
@@ -185,13 +192,12 @@ impl Backend for Pool {
         state.closed = true;
         state.ending = true;
         // Files are still closed, nothing else is begun.
-        let (closes, refused): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut state.queue).into_iter().partition(|work| matches!(work, Work::Op(Op::Close(_))));
-        state.queue = closes;
+        let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
+        closes.into_iter().for_each(|close| state.queue.push(None, close));
         drop(state);
         shared.work.notify_all();
         shared.crowded.notify_all();
-        refused.into_iter().for_each(|work| guarded(|| work.refuse()));
+        refused.into_iter().for_each(Work::refuse);
 
         let mut state = shared.state.lock();
         // A thread whose operation has just ended is not stuck, but may not have got as far as to say so.
@@ -207,12 +213,12 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        let closes = std::mem::take(&mut state.queue);
+        let closes = state.queue.take();
         let ended = state.take_ended();
         // The others are let go: who knows when they end.
         state.threads.clear();
         drop(state);
-        closes.into_iter().for_each(|work| guarded(|| work.refuse()));
+        closes.into_iter().for_each(Work::refuse);
         Leaked { threads: leaked.threads + join(ended, give_up), ..leaked }
     }
 }
@@ -228,7 +234,7 @@ impl Shared {
         join(ended, now() + LEAVE);
         let left = Arc::new(PlainU8::new(0));
         let (me, leaving) = (Arc::clone(self), Arc::clone(&left));
-        match start_thread(&format!("uw-pool-{number}"), self.hook.clone(), move || match role {
+        match start_thread(&format!("{}-{number}", self.name), self.hook.clone(), move || match role {
             Role::Server => me.serve(&leaving),
             Role::Supervisor => me.supervise(&leaving),
         }) {
@@ -245,14 +251,14 @@ impl Shared {
         if role == Role::Supervisor {
             state.supervised = false;
         }
-        let stranded = if state.live == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() };
+        let stranded = if state.live == 0 { state.queue.take() } else { Vec::new() };
         drop(state);
         self.left.notify_all();
         for work in stranded {
-            match work {
+            guarded(|| match work {
                 Work::Op(op) => op.finish(Err(io::Error::new(error.kind(), format!("no thread for it: {error}")))),
-                Work::Job(job) => drop(job),
-            }
+                Work::Job(_, job) => drop(job),
+            });
         }
     }
 
@@ -260,27 +266,46 @@ impl Shared {
     fn serve(&self, left: &PlainU8) {
         let mut state = self.state.lock();
         loop {
-            if let Some(work) = state.queue.pop_front() {
-                let bytes = work.bytes();
-                state.begun += 1;
-                state.busy += 1;
-                state.busy_bytes += bytes;
-                drop(state);
-                // A panic of a job, or of a method of the user's buffer, ends that operation and not the thread.
-                guarded(|| work.perform());
-                state = self.state.lock();
-                state.busy -= 1;
-                state.busy_bytes -= bytes;
-            } else if state.ending || state.live > self.base + usize::from(state.supervised) {
-                state.live -= 1;
-                left.store(1, Relaxed);
-                self.left.notify_all();
-                return;
-            } else {
-                state.idle += 1;
-                state = self.work.wait(state);
-                state.idle -= 1;
-            }
+            let (device, work) = match state.queue.next() {
+                Next::Begin(device, work) => (device, work),
+                Next::Find(work) => {
+                    drop(state);
+                    let device = work.find_device();
+                    state = self.state.lock();
+                    if state.closed && !work.is_close() {
+                        drop(state);
+                        work.refuse();
+                        state = self.state.lock();
+                        continue;
+                    }
+                    match state.queue.begin(device, work) {
+                        Some(work) => (device, work),
+                        None => continue,
+                    }
+                }
+                Next::Nothing if state.ending || state.live > self.base + usize::from(state.supervised) => {
+                    state.live -= 1;
+                    left.store(1, Relaxed);
+                    self.left.notify_all();
+                    return;
+                }
+                Next::Nothing => {
+                    state.idle += 1;
+                    state = self.work.wait(state);
+                    state.idle -= 1;
+                    continue;
+                }
+            };
+            let bytes = work.bytes();
+            state.begun += 1;
+            state.busy += 1;
+            state.busy_bytes += bytes;
+            drop(state);
+            work.perform();
+            state = self.state.lock();
+            state.busy -= 1;
+            state.busy_bytes -= bytes;
+            state.queue.ended(device);
         }
     }
 
@@ -295,7 +320,7 @@ impl Shared {
             let begun = state.begun;
             state = self.crowded.wait_until(state, now() + STUCK);
             // `crowded` is also signalled when the queue was empty in between: then it moved.
-            if state.begun == begun && !state.queue.is_empty() && state.live <= MOST_THREADS && !state.ending {
+            if state.begun == begun && !state.queue.is_empty() && state.live <= self.most && !state.ending {
                 state.live += 1;
                 drop(state);
                 self.start(Role::Server);
@@ -321,92 +346,4 @@ impl State {
 /// Joins threads that have taken leave: they are on their last instructions, or in the destructor of a job's thread-local. How many are late.
 fn join(ended: Vec<Thread>, deadline: Instant) -> usize {
     ended.into_iter().map(|thread| usize::from(!join_until(thread.handle, deadline))).sum()
-}
-
-impl Work {
-    fn bytes(&self) -> usize {
-        match self {
-            Work::Op(op) => op.bytes(),
-            Work::Job(_) => 0,
-        }
-    }
-
-    fn refuse(self) {
-        match self {
-            Work::Op(op) => {
-                if let Some(fd) = op.refuse() {
-                    closer::close(fd);
-                }
-            }
-            Work::Job(job) => drop(job),
-        }
-    }
-
-    fn perform(self) {
-        match self {
-            Work::Op(op) => perform(op),
-            Work::Job(job) => job(),
-        }
-    }
-}
-
-fn perform(mut op: Op) {
-    // Who asked may be gone by now. What changes nothing is then left undone.
-    if op.is_idle_question() && !op.is_wanted() {
-        return;
-    }
-    let result = call(&mut op);
-    op.finish(result);
-}
-
-/// The system call for an operation. Signals are blocked on the pool's threads; what interrupts all the same is tried again.
-fn call(op: &mut Op) -> io::Result<Outcome> {
-    match op {
-        Op::Read { file, offset, target, .. } => {
-            let bytes = target.bytes_mut();
-            let len = bytes.len().min(MOST);
-            let bytes = &mut bytes[..len];
-            let read = again(|| match rustix::io::pread(file.fd(), &mut *bytes, *offset) {
-                // A pipe has no offsets.
-                Err(Errno::SPIPE) => rustix::io::read(file.fd(), &mut *bytes),
-                result => result,
-            })?;
-            Ok(Outcome::Moved(read))
-        }
-        Op::Write { file, offset, source, .. } => {
-            let bytes = source.bytes();
-            let mut done = 0;
-            while done < bytes.len() {
-                let rest = &bytes[done..bytes.len().min(done + MOST)];
-                let written = again(|| match rustix::io::pwrite(file.fd(), rest, *offset + done as u64) {
-                    Err(Errno::SPIPE) => rustix::io::write(file.fd(), rest),
-                    result => result,
-                })?;
-                if written == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                done += written;
-            }
-            Ok(Outcome::Moved(done))
-        }
-        Op::Sync { file, data_only: false, .. } => again(|| rustix::fs::fsync(file.fd())).map(|()| Outcome::Moved(0)),
-        Op::Sync { file, data_only: true, .. } => {
-            again(|| rustix::fs::fdatasync(file.fd())).map(|()| Outcome::Moved(0))
-        }
-        Op::Open(open) => {
-            let (flags, mode) = (open.options.flags(), open.options.permissions());
-            again(|| rustix::fs::open(open.name.as_c_str(), flags, mode)).map(Outcome::Opened)
-        }
-        // The drop of the descriptor, when the operation is finished, is the close.
-        Op::Close(_) => Ok(Outcome::Moved(0)),
-    }
-}
-
-fn again<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result.map_err(io::Error::from),
-        }
-    }
 }

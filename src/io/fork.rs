@@ -1,0 +1,42 @@
+//! Whether this is still the process that made something.
+//!
+//! A child of `fork` has the memory of its parent and none of its threads: whoever waits for one of those waits for ever, and a lock that one of them held is never
+//! let go. So a service remembers in which process it was made, and its operations are refused in another.
+//!
+//! A handler that the C library runs in the child of a `fork` counts the forks that led to this process; comparing that costs a load, where asking for
+//! the process's number costs a system call. A raw `clone` system call goes past it.
+
+use crate::sys::{PlainU8, PlainU32, Relaxed};
+
+/// How many forks led to this process since the handler was set. Written in the child of a fork, by the only thread that it has.
+static FORKS: PlainU32 = PlainU32::new(0);
+
+/// What [`is_here`](Birth::is_here) compares: the process in which something was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Birth(u32);
+
+impl Birth {
+    /// In this process.
+    pub(super) fn now() -> Birth {
+        static SET: PlainU8 = PlainU8::new(0);
+        if SET.swap(1, Relaxed) == 0 {
+            // SAFETY: the handler is a function of this program's that lives as long as it, and does what is allowed in the child of a fork of
+            // a process with many threads: it writes to an atomic.
+            let failed = unsafe { libc::pthread_atfork(None, None, Some(forked)) } != 0;
+            // Memory is short: the next one tries again.
+            if failed {
+                SET.store(0, Relaxed);
+            }
+        }
+        Birth(FORKS.load(Relaxed))
+    }
+
+    /// Whether this process is the one.
+    pub(super) fn is_here(self) -> bool {
+        FORKS.load(Relaxed) == self.0
+    }
+}
+
+extern "C" fn forked() {
+    FORKS.fetch_add(1, Relaxed);
+}

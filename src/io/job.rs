@@ -1,0 +1,33 @@
+//! The user's own blocking work, as a completion.
+
+use super::{Io, meter::Operation, pool::Place, reply::Reply};
+use crate::{Abandoned, Completion};
+
+/// Jobs.
+impl Io {
+    /// Runs anything that blocks on a thread of the pool, under a name for reports: an atomic save, a call of a library.
+    ///
+    /// A job that panics, and one that was still queued when the service was closed, is [`Abandoned`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A job that has begun runs to its end, whoever waits for it; one that has not and that nobody waits for is not begun.
+    pub fn run_blocking<T, F>(&self, name: &'static str, job: F) -> Completion<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        if self.refusal().is_some() {
+            return Completion::ready(Err(Abandoned), self.domain());
+        }
+        let (completer, completion) = Completion::new(name, self.domain());
+        let reply = Reply::new(completer, Operation::Job, self.meter());
+        let work = move || {
+            if reply.is_wanted() {
+                reply.finish(Ok(job()));
+            }
+        };
+        self.run(Place::Anywhere, Box::new(work));
+        completion
+    }
+}
