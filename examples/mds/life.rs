@@ -29,6 +29,7 @@ use super::rank::{Log, Mds, Trouble};
 use super::state::{IllegalTransition, State};
 use super::world::{Arc, Mutex, now};
 use unwedge::report::Report;
+use unwedge::stream::Ordered;
 use unwedge::{Abandoned, Completion, Condvar, Monitor, MonitorGuard, Plan, Stop, Stopped};
 
 /// The rank that this server is.
@@ -36,6 +37,9 @@ const RANK: u64 = 0;
 
 /// How much is read at once: a stop waits for none of it, a client's request for the decoding of one piece at most.
 const PIECE: u64 = 256 << 10;
+
+/// How many pieces of the journal are asked for at a time, so that the storage reads on while this server decodes.
+const AHEAD: usize = 4;
 
 /// More than any table of a rank has.
 const LARGEST_TABLE: usize = 16 << 20;
@@ -324,17 +328,30 @@ impl<S: Store> Life<S> {
         self.enter(&mut guard, State::Replay)?;
         let mut entries = Entries::new(log.journal, log.start, log.end);
         let mut source = Source { open: None };
-        while let Some(wanted) = entries.wants(PIECE) {
-            let found;
-            (guard, found) = self.piece(guard, &mut source, &wanted)?;
-            entries.feed(&found.ok_or_else(|| missing(&wanted.object))?)?;
-            while let Some(event) = entries.next()? {
-                if !event.kind.is_known() {
-                    return Err(log.journal.damage(event.position, format!("an event of type {}", event.kind)).into());
+        while let Some(first) = entries.wants(PIECE) {
+            let object;
+            (guard, object) = self.object(guard, &mut source, &first)?;
+            let object = object.ok_or_else(|| missing(&first.object))?;
+            let run: Vec<Wanted> = entries.run(PIECE).collect();
+            let reads = run.iter().map(|wanted| self.store.read_at(object, wanted.offset, wanted.len as usize));
+            for (wanted, mut read) in run.iter().zip(Ordered::new(reads, AHEAD)) {
+                let bytes;
+                (guard, bytes) = guard.wait_for(&mut read)?;
+                let bytes = bytes.map_err(|fault| unreadable(&wanted.object, wanted.offset, &fault))?;
+                entries.feed(&bytes)?;
+                while let Some(event) = entries.next()? {
+                    if !event.kind.is_known() {
+                        let what = format!("an event of type {}", event.kind);
+                        return Err(log.journal.damage(event.position, what).into());
+                    }
+                    guard.replayed.events += 1;
                 }
-                guard.replayed.events += 1;
+                guard.replayed.bytes = entries.position() - log.start;
+                if bytes.len() as u64 != wanted.len {
+                    // What was asked for behind it does not follow on it.
+                    break;
+                }
             }
-            guard.replayed.bytes = entries.position() - log.start;
         }
         guard.replayed.is_done = true;
         drop(guard);
@@ -458,26 +475,34 @@ impl<S: Store> Life<S> {
     /// A piece of an object's data; `None` if the object is not there.
     fn piece<'a>(
         &'a self,
-        mut guard: Held<'a>,
+        guard: Held<'a>,
         source: &mut Source<S>,
         wanted: &Wanted,
     ) -> Result<(Held<'a>, Option<Vec<u8>>), End> {
-        let object = match source.open.take() {
-            Some((name, object)) if name == wanted.object => object,
-            _ => {
-                let opened;
-                (guard, opened) = guard.wait_for(&mut self.store.open(&wanted.object))?;
-                match opened {
-                    Ok(object) => object,
-                    Err(fault) if fault.is_missing() => return Ok((guard, None)),
-                    Err(fault) => return Err(unreadable(&wanted.object, wanted.offset, &fault).into()),
-                }
-            }
-        };
-        let (guard, read) = guard.wait_for(&mut self.store.read_at(&object, wanted.offset, wanted.len as usize))?;
+        let (guard, object) = self.object(guard, source, wanted)?;
+        let Some(object) = object else { return Ok((guard, None)) };
+        let (guard, read) = guard.wait_for(&mut self.store.read_at(object, wanted.offset, wanted.len as usize))?;
         let bytes = read.map_err(|fault| unreadable(&wanted.object, wanted.offset, &fault))?;
-        source.open = Some((wanted.object.clone(), object));
         Ok((guard, Some(bytes)))
+    }
+
+    /// The object that a piece is in, opened if it is not open; `None` if it is not there.
+    fn object<'a, 's>(
+        &'a self,
+        mut guard: Held<'a>,
+        source: &'s mut Source<S>,
+        wanted: &Wanted,
+    ) -> Result<(Held<'a>, Option<&'s S::Object>), End> {
+        if source.open.as_ref().is_none_or(|(name, _)| *name != wanted.object) {
+            let opened;
+            (guard, opened) = guard.wait_for(&mut self.store.open(&wanted.object))?;
+            match opened {
+                Ok(object) => source.open = Some((wanted.object.clone(), object)),
+                Err(fault) if fault.is_missing() => return Ok((guard, None)),
+                Err(fault) => return Err(unreadable(&wanted.object, wanted.offset, &fault).into()),
+            }
+        }
+        Ok((guard, source.open.as_ref().map(|(_, object)| object)))
     }
 }
 

@@ -1,6 +1,7 @@
-//! A file system whose daemon stops answering: FUSE, spoken from this process, with one file in it.
+//! A file system that misbehaves: FUSE, spoken from this process, with one file in it.
 //!
-//! Only what the kernel asks for a file `object` of 1 MiB is known. A request of the frozen kind is read and never answered, until the mount goes away.
+//! Only what the kernel asks for a file `object` of 1 MiB is known. A request of a frozen kind is read and not answered before a thaw, or until the mount
+//! goes away; one of a failing kind gets an error; reads may give less than was asked for.
 
 use std::{
     fs::{self, File},
@@ -8,22 +9,45 @@ use std::{
     os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
 };
 
 pub const LEN: usize = 1 << 20;
+pub const LOOKUP: u32 = 1;
 pub const OPEN: u32 = 14;
 pub const READ: u32 = 15;
+pub const WRITE: u32 = 16;
+pub const FSYNC: u32 = 20;
 pub const FLUSH: u32 = 25;
-const NOTHING: u32 = 0;
+pub const READDIR: u32 = 28;
 
 pub struct Fuse {
     dir: PathBuf,
-    frozen: Arc<AtomicU32>,
-    held: Arc<AtomicUsize>,
+    rules: Arc<Rules>,
+}
+
+/// How it misbehaves.
+#[derive(Default)]
+struct Rules {
+    /// A bit for each kind of request.
+    frozen: AtomicU64,
+    held: AtomicUsize,
+    /// Requests that were not answered, for a thaw.
+    kept: Mutex<Vec<Vec<u8>>>,
+    failing: AtomicU64,
+    errno: AtomicI32,
+    /// How many more requests fail.
+    failures: AtomicUsize,
+    /// The most that a read gives; 0 for all.
+    most: AtomicUsize,
+    /// Files are opened past the page cache.
+    direct: AtomicBool,
+    /// For answers out of turn.
+    device: Mutex<Option<File>>,
+    content: Mutex<Vec<u8>>,
 }
 
 impl Fuse {
@@ -40,10 +64,19 @@ impl Fuse {
         if mounted != 0 {
             return Err(io::Error::last_os_error());
         }
-        let fuse = Fuse { dir: dir.to_owned(), frozen: Arc::default(), held: Arc::default() };
-        let (frozen, held) = (Arc::clone(&fuse.frozen), Arc::clone(&fuse.held));
-        thread::spawn(move || serve(device, &frozen, &held));
+        let rules = Arc::new(Rules {
+            device: Mutex::new(Some(device.try_clone()?)),
+            content: Mutex::new((0..LEN).map(|at| at as u8).collect()),
+            ..Rules::default()
+        });
+        let fuse = Fuse { dir: dir.to_owned(), rules: Arc::clone(&rules) };
+        thread::spawn(move || serve(device, &rules));
         Ok(fuse)
+    }
+
+    /// The folder that it is mounted on.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn object(&self) -> PathBuf {
@@ -52,69 +85,116 @@ impl Fuse {
 
     /// From now on requests of this kind are not answered.
     pub fn freeze(&self, kind: u32) {
-        self.frozen.store(kind, Relaxed);
+        self.rules.frozen.fetch_or(1 << kind, Relaxed);
+    }
+
+    /// From now on every request is answered; those that were not, now.
+    pub fn thaw(&self) {
+        self.rules.frozen.store(0, Relaxed);
+        let kept = std::mem::take(&mut *self.rules.kept.lock().expect("kept"));
+        if let Some(device) = &mut *self.rules.device.lock().expect("device") {
+            kept.iter().for_each(|request| answer(device, request, &self.rules));
+        }
+        self.rules.held.store(0, Relaxed);
     }
 
     /// How many requests were not answered.
     pub fn held(&self) -> usize {
-        self.held.load(Relaxed)
+        self.rules.held.load(Relaxed)
+    }
+
+    /// The next so many requests of this kind fail.
+    pub fn fail(&self, kind: u32, errno: i32, times: usize) {
+        self.rules.errno.store(errno, Relaxed);
+        self.rules.failures.store(times, Relaxed);
+        self.rules.failing.store(1 << kind, Relaxed);
+    }
+
+    /// Files that are opened from now on are read past the page cache, at most `most` bytes at a time.
+    pub fn give_at_most(&self, most: usize) {
+        self.rules.direct.store(true, Relaxed);
+        self.rules.most.store(most, Relaxed);
     }
 }
 
 impl Drop for Fuse {
     /// Takes the mount away: what waits for an answer gets an error.
     fn drop(&mut self) {
-        self.frozen.store(NOTHING, Relaxed);
+        self.rules.frozen.store(0, Relaxed);
         let target = format!("{}\0", self.dir.display());
         // SAFETY: the string ends with a NUL byte and outlives the call.
         unsafe { libc::umount2(target.as_ptr().cast(), libc::MNT_FORCE | libc::MNT_DETACH) };
+        // With the last of its descriptors the connection ends.
+        *self.rules.device.lock().expect("device") = None;
         let _ = fs::remove_dir(&self.dir);
     }
 }
 
 /// Answers until the mount is gone.
-fn serve(mut device: File, frozen: &AtomicU32, held: &AtomicUsize) {
+fn serve(mut device: File, rules: &Rules) {
     let mut request = vec![0; 1 << 18];
     loop {
-        match device.read(&mut request) {
-            Ok(_) => {}
+        let len = match device.read(&mut request) {
+            Ok(len) => len,
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ENOENT | libc::EAGAIN)) => continue,
             Err(_) => return,
-        }
-        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().expect("four bytes"));
-        let kind = word(4);
-        let unique: [u8; 8] = request[8..16].try_into().expect("eight bytes");
-        let node = word(16);
-        if kind != NOTHING && kind == frozen.load(Relaxed) {
-            held.fetch_add(1, Relaxed);
+        };
+        let kind = u32::from_ne_bytes(request[4..8].try_into().expect("four bytes"));
+        if kind < 64 && rules.frozen.load(Relaxed) & 1 << kind != 0 {
+            rules.kept.lock().expect("kept").push(request[..len].to_vec());
+            rules.held.fetch_add(1, Relaxed);
             continue;
         }
-        const ENOSYS: i32 = libc::ENOSYS;
-        let answer: Result<Vec<u8>, i32> = match kind {
-            // LOOKUP, GETATTR
-            1 if request[40..].starts_with(b"object\0") => {
-                Ok([words(&[2, 0, 0, 0, 3600, 0, 3600, 0, 0, 0]), attributes(2)].concat())
-            }
-            1 => Err(libc::ENOENT),
-            3 => Ok([words(&[3600, 0, 0, 0]), attributes(node)].concat()),
-            // FORGET, INTERRUPT, BATCH_FORGET have no answer.
-            2 | 36 | 42 => continue,
-            // INIT: version 7.31, the rest as it comes.
-            26 => Ok(words(&[7, 31, 1 << 16, 0, 16, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
-            OPEN | 27 => Ok(words(&[1, 0, 0, 0])),
-            READ => {
-                let (offset, len) = (word(48) as usize, word(56) as usize);
-                Ok((offset..(offset + len).min(LEN)).map(|at| at as u8).collect())
-            }
-            // RELEASE, FLUSH, RELEASEDIR
-            18 | FLUSH | 29 => Ok(Vec::new()),
-            _ => Err(ENOSYS),
-        };
-        let (error, body) = answer.map_or_else(|errno| (-errno, Vec::new()), |body| (0, body));
-        let head = words(&[16 + body.len() as u32, error as u32]);
-        // It fails if the request was given up meanwhile.
-        let _ = device.write(&[&head, &unique[..], &body].concat());
+        answer(&mut device, &request[..len], rules);
     }
+}
+
+fn answer(device: &mut File, request: &[u8], rules: &Rules) {
+    let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().expect("four bytes"));
+    let kind = word(4);
+    let unique: [u8; 8] = request[8..16].try_into().expect("eight bytes");
+    let node = word(16);
+    const ENOSYS: i32 = libc::ENOSYS;
+    let fails = kind < 64
+        && rules.failing.load(Relaxed) & 1 << kind != 0
+        && rules.failures.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+    let body: Result<Vec<u8>, i32> = match kind {
+        _ if fails => Err(rules.errno.load(Relaxed)),
+        LOOKUP if request[40..].starts_with(b"object\0") => {
+            Ok([words(&[2, 0, 0, 0, 3600, 0, 3600, 0, 0, 0]), attributes(2)].concat())
+        }
+        LOOKUP => Err(libc::ENOENT),
+        // SETATTR, GETATTR
+        3 | 4 => Ok([words(&[3600, 0, 0, 0]), attributes(node)].concat()),
+        // FORGET, INTERRUPT, BATCH_FORGET have no answer.
+        2 | 36 | 42 => return,
+        // INIT: version 7.31, the rest as it comes.
+        26 => Ok(words(&[7, 31, 1 << 16, 0, 16, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        OPEN => Ok(words(&[1, 0, u32::from(rules.direct.load(Relaxed)), 0])),
+        // OPENDIR
+        27 => Ok(words(&[1, 0, 0, 0])),
+        READ => {
+            let (offset, mut len) = (word(48) as usize, word(56) as usize);
+            if rules.most.load(Relaxed) > 0 {
+                len = len.min(rules.most.load(Relaxed));
+            }
+            Ok(rules.content.lock().expect("content")[offset.min(LEN)..(offset + len).min(LEN)].to_vec())
+        }
+        WRITE => {
+            let (offset, len) = (word(48) as usize, word(56) as usize);
+            rules.content.lock().expect("content")[offset..offset + len].copy_from_slice(&request[80..80 + len]);
+            Ok(words(&[len as u32, 0]))
+        }
+        // One name, then the end.
+        READDIR if word(48) == 0 => Ok([words(&[2, 0, 1, 0, 6, 8]), b"object\0\0".to_vec()].concat()),
+        // RELEASE, FSYNC, FLUSH, READDIR, RELEASEDIR
+        18 | FSYNC | FLUSH | READDIR | 29 => Ok(Vec::new()),
+        _ => Err(ENOSYS),
+    };
+    let (error, body) = body.map_or_else(|errno| (-errno, Vec::new()), |body| (0, body));
+    let head = words(&[16 + body.len() as u32, error as u32]);
+    // It fails if the request was given up meanwhile.
+    let _ = device.write(&[&head, &unique[..], &body].concat());
 }
 
 /// The attributes of the root (1) or the object (2).

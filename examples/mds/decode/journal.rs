@@ -258,6 +258,23 @@ impl Entries {
         Some(Wanted { object, offset, len: left.min(run).min(most) })
     }
 
+    /// The pieces that [`wants`](Self::wants) would name one after the other, as far as they are in one object.
+    pub fn run(&self, most: u64) -> impl Iterator<Item = Wanted> + use<> {
+        let (journal, end) = (self.journal, self.end);
+        let mut position = self.position + (self.bytes.len() - self.used) as u64;
+        let mut first = None;
+        std::iter::from_fn(move || {
+            let left = end.checked_sub(position).filter(|left| *left > 0)?;
+            let (object, offset, run) = journal.locate(position);
+            if first.get_or_insert_with(|| object.clone()) != &object {
+                return None;
+            }
+            let len = left.min(run).min(most);
+            position += len;
+            Some(Wanted { object, offset, len })
+        })
+    }
+
     /// Takes the next bytes of the journal. None at all means that the object ends before the journal does.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Damage> {
         let position = self.position + (self.bytes.len() - self.used) as u64;
@@ -428,6 +445,19 @@ mod tests {
         let entries = Entries::new(journal(), 4096 * 2 - 30, 4096 * 3);
         let wanted = entries.wants(100).unwrap();
         assert_eq!(wanted, Wanted { object: "200.00000001".into(), offset: 4066, len: 30 });
+    }
+
+    #[test]
+    fn a_run_is_one_object_in_pieces() {
+        let entries = Entries::new(journal(), 4096 * 2 - 30, 4096 * 3);
+        let first: Vec<_> = entries.run(20).collect();
+        assert_eq!(
+            first.iter().map(|wanted| (wanted.offset, wanted.len)).collect::<Vec<_>>(),
+            [(4066, 20), (4086, 10)]
+        );
+        assert!(first.iter().all(|wanted| wanted.object == "200.00000001"));
+        assert_eq!(first.into_iter().next(), entries.wants(20));
+        assert_eq!(Entries::new(journal(), 8192, 8192).run(20).count(), 0);
     }
 
     #[test]
