@@ -16,6 +16,7 @@ use crate::sys::{self, JoinHandle, Mutex, Parker};
 use crate::wait::ticket::Ticket;
 use crate::wait::waiter::{self, NOTIFIED, WAITING, Watcher};
 
+use super::shutdown::WAY_OUT;
 use super::{StartHook, Stop};
 
 type Callback = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -110,7 +111,12 @@ impl Callbacks {
         let Some(Thread { shared, handle }) = self.thread.lock().take() else { return (0, 0) };
         shared.close();
         let late = shared.wait_idle(deadline);
-        if late == 0 { (usize::from(!sys::join_until(handle, deadline)), 0) } else { (1, late) }
+        if late > 0 {
+            return (1, late);
+        }
+        // It has nothing left to do, but what was closed before it may have used up the time.
+        let way_out = deadline.max(sys::now() + WAY_OUT);
+        (usize::from(!sys::join_until(handle, way_out)), 0)
     }
 }
 

@@ -2,8 +2,15 @@
 
 use std::{
     fs,
+    future::Future,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,6 +36,28 @@ pub fn get<T, E: From<Abandoned>>(mut completion: Completion<T, E>) -> Result<T,
     match completion.wait_until(guard()) {
         Ok(result) => result,
         Err(error) => panic!("no result: {error}"),
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a task on this thread, without a runtime. It must end.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut task = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let until = guard();
+    loop {
+        if let Poll::Ready(output) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        assert!(Instant::now() < until, "the task is woken");
+        thread::park_timeout(GUARD);
     }
 }
 

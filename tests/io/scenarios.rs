@@ -4,16 +4,13 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs,
-    future::Future,
     io::{ErrorKind, Write},
     os::unix::net::UnixStream,
     path::Path,
-    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
 };
@@ -23,10 +20,17 @@ use unwedge::{
     io::{Backend, Io, IoBufMut, OpenOptions},
 };
 
+#[path = "foreign.rs"]
+mod foreign;
 #[path = "help.rs"]
 mod help;
+#[path = "operations.rs"]
+mod operations;
 
-use help::{Dir, GUARD, READ, end, get, guard, leaked, pattern, start};
+pub use foreign::*;
+pub use operations::*;
+
+use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start};
 
 pub fn reads_are_right(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
@@ -517,32 +521,15 @@ pub fn threads_have_names_and_run_the_hook(backend: Backend) {
     assert_eq!(names, if uring { vec!["uw-ring", "uw-pool-1"] } else { vec!["uw-pool-1"] });
 }
 
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 /// A task's wait, without a runtime.
 pub fn a_task_may_wait(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
     let io = start(backend, &stop);
     let path = dir.file("object", b"content");
-    let mut task = pin!(async {
+    let content = block_on(async {
         let file = io.open(&path, READ).await.expect("not stopped").expect("opened");
         io.read_at(&file, vec![0; 100], 0).await.expect("not stopped").expect("read")
     });
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let until = guard();
-    let content = loop {
-        if let Poll::Ready(content) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
-            break content;
-        }
-        assert!(Instant::now() < until, "the task is woken");
-        thread::park_timeout(GUARD);
-    };
     assert_eq!(content, b"content");
     end(&stop);
 }
