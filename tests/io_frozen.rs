@@ -3,6 +3,7 @@
 //! Needs the right to mount; says so and ends where it has none. In a file of its own, because it looks at the threads of the process.
 
 #[path = "io/fuse.rs"]
+#[expect(dead_code, reason = "not all of it is needed here")]
 mod fuse;
 
 use std::{

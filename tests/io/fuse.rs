@@ -168,8 +168,8 @@ fn answer(device: &mut File, request: &[u8], rules: &Rules) {
         3 | 4 => Ok([words(&[3600, 0, 0, 0]), attributes(node)].concat()),
         // FORGET, INTERRUPT, BATCH_FORGET have no answer.
         2 | 36 | 42 => return,
-        // INIT: version 7.31, the rest as it comes.
-        26 => Ok(words(&[7, 31, 1 << 16, 0, 16, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        // INIT: version 7.31, lookups side by side (PARALLEL_DIROPS), the rest as it comes.
+        26 => Ok(words(&[7, 31, 1 << 16, 1 << 18, 16, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
         OPEN => Ok(words(&[1, 0, u32::from(rules.direct.load(Relaxed)), 0])),
         // OPENDIR
         27 => Ok(words(&[1, 0, 0, 0])),

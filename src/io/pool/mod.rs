@@ -4,8 +4,8 @@
 //!
 //! One queue under one lock. A thread is added when work comes and none is idle, up to the base number. Beyond that the pool grows only when
 //! it is stuck: a supervisor looks every [`STUCK`] whether the queue moved, and adds a thread if it did not, up to [`DEVICES`] times what one
-//! device may have (`queue`). So what hangs on a dead mount does not keep the others from being done, and a busy pool stays small. Threads above
-//! the base end when they find no work.
+//! device may have (`queue`). So what hangs on a dead mount does not keep the others from being done, and a busy pool stays small. A thread
+//! that finds no work ends if as many as the base number are idle: so while some are stuck others are there for what comes.
 //!
 //! # Invariants
 //!
@@ -283,7 +283,8 @@ impl Shared {
                         None => continue,
                     }
                 }
-                Next::Nothing if state.ending || state.live > self.base + usize::from(state.supervised) => {
+                // As many as the base number stay for what comes next: beside them are those that are stuck.
+                Next::Nothing if state.ending || state.idle >= self.base => {
                     state.live -= 1;
                     left.store(1, Relaxed);
                     self.left.notify_all();

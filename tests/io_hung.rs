@@ -1,0 +1,240 @@
+//! Every operation hung in the kernel, and every way to wait for it: none of them outlives a stop, a deadline, a cancel or a drop.
+//!
+//! The storage is a FUSE mount whose daemon is silent. Needs the right to mount; says so and ends where it has none.
+
+#[path = "io/fuse.rs"]
+#[expect(dead_code, reason = "not all of it is needed here")]
+mod fuse;
+#[path = "io/help.rs"]
+#[expect(dead_code, reason = "not all of it is needed here")]
+mod help;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fuse::Fuse;
+use help::{Dir, GUARD, READ, block_on, get, guard};
+use unwedge::{
+    Abandoned, Completion, Monitor, Plan, Stop, WaitError,
+    io::{Backend, File, Io, Operation},
+};
+
+/// One folder a mount: a test's name.
+fn mount(name: &str) -> Option<Fuse> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hung-{}-{name}", std::process::id()));
+    match Fuse::mount(&dir) {
+        Ok(fuse) => Some(fuse),
+        Err(error) => {
+            eprintln!("not tested: this process may not mount a FUSE file system: {error}");
+            None
+        }
+    }
+}
+
+fn backends() -> Vec<Backend> {
+    match Io::builder(&Stop::new("probe")).backend(Backend::Uring).build() {
+        Ok(_) => vec![Backend::Uring, Backend::Pool],
+        Err(error) => {
+            eprintln!("not tested on io_uring: {error}");
+            vec![Backend::Pool]
+        }
+    }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + GUARD;
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A life in which an operation hangs six times, each waited for in another way.
+fn each_way<T, E>(backend: Backend, fuse: &Fuse, kind: u32, begin: impl Fn(&Io, &File) -> Completion<T, E> + Sync)
+where
+    T: Send,
+    E: From<Abandoned> + Send,
+{
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(backend).build().expect("a backend");
+    let file = get(io.open(fuse.object(), READ.write(true))).expect("opened");
+    fuse.freeze(kind);
+    let monitor = Monitor::new("lock", Mutex::new(()), &stop);
+    let (ready, stopped) = (Barrier::new(4), AtomicUsize::new(0));
+    let begin = || begin(&io, &file);
+
+    let mut timed = begin();
+    assert_eq!(timed.wait_until(Instant::now() + Duration::from_millis(5)).err(), Some(WaitError::TimedOut));
+    assert!(begin().cancel().is_none());
+    drop(begin());
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            ready.wait();
+            assert!(begin().wait().is_err(), "a thread");
+            stopped.fetch_add(1, Relaxed);
+        });
+        threads.spawn(|| {
+            ready.wait();
+            assert!(block_on(begin()).is_err(), "a task");
+            stopped.fetch_add(1, Relaxed);
+        });
+        threads.spawn(|| {
+            let held = monitor.lock().expect("free");
+            ready.wait();
+            assert!(held.wait_for(&mut begin()).is_err(), "under a monitor's lock");
+            stopped.fetch_add(1, Relaxed);
+        });
+        ready.wait();
+        until("it hangs", || fuse.held() > 0);
+        // Some have begun to wait and some have not: both end.
+        assert_eq!(stopped.load(Relaxed), 0);
+        stop.request("test");
+    });
+    assert_eq!(stopped.load(Relaxed), 3);
+    assert!(timed.wait_until(guard()).is_err_and(|error| error.is_stopped()));
+    let hung = fuse.held();
+    let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
+    let leaked = report.leaked_operations();
+    assert!((hung.min(1)..=6).contains(&leaked), "{hung} hang: {report}");
+
+    // The storage is back: all that was kept is given back.
+    fuse.thaw();
+    until("the operations end", || {
+        fuse.thaw();
+        io.metrics().in_flight() == 0
+    });
+    drop(file);
+}
+
+#[test]
+fn no_wait_outlives_its_end() {
+    let Some(fuse) = mount("ways") else { return };
+    let other = |fuse: &Fuse| fuse.dir().join("other");
+    for backend in backends() {
+        each_way(backend, &fuse, fuse::OPEN, |io, _| io.open(fuse.object(), READ));
+        each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.open(other(&fuse), READ));
+        each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.stat(other(&fuse)));
+        each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.stat_many(vec![fuse.object(), other(&fuse)]));
+        each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.remove_file(other(&fuse)));
+        let place = AtomicUsize::new(0);
+        // Each at another place: what was read once may lie in the page cache.
+        let next = || place.fetch_add(1, Relaxed) as u64 * 8192;
+        each_way(backend, &fuse, fuse::READ, |io, file| io.read_at(file, vec![0; 4096], next()));
+        each_way(backend, &fuse, fuse::READ, |io, file| io.read_exact_at(file, vec![0; 4096], next()));
+        each_way(backend, &fuse, fuse::READ, |io, file| {
+            io.read_ranges(file, vec![(next(), vec![0; 100]), (next(), vec![0; 100])])
+        });
+        each_way(backend, &fuse, fuse::WRITE, |io, file| io.write_at(file, vec![0; 10], 0));
+        each_way(backend, &fuse, fuse::FSYNC, |io, file| io.fsync(file));
+        let folders = Mutex::new(Vec::new());
+        each_way(backend, &fuse, fuse::READDIR, |io, _| {
+            let mut names = io.read_dir(fuse.dir());
+            let mut batch = Completion::ready(Err(Abandoned.into()), &Stop::new("taken"));
+            std::mem::swap(&mut batch, names.batch());
+            folders.lock().expect("folders").push(names);
+            batch
+        });
+        each_way(backend, &fuse, fuse::READ, |io, _| {
+            let path = fuse.object();
+            let at = next();
+            io.run_blocking("read", move || {
+                use std::os::unix::fs::FileExt;
+                std::fs::File::open(path).and_then(|file| file.read_at(&mut [0; 10], at)).is_ok()
+            })
+        });
+    }
+}
+
+/// Two hundred requests that hang on one mount: those elsewhere are answered, by whatever the pool has them done.
+#[test]
+fn a_dead_mount_does_not_take_the_pool() {
+    let Some(fuse) = mount("dead") else { return };
+    for backend in backends() {
+        let (stop, dir) = (Stop::new("test"), Dir::new());
+        let io = Io::builder(&stop).backend(backend).threads(2).build().expect("a backend");
+        let path = dir.file("object", b"content");
+        fuse.freeze(fuse::LOOKUP);
+        let missing = |i: usize| -> PathBuf { fuse.dir().join(format!("missing-{i}")) };
+        let hung: Vec<_> = (0..200).map(|i| io.stat(missing(i))).collect();
+        until("the pool grows to what one device may have", || fuse.held() >= 64);
+        let answered = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(get(io.stat(&path)).expect("there").len(), 7);
+            assert_eq!(get(io.run_blocking("job", || 7)), Ok(7));
+        }
+        let many: Vec<_> = (0..100).map(|i| if i % 10 == 0 { missing(i) } else { path.clone() }).collect();
+        let mut mixed = io.stat_many(many);
+        assert!(mixed.wait_until(Instant::now() + Duration::from_millis(30)).is_err(), "some of them hang");
+        eprintln!("{backend:?}: 200 answers beside a dead mount took {:?}", answered.elapsed());
+        assert_eq!(fuse.held(), 64, "no more are begun");
+        assert_eq!(io.metrics().operation(Operation::Stat).in_flight(), 201);
+
+        drop((hung, mixed));
+        let report = stop.shutdown(Plan::within(Duration::from_millis(50)));
+        assert_eq!((report.leaked_operations(), report.leaked_threads()), (64, 64), "{report}");
+        fuse.thaw();
+        until("all threads end", || io.metrics().pool_threads() == 0);
+    }
+}
+
+/// The deadline of operations holds for whatever hangs.
+#[test]
+fn what_hangs_is_told_at_its_deadline() {
+    let Some(fuse) = mount("deadline") else { return };
+    for backend in backends() {
+        let stop = Stop::new("test");
+        let limit = Duration::from_millis(20);
+        let io = Io::builder(&stop).backend(backend).deadline(limit).build().expect("a backend");
+        fuse.freeze(fuse::LOOKUP);
+        let other = fuse.dir().join("other");
+        let open = get(io.open(&other, READ)).expect_err("not answered");
+        let stat = get(io.stat(&other)).expect_err("not answered");
+        let many = get(io.stat_many([other.clone()])).expect_err("not answered");
+        let change = get(io.create_dir(&other, 0o700)).expect_err("not answered");
+        let names = io.read_dir(&other).wait_until(guard()).expect("told").expect_err("not answered");
+        for (error, operation) in
+            [open, stat, many, change, names].iter().zip(["open", "stat", "stat", "create_dir", "read_dir"])
+        {
+            assert!(error.is_timed_out() && error.operation() == operation, "{error}");
+        }
+        assert_eq!(io.metrics().timed_out(), 5);
+        fuse.thaw();
+        until("the operations end", || io.metrics().in_flight() == 0);
+        help::end(&stop);
+    }
+}
+
+/// A caller never opens a file on its own thread that could keep it, also if the name is cached.
+#[test]
+fn no_caller_hangs_in_an_open() {
+    let Some(fuse) = mount("caller") else { return };
+    let dir = Dir::new();
+    let link = dir.0.join("link");
+    std::os::unix::fs::symlink(fuse.object(), &link).expect("a link");
+    for backend in backends() {
+        let stop = Stop::new("test");
+        let io = Io::builder(&stop).backend(backend).build().expect("a backend");
+        // Warm, by either name.
+        drop((get(io.open(fuse.object(), READ)).expect("opened"), get(io.open(&link, READ)).expect("opened")));
+        fuse.freeze(fuse::OPEN);
+        let io = Arc::new(io);
+        let opener = thread::spawn({
+            let (io, paths) = (Arc::clone(&io), [fuse.object(), link.clone()]);
+            move || paths.map(|path| io.open(path, READ))
+        });
+        until("the caller is back, and the opens hang", || opener.is_finished() && fuse.held() == 2);
+        fuse.thaw();
+        for open in opener.join().expect("ended") {
+            get(open).expect("opened");
+        }
+        assert_eq!(io.metrics().operation(Operation::Open).prompt(), 0);
+        help::end(&stop);
+    }
+}
