@@ -1,7 +1,7 @@
 //! A file system that misbehaves: FUSE, spoken from this process, with one file in it.
 //!
 //! Only what the kernel asks for a file `object` of 1 MiB is known. A request of a frozen kind is read and not answered before a thaw, or until the mount
-//! goes away; one of a failing kind gets an error; reads may give less than was asked for.
+//! goes away; one of a failing kind gets an error.
 
 use std::{
     fs::{self, File},
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
 };
@@ -41,10 +41,6 @@ struct Rules {
     errno: AtomicI32,
     /// How many more requests fail.
     failures: AtomicUsize,
-    /// The most that a read gives; 0 for all.
-    most: AtomicUsize,
-    /// Files are opened past the page cache.
-    direct: AtomicBool,
     /// For answers out of turn.
     device: Mutex<Option<File>>,
     content: Mutex<Vec<u8>>,
@@ -109,12 +105,6 @@ impl Fuse {
         self.rules.failures.store(times, Relaxed);
         self.rules.failing.store(1 << kind, Relaxed);
     }
-
-    /// Files that are opened from now on are read past the page cache, at most `most` bytes at a time.
-    pub fn give_at_most(&self, most: usize) {
-        self.rules.direct.store(true, Relaxed);
-        self.rules.most.store(most, Relaxed);
-    }
 }
 
 impl Drop for Fuse {
@@ -170,14 +160,11 @@ fn answer(device: &mut File, request: &[u8], rules: &Rules) {
         2 | 36 | 42 => return,
         // INIT: version 7.31, lookups side by side (PARALLEL_DIROPS), the rest as it comes.
         26 => Ok(words(&[7, 31, 1 << 16, 1 << 18, 16, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
-        OPEN => Ok(words(&[1, 0, u32::from(rules.direct.load(Relaxed)), 0])),
+        OPEN => Ok(words(&[1, 0, 0, 0])),
         // OPENDIR
         27 => Ok(words(&[1, 0, 0, 0])),
         READ => {
-            let (offset, mut len) = (word(48) as usize, word(56) as usize);
-            if rules.most.load(Relaxed) > 0 {
-                len = len.min(rules.most.load(Relaxed));
-            }
+            let (offset, len) = (word(48) as usize, word(56) as usize);
             Ok(rules.content.lock().expect("content")[offset.min(LEN)..(offset + len).min(LEN)].to_vec())
         }
         WRITE => {
