@@ -21,3 +21,6 @@ for combination in none $combinations $extra "$everything"; do
         *) cargo clippy --quiet --package unwedge --lib --no-default-features --features "$combination" -- -D warnings ;;
     esac
 done
+
+# What is tested of the features that are off by default.
+cargo test --package unwedge --features "$(echo "$extra" | tr ' ' ',')" --test io --test io_export

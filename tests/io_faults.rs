@@ -246,7 +246,7 @@ fn limit(set: Option<(u64, u64)>) -> (u64, u64) {
     if let Some((soft, hard)) = set {
         limit.current = Some(soft);
         limit.maximum = Some(hard);
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit.clone()).expect("a limit");
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("a limit");
     }
     let number = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
     (number(limit.current), number(limit.maximum))

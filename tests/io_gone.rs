@@ -45,28 +45,32 @@ fn main() {
             println!("io_gone: not tested on io_uring: there is none");
             continue;
         }
-        for (operation, kind) in [
-            ("open", fuse::OPEN),
-            ("stat", fuse::LOOKUP),
-            ("read", fuse::READ),
-            ("write", fuse::WRITE),
-            ("fsync", fuse::FSYNC),
-            ("read_dir", fuse::READDIR),
-            ("close", fuse::FLUSH),
-        ] {
+        for (operation, kind) in OPERATIONS {
+            // Its storage's process has stopped: requests are not read.
             let fuse = Fuse::mount(&dir).expect("it could be mounted before");
-            let path = fuse.object();
-            fate(backend, operation, &path, || fuse.freeze(kind), || fuse.held() > 0, || fuse.thaw(), true);
+            fuse.fail(fuse::FLUSH, libc::ENOSYS, usize::MAX);
+            let hangs = || fuse.has_request();
+            fate(backend, operation, "unread", &fuse.object(), || fuse.deafen(), hangs, || fuse.thaw(), true);
+            drop(fuse);
+            // It lives, has read the request, and does not answer.
+            let fuse = Fuse::mount(&dir).expect("it could be mounted before");
+            fuse.fail(fuse::FLUSH, libc::ENOSYS, usize::MAX);
+            let hangs = || fuse.held() > 0;
+            fate(backend, operation, "unanswered", &fuse.object(), || fuse.freeze(kind), hangs, || fuse.thaw(), false);
         }
-        for (operation, goes) in BLOCK {
+        let fuse = Fuse::mount(&dir).expect("it could be mounted before");
+        let hangs = || fuse.has_request();
+        fate(backend, "close", "unread", &fuse.object(), || fuse.deafen(), hangs, || fuse.thaw(), false);
+        drop(fuse);
+        for (operation, goes) in ON_A_DISK {
             let fuse = Fuse::mount(&dir).expect("it could be mounted before");
             let Some(disk) = Loop::over(&fuse.object()) else {
                 println!("io_gone: not tested on a block device: there is no loop device to be had");
                 break;
             };
             let freeze = || [fuse::READ, fuse::WRITE, fuse::FSYNC].into_iter().for_each(|kind| fuse.freeze(kind));
-            let goes = goes.contains(&backend);
-            fate(backend, operation, &disk.0, freeze, || fuse.held() > 0, || fuse.thaw(), goes);
+            let hangs = || fuse.held() > 0;
+            fate(backend, operation, "disk", &disk.path, freeze, hangs, || fuse.thaw(), goes.contains(&backend));
             fuse.thaw();
             drop(disk);
         }
@@ -74,13 +78,26 @@ fn main() {
     println!("io_gone: ok");
 }
 
+/// What is done on the file system, and the request that it makes.
+const OPERATIONS: [(&str, u32); 6] = [
+    ("open", fuse::OPEN),
+    ("stat", fuse::LOOKUP),
+    ("read", fuse::READ),
+    ("write", fuse::WRITE),
+    ("fsync", fuse::FSYNC),
+    ("read_dir", fuse::READDIR),
+];
+
 /// What is done on a disk that does not answer, and on which backends the process goes all the same.
-const BLOCK: [(&str, &[&str]); 3] = [("read", &["uring", "pool"]), ("direct read", &["uring"]), ("written fsync", &[])];
+const ON_A_DISK: [(&str, &[&str]); 3] =
+    [("read", &["uring", "pool"]), ("direct read", &["uring"]), ("written fsync", &[])];
 
 /// A daemon whose operation hangs is stopped: whether, and when, its process is gone.
+#[expect(clippy::too_many_arguments, reason = "three words, three things to do, and what is expected")]
 fn fate(
     backend: &str,
     operation: &str,
+    storage: &str,
     path: &Path,
     freeze: impl Fn(),
     hangs: impl Fn() -> bool,
@@ -88,7 +105,8 @@ fn fate(
     goes: bool,
 ) {
     let me = env::current_exe().expect("this program");
-    let what = format!("{backend}\n{operation}\n{}", path.display());
+    let locked = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gone-lock-{}", std::process::id()));
+    let what = format!("{backend}\n{operation}\n{}\n{}", path.display(), locked.display());
     let daemon = Command::new(me).env(DAEMON, what).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runs");
     let mut daemon = Daemon(daemon);
     let mut lines = BufReader::new(daemon.0.stdout.take().expect("a pipe")).lines();
@@ -113,13 +131,16 @@ fn fate(
     }
     let took = begun.elapsed();
     if gone {
-        println!("io_gone: {backend}, {operation}: gone {took:?} after SIGTERM ({stopped})");
+        println!("io_gone: {backend}, {operation}, {storage}: gone {took:?} after SIGTERM ({stopped})");
     } else {
-        println!("io_gone: {backend}, {operation}: still there after {took:?}, as documented ({stopped})");
+        println!("io_gone: {backend}, {operation}, {storage}: still there after {took:?}, as documented ({stopped})");
     }
-    assert_eq!(gone, goes, "{backend}, {operation}");
-    // The next life can start in either case: nobody has its port.
+    assert_eq!(gone, goes, "{backend}, {operation}, {storage}");
+    // The next life can start in either case: nobody has its port, nor its lock.
     drop(TcpListener::bind(("127.0.0.1", port)).expect("the port is free"));
+    let lock = fs::File::open(&locked).expect("there");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("the lock is free");
+    fs::remove_file(&locked).expect("removed");
     thaw();
     until("the process is gone when the storage answers", || {
         thaw();
@@ -144,33 +165,44 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A block device over a file, by the system's own tool.
-struct Loop(PathBuf);
+/// A block device over a file, by the system's own tool. It is held open here: whoever closes one last waits until it is idle, which no file of a
+/// file system on a disk makes anybody do.
+struct Loop {
+    path: PathBuf,
+    _open: fs::File,
+}
 
 impl Loop {
     fn over(file: &Path) -> Option<Loop> {
         let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
         let path = PathBuf::from(String::from_utf8(made.stdout).ok()?.trim());
-        (made.status.success() && path.exists()).then_some(Loop(path))
+        let open = fs::File::open(&path).ok()?;
+        made.status.success().then_some(Loop { path, _open: open })
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+        // Detached when the last who has it open closes it.
+        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
     }
 }
 
 /// The daemon: begins what it is told to, waits for SIGTERM, stops, and says so.
 fn daemon(what: &str) {
     let signals = block_sigterm();
-    let [backend, operation, path] = what.split('\n').collect::<Vec<_>>()[..] else { panic!("three words") };
+    let [backend, operation, path, locked] = what.split('\n').collect::<Vec<_>>()[..] else { panic!("four words") };
     let backend = if backend == "uring" { Backend::Uring } else { Backend::Pool };
     let stop = Stop::new("daemon");
     let io = Io::builder(&stop).backend(backend).build().expect("a backend");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let lock = fs::File::create(locked).expect("a file");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
     let options = READ.write(!operation.contains("read")).direct(operation.starts_with("direct"));
-    let file = io.open(path, options).wait().expect("not stopped").expect("opened");
+    let open = || io.open(path, options).wait().expect("not stopped").expect("opened");
+    // Once without need: a file system that does not flush says so then. (Its close has been done when the other one is open.)
+    drop(std::fs::File::open(path).expect("opened"));
+    let file = open();
     println!("{}", listener.local_addr().expect("an address").port());
     std::io::stdin().read_exact(&mut [0; 3]).expect("told to go on");
 
@@ -190,13 +222,16 @@ fn daemon(what: &str) {
             Box::new(io.fsync(file))
         }
         "read_dir" => Box::new(names.batch().is_complete()),
-        "close" => Box::new(drop(file.take())),
+        "close" => {
+            drop(file.take());
+            Box::new(())
+        }
         _ => panic!("an operation"),
     };
     println!("begun");
     wait_for(&signals);
     // What the next life needs is let go first: sockets, and files that are locked.
-    drop(listener);
+    drop((listener, lock));
     let clock = Instant::now();
     let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
     println!("stopped in {:?}, {} operations left", clock.elapsed(), report.leaked_operations());

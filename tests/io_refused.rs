@@ -1,5 +1,5 @@
 //! The scenarios of `io.rs` in a process whose seccomp filter refuses io_uring, openat2 and membarrier, as a container's default does (EPERM) and as a
-//! kernel that lacks them (ENOSYS); and once more with `preadv2` refused too.
+//! kernel that lacks them (ENOSYS); once more with `preadv2` and `statx` refused too; and where a ring only cannot be had for want of memory (ENOMEM).
 //!
 //! A filter cannot be taken back, so this program has no test harness: it runs itself once for each kind of refusal.
 
@@ -14,10 +14,11 @@ use unwedge::{
     io::{Backend, Io},
 };
 
-const KINDS: [(&str, i32, &[libc::c_long]); 3] = [
-    ("EPERM", libc::EPERM, &[]),
-    ("ENOSYS", libc::ENOSYS, &[]),
-    ("ENOSYS and no preadv2", libc::ENOSYS, &[libc::SYS_preadv2]),
+const KINDS: [(&str, i32, &[libc::c_long]); 4] = [
+    ("EPERM", libc::EPERM, &REFUSED),
+    ("ENOSYS", libc::ENOSYS, &REFUSED),
+    ("ENOSYS, nor preadv2 and statx", libc::ENOSYS, &OLDEST),
+    ("ENOMEM for a ring", libc::ENOMEM, &[libc::SYS_io_uring_setup]),
 ];
 
 const REFUSED: [libc::c_long; 5] = [
@@ -28,10 +29,20 @@ const REFUSED: [libc::c_long; 5] = [
     libc::SYS_membarrier,
 ];
 
+const OLDEST: [libc::c_long; 7] = [
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_openat2,
+    libc::SYS_membarrier,
+    libc::SYS_preadv2,
+    libc::SYS_statx,
+];
+
 fn main() {
     let Ok(kind) = env::var("UNWEDGE_TEST_REFUSAL") else { return run_each() };
-    let (name, errno, more) = KINDS.into_iter().find(|(name, ..)| *name == kind).expect("a kind of refusal");
-    refuse(errno, more);
+    let (name, errno, calls) = KINDS.into_iter().find(|(name, ..)| *name == kind).expect("a kind of refusal");
+    refuse(errno, calls);
     assert_eq!(std::fs::metadata("/proc/self/status").map(|m| m.is_file()).ok(), Some(true));
 
     let stop = Stop::new("test");
@@ -70,9 +81,9 @@ fn run_each() {
     println!("io_refused: {} scenarios under {} kinds of refusal: ok", SCENARIOS.len(), KINDS.len());
 }
 
-fn refuse(errno: i32, more: &[libc::c_long]) {
+fn refuse(errno: i32, calls: &[libc::c_long]) {
     let arch = TargetArch::try_from(env::consts::ARCH).expect("an architecture that the filter knows");
-    let rules: BTreeMap<_, _> = REFUSED.iter().chain(more).map(|&call| (call, Vec::new())).collect();
+    let rules: BTreeMap<_, _> = calls.iter().map(|&call| (call, Vec::new())).collect();
     let filter =
         SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch).expect("a filter");
     let program: seccompiler::BpfProgram = filter.try_into().expect("a program");

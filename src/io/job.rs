@@ -7,6 +7,9 @@ use crate::{Abandoned, Completion};
 impl Io {
     /// Runs anything that blocks on a thread of the pool, under a name for reports: an atomic save, a call of a library.
     ///
+    /// Nobody knows on what a job may get stuck: so all jobs together have at most as many threads as one file system, see
+    /// [`threads`](super::IoBuilder::threads).
+    ///
     /// A job that panics, and one that was still queued when the service was closed, is [`Abandoned`].
     ///
     /// # Cancel safety

@@ -40,20 +40,21 @@
 //!
 //! # Until the process is gone
 //!
-//! A stop that was on time is half of it: the kernel ends a process only when each of its threads has come back from the kernel. What it waits for
-//! then (Linux 6.18; a FUSE daemon that does not answer stands for any server that is silent):
+//! A stop that was on time is half of it: the kernel ends a process only when each of its threads, its workers for the ring among them, has come back. Seen on
+//! Linux 6.18 (`tests/io_gone.rs`), from SIGTERM to the end of the process, with a shutdown that gives up after 20 ms:
 //!
-//! | hung | on io_uring | on the pool |
-//! |---|---|---|
-//! | open, stat, read, readdir on FUSE | gone at once: a kernel worker's or thread's wait for the answer ends by a signal that kills | the same |
-//! | fsync on FUSE, and a close that flushes | gone at once too, once the request has been sent: such a wait ends by SIGKILL, which an exit is to the other threads | the same |
-//! | a read that a disk has begun | gone at once: nobody waits for it, the kernel keeps what it writes to | not before the disk answers or its driver gives up: a thread in `D` state, which waits for a page's lock without heeding signals (`folio_lock`, `io_schedule`) |
-//! | an fsync on a disk that does not answer | not before it answers: the kernel's worker waits for the written pages (`folio_wait_writeback`) without heeding signals, and the exit for the worker | the same, for the thread |
-//! | anything on NFS mounted `hard` | gone at once: its waits are `TASK_KILLABLE`; but for a page that is being written, as above | the same |
+//! | what hangs | on io_uring | on the pool | because |
+//! |---|---|---|---|
+//! | open, stat, read, write, fsync, read_dir on FUSE whose process has stopped, so that it does not read the request | gone at once | gone at once | the wait for an unread request ends by a signal that kills, which an exit is to the other threads |
+//! | the same on FUSE whose process has read the request and does not answer | not before it answers or ends | the same | `request_wait_answer` waits for what was read, and heeds no signal; the file `abort` of the connection in `/sys/fs/fuse/connections` ends it |
+//! | the close of a file on FUSE, also the one that the process's end is | the same | the same | `fuse_flush` is sent by force, and waited for so |
+//! | a buffered read of a disk | gone at once | gone at once | the wait for a page to be read is `TASK_KILLABLE` |
+//! | a direct read of a disk | gone at once | not before the disk answers | a ring waits for nobody; a thread waits uninterruptibly (`D`), because the disk writes to the process's memory |
+//! | an fsync of what was written, on a disk | not before it answers | the same | the wait for pages in writeback is uninterruptible |
 //!
-//! So what cannot die is what waits for a local device in a page's lock or writeback; not even SIGKILL ends that, by any program. The next life need not wait for
-//! it: listening sockets and file locks are descriptors that a daemon closes (drops) before it exits, so that another process can take
-//! them; only a thread that sits in the kernel with a descriptor of its own keeps that one.
+//! What cannot die in this table is not ended by SIGKILL either, and by no program's doing. The next life need not wait for it: sockets that listen and
+//! files that are locked are descriptors, and a daemon lets them go (drops them) before its shutdown or in a phase of it; then another
+//! process can take them, whatever of this one is still there.
 //!
 //! # Backends
 //!

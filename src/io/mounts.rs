@@ -34,6 +34,8 @@ struct Mount {
     id: u64,
     device: u64,
     point: PathBuf,
+    /// How much of the point is the folder that it is in: so that a look at all of them is a look at a number each.
+    folder: usize,
     local: bool,
 }
 
@@ -69,14 +71,32 @@ impl Mounts {
             }
             _ => path,
         };
-        let under = |mount: &&Mount| path.starts_with(&mount.point);
+        let path = path.as_os_str().as_bytes();
         // Of two at one point the later one covers the earlier.
-        self.mounts
-            .iter()
-            .filter(under)
-            .max_by_key(|mount| mount.point.as_os_str().len())
-            .map_or(0, |mount| mount.device)
+        let under = self.mounts.iter().filter(|mount| is_under(path, mount.point.as_os_str().as_bytes()));
+        under.max_by_key(|mount| mount.point.as_os_str().len()).map_or(0, |mount| mount.device)
     }
+
+    /// Whether two paths differ in their last part alone, in a folder where nothing is mounted: then they are on one file system.
+    pub(super) fn are_neighbours(&self, one: &Path, other: &Path) -> bool {
+        let folder = |path| folder_of(Path::as_os_str(path).as_bytes());
+        let (one, other) = (folder(one), folder(other));
+        let mounted_there =
+            |mount: &Mount| mount.folder == one.len() && mount.point.as_os_str().as_bytes().starts_with(one);
+        // Of a relative path the text says too little.
+        one == other && one.starts_with(b"/") && !self.mounts.iter().any(mounted_there)
+    }
+}
+
+/// Whether a path begins with a mount point, by whole parts.
+fn is_under(path: &[u8], point: &[u8]) -> bool {
+    point == b"/" && path.starts_with(b"/")
+        || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// What is before the last part, with its slash.
+fn folder_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|&byte| byte == b'/').map_or(&[], |slash| &path[..=slash])
 }
 
 fn parse(text: &[u8]) -> Vec<Mount> {
@@ -93,7 +113,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let (major, minor) = (number(&device[..colon])?, number(&device[colon + 1..])?);
     let point = plain(words.nth(1)?);
     let kind = words.skip_while(|&word| word != b"-").nth(1)?;
-    Some(Mount { id, device: major << 32 | minor, point, local: LOCAL.contains(&kind) })
+    let folder = folder_of(point.as_os_str().as_bytes()).len();
+    Some(Mount { id, device: major << 32 | minor, point, folder, local: LOCAL.contains(&kind) })
 }
 
 /// The kernel writes spaces, tabs, line ends and backslashes as `\` and three octal digits.
@@ -140,6 +161,9 @@ nonsense
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mount/a")), device(0, 41));
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mounts/a")), device(254, 0));
         assert_eq!(mounts.place_of(Path::new("inner/a")), device(0, 50));
+        let near = |one: &str, other: &str| mounts.are_neighbours(Path::new(one), Path::new(other));
+        assert!(near("/etc/a", "/etc/b") && near("/mnt/dead mount/inner/a", "/mnt/dead mount/inner/b"));
+        assert!(!near("/mnt/dead mount/a", "/mnt/dead mount/inner") && !near("/etc/a", "/usr/a") && !near("a", "b"));
         assert!(mounts.is_local(26) && mounts.is_local(31));
         assert!(!mounts.is_local(30) && !mounts.is_local(32) && !mounts.is_local(21) && !mounts.is_local(99));
     }

@@ -267,7 +267,12 @@ fn batches<P: AsRef<Path>>(paths: Vec<P>) -> Vec<Vec<P>> {
     let mut batches: Vec<Vec<P>> = Vec::with_capacity(paths.len().div_ceil(BATCH));
     let mut mount = None;
     for path in paths {
-        let on = mounts.as_ref().map(|mounts| mounts.place_of(path.as_ref()));
+        let last = batches.last().and_then(|batch| batch.last());
+        let near = match (&mounts, last) {
+            (Some(mounts), Some(last)) => mounts.are_neighbours(last.as_ref(), path.as_ref()),
+            _ => false,
+        };
+        let on = if near { mount } else { mounts.as_ref().map(|mounts| mounts.place_of(path.as_ref())) };
         match batches.last_mut() {
             Some(batch) if batch.len() < BATCH && mount == on => batch.push(path),
             _ => {

@@ -10,9 +10,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
+    time::Duration,
 };
 
 pub const LEN: usize = 1 << 20;
@@ -41,6 +42,9 @@ struct Rules {
     errno: AtomicI32,
     /// How many more requests fail.
     failures: AtomicUsize,
+    /// Requests are not even read, and that the thread which reads knows it.
+    deaf: AtomicBool,
+    heeded: AtomicBool,
     /// For answers out of turn.
     device: Mutex<Option<File>>,
     content: Mutex<Vec<u8>>,
@@ -84,8 +88,23 @@ impl Fuse {
         self.rules.frozen.fetch_or(1 << kind, Relaxed);
     }
 
+    /// From now on no request is read, as by a daemon that was stopped.
+    pub fn deafen(&self) {
+        self.rules.heeded.store(false, Relaxed);
+        self.rules.deaf.store(true, Relaxed);
+        while !self.rules.heeded.load(Relaxed) {
+            thread::yield_now();
+        }
+    }
+
+    /// Whether a request waits to be read.
+    pub fn has_request(&self) -> bool {
+        self.rules.device.lock().expect("device").as_ref().is_some_and(|device| has_request(device, 0))
+    }
+
     /// From now on every request is answered; those that were not, now.
     pub fn thaw(&self) {
+        self.rules.deaf.store(false, Relaxed);
         self.rules.frozen.store(0, Relaxed);
         let kept = std::mem::take(&mut *self.rules.kept.lock().expect("kept"));
         if let Some(device) = &mut *self.rules.device.lock().expect("device") {
@@ -111,6 +130,7 @@ impl Drop for Fuse {
     /// Takes the mount away: what waits for an answer gets an error.
     fn drop(&mut self) {
         self.rules.frozen.store(0, Relaxed);
+        self.rules.deaf.store(false, Relaxed);
         let target = format!("{}\0", self.dir.display());
         // SAFETY: the string ends with a NUL byte and outlives the call.
         unsafe { libc::umount2(target.as_ptr().cast(), libc::MNT_FORCE | libc::MNT_DETACH) };
@@ -124,6 +144,14 @@ impl Drop for Fuse {
 fn serve(mut device: File, rules: &Rules) {
     let mut request = vec![0; 1 << 18];
     loop {
+        if rules.deaf.load(Relaxed) {
+            rules.heeded.store(true, Relaxed);
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        if !has_request(&device, 5) {
+            continue;
+        }
         let len = match device.read(&mut request) {
             Ok(len) => len,
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ENOENT | libc::EAGAIN)) => continue,
@@ -137,6 +165,13 @@ fn serve(mut device: File, rules: &Rules) {
         }
         answer(&mut device, &request[..len], rules);
     }
+}
+
+/// Whether there is something to be read, or the mount is gone, within so many milliseconds.
+fn has_request(device: &File, patience: i32) -> bool {
+    let mut poll = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: it is one entry, valid for reading and writing.
+    unsafe { libc::poll(&mut poll, 1, patience) > 0 }
 }
 
 fn answer(device: &mut File, request: &[u8], rules: &Rules) {

@@ -413,10 +413,10 @@ pub fn windows_of_reads(backend: Backend) {
         begun.fetch_add(1, Relaxed);
         io.read_at(&file, vec![0; 4096], i as u64 * 4096)
     };
-    let mut ordered = Ordered::new((0..64).map(piece), WINDOW);
+    let ordered = Ordered::new((0..64).map(piece), WINDOW);
     assert_eq!(begun.load(Relaxed), 0);
     let mut read = Vec::new();
-    while let Some(next) = ordered.next() {
+    for next in ordered {
         assert!(begun.load(Relaxed) <= read.len() / 4096 + WINDOW);
         read.extend(get(next).expect("read"));
     }
@@ -456,7 +456,7 @@ pub fn windows_of_reads(backend: Backend) {
     assert!(unordered.wait().expect("one is left").is_err(), "stopped");
     assert!(unordered.wait().is_none());
     assert!(thread.join().expect("ended"));
-    drop((held, ordered, unordered));
+    drop((held, unordered));
     end(&stop);
 }
 

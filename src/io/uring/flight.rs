@@ -6,6 +6,8 @@
 //!   reference that lives for `'static`: see `buf`. From then until [`Flight::end`] the box is neither moved nor freed, and no reference to its
 //!   content is made but the shared ones of [`Flight::is_wanted`]. Those may overlap with the lent bytes in a `Cell` only (`op::Transfer`
 //!   keeps its buffer in one), as a `RefCell` and what was borrowed from it do, and they do not look into it.
+//! - **Boxed**: what an open gives the addresses of (its name, and what is asked for) lies on the heap, in boxes that its flight keeps until then; to
+//!   move the flight moves neither.
 //! - **Ended once**: `end` takes the flight by value. It is called when the completion for it has arrived, or when its entry was not given to the
 //!   kernel: so the kernel has no use for the addresses any more. Only there the box comes back.
 //! - **Not dropped**: a `Flight` has no destructor that frees the memory; one that is dropped leaks it. The owner keeps its flights

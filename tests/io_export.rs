@@ -1,0 +1,140 @@
+//! What the `metrics` and `tracing` facades are told.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use unwedge::{
+    Plan, Stop,
+    io::{Backend, Io, OpenOptions},
+};
+
+const GUARD: Duration = Duration::from_secs(30);
+
+/// Keeps what it is given, by name and labels.
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Kept {
+    fn slot(&self, key: &Key) -> Arc<AtomicU64> {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name = format!("{}{{{}}}", key.name(), labels.join(","));
+        Arc::clone(self.0.lock().expect("not poisoned").entry(name).or_default())
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        let all = self.0.lock().expect("not poisoned");
+        all.get(name).unwrap_or_else(|| panic!("{name} among {:?}", all.keys())).load(Relaxed)
+    }
+}
+
+impl Recorder for Kept {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.slot(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.slot(key))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        panic!("none is used")
+    }
+}
+
+#[test]
+fn a_recorder_gets_the_figures() {
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+    let wait = || Instant::now() + GUARD;
+    for _ in 0..3 {
+        assert!(io.stat("/").wait_until(wait()).expect("answered").is_ok());
+    }
+    assert!(io.stat("/nonexistent").wait_until(wait()).expect("answered").is_err());
+    let (kept, _never) = io.external::<u32, unwedge::Abandoned>("never");
+
+    let recorder = Kept::default();
+    metrics::with_local_recorder(&recorder, || io.metrics().record());
+    let of = |name: &str, operation: &str| recorder.get(&format!("{name}{{backend=pool,operation={operation}}}"));
+    assert_eq!(of("unwedge_io_operations_total", "stat"), 4);
+    assert_eq!(of("unwedge_io_failed_total", "stat"), 1);
+    assert_eq!(f64::from_bits(of("unwedge_io_in_flight", "external")), 1.0);
+    assert!(of("unwedge_io_latency_nanoseconds_total", "stat") > 0);
+    assert_eq!(recorder.get("unwedge_io_latency_bucket{backend=pool,operation=stat,le=+Inf}"), 4);
+    assert!(recorder.get("unwedge_io_latency_bucket{backend=pool,operation=stat,le=0.000001024}") <= 4);
+    assert_eq!(recorder.get("unwedge_io_too_late_total{backend=pool}"), 0);
+    assert!(f64::from_bits(recorder.get("unwedge_io_pool_threads{backend=pool}")) >= 1.0);
+    drop(kept);
+    assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+}
+
+/// Keeps events as text.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<(Level, String)>>>);
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0 += &format!("{}={value:?};", field.name());
+    }
+}
+
+impl Subscriber for Events {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("unwedge")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().expect("not poisoned").push((*event.metadata().level(), text.0));
+    }
+}
+
+#[test]
+fn a_subscriber_hears_of_what_was_left() {
+    let events = Events::default();
+    tracing::subscriber::with_default(events.clone(), || {
+        let stop = Stop::new("clean");
+        let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+        let file = io.open("/proc/self/status", OpenOptions::new().read(true));
+        drop(file);
+        assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+
+        let stop = Stop::new("mds.a");
+        let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+        let (_kept, _answer) = io.external::<u32, unwedge::Abandoned>("never");
+        assert!(!stop.shutdown(Plan::within(Duration::from_millis(10))).is_clean());
+    });
+    let events = events.0.lock().expect("not poisoned");
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events[0].0 == Level::DEBUG && events[0].1.contains("nothing is left"), "{events:?}");
+    assert!(events[1].0 == Level::WARN && events[1].1.contains("operations=1;"), "{events:?}");
+    assert!(events[1].1.contains("mds.a"), "{events:?}");
+}
