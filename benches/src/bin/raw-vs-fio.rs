@@ -1,4 +1,4 @@
-//! Whether the raw loop of the benches is a fair measure: against `fio --ioengine=io_uring` on the same file, in turn.
+//! Whether the raw loop of the benches is a fair measure, that is no more than 5 % slower than the best there is: against `fio --ioengine=io_uring` on the same file, in turn.
 //!
 //! `cargo run --release -p unwedge-benches --bin raw-vs-fio`; needs fio. Files as for `cargo compare io`.
 
@@ -26,7 +26,7 @@ const ROWS: [(&str, bool, u32, Run); 5] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let scene = Scene::make()?;
-    println!("| random reads of 4 KiB | raw kIOPS | fio kIOPS | raw / fio | 95 % interval | within 5 % |");
+    println!("| random reads of 4 KiB | raw kIOPS | fio kIOPS | raw / fio | 95 % interval | at least 0.95 |");
     println!("|---|---|---|---|---|---|");
     for (name, direct, depth, run) in ROWS {
         let file = scene.dir().join(if direct { "direct" } else { "hits" });
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ratios.push(raw / fio);
         }
         let (raw, fio, ratio) = (Median::of(ours).value, Median::of(theirs).value, Median::of(ratios));
-        let met = if (ratio.value - 1.0).abs() <= 0.05 { "yes" } else { "NO" };
+        let met = if ratio.value >= 0.95 { "yes" } else { "NO" };
         println!(
             "| {name} | {raw:.1} | {fio:.1} | {:.3} | {:.3} to {:.3} | {met} |",
             ratio.value, ratio.low, ratio.high
@@ -57,7 +57,7 @@ fn fio(file: &std::path::Path, direct: bool, depth: u32) -> Result<f64, Box<dyn 
     let output = Command::new("fio")
         .args(["--name=raw", "--ioengine=io_uring", "--rw=randread", "--bs=4k", "--readonly", "--time_based"])
         // As the raw loop: no map of blocks already read, one thread, what is in the page cache stays there.
-        .args(["--norandommap", "--thread", "--numjobs=1", "--invalidate=0", "--output-format=json"])
+        .args(["--norandommap", "--thread", "--numjobs=1", "--invalidate=0", "--gtod_reduce=1", "--output-format=json"])
         // Waits for one completion and takes all that are there, and submits as many again.
         .args(["--iodepth_batch_complete_min=1".to_owned(), format!("--iodepth_batch_complete_max={depth}")])
         .args([
