@@ -18,6 +18,7 @@ pub mod raw;
 mod replay;
 pub mod scene;
 mod shutdown;
+mod stat;
 
 pub use page::{PAGE, Page};
 
@@ -25,7 +26,7 @@ const URING: &str = "unwedge uring";
 const POOL: &str = "unwedge pool";
 
 /// All groups, in the order of the table.
-pub const GROUPS: [Group; 10] = [
+pub const GROUPS: [Group; 11] = [
     Group {
         name: "io_hit_d1",
         operation: "read 4 KiB at random that are in the page cache; one at a time",
@@ -51,6 +52,12 @@ pub const GROUPS: [Group; 10] = [
         name: "io_many",
         operation: "a read of 4 KiB by one of 8 threads and 1,000 tasks",
         contests: many_submitters,
+        files: true,
+    },
+    Group {
+        name: "io_stat",
+        operation: "stat 100,000 files whose attributes are in memory",
+        contests: stats,
         files: true,
     },
     Group {
@@ -161,6 +168,15 @@ fn many_submitters() -> Vec<Contest> {
     let mut all = both(many::ours::<false, false>, many::ours::<true, false>, hits);
     all.extend(both(many::ours::<false, true>, many::ours::<true, true>, direct));
     all
+}
+
+fn stats() -> Vec<Contest> {
+    let bar = Bar::Ratio(throughput(1.7));
+    let peers = vec![
+        (Side::ops("one thread's loop", stat::one_thread), bar),
+        (Side::ops("tokio::fs", stat::tokio_fs), Bar::Context),
+    ];
+    both(stat::ours::<false>, stat::ours::<true>, peers)
 }
 
 fn replay_cold() -> Vec<Contest> {
