@@ -446,6 +446,20 @@ fn ring_keeps_what_is_late() {
     });
 }
 
+/// One permit and an operation that waits for it: the owner is deaf to a third, and serves it all the same; a retirement it hears.
+#[test]
+fn ring_serves_who_comes_while_it_is_deaf() {
+    explore("L3", Some(1), || {
+        let service = Service::start(1, Wrong::default());
+        let all = [service.put(), service.put(), service.put()];
+        service.inbox.retire();
+        for (mut read, _) in all {
+            assert!(read.wait().unwrap().is_ok());
+        }
+        assert_eq!(service.join(), (0, 3));
+    });
+}
+
 /// One permit, two operations, of which nobody wants the first: its cancel may come when the second has its slot, and does not end that.
 #[test]
 fn ring_cancels_who_was_meant() {

@@ -4,7 +4,7 @@
 //!
 //! Callers put operations into the inbox and go on. The owner (`engine::owner`) alone submits to the ring and reaps from it: the kernel ties work to
 //! the thread that submitted it, and a caller's thread that ends or blocks would take its reads with it. A caller wakes the owner only
-//! if it sleeps: whoever finds `asleep` set clears it and writes to an eventfd that the ring itself polls, so the owner waits in one
+//! if it sleeps: whoever finds it asleep writes to an eventfd that the ring itself polls, so the owner waits in one
 //! place for both completions and callers.
 //!
 //! `engine` is what of this does without the ring: the inbox, the slab and the owner's rounds. `flight` is an operation while the kernel has it,

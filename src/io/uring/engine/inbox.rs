@@ -2,8 +2,10 @@
 //!
 //! # Invariants
 //!
-//! - **No lost wake**: `asleep` is set by the owner, under the inbox's lock, only while the inbox has nothing new; whoever changes the
-//!   inbox takes it under the same lock, and wakes if it was set.
+//! - **No lost wake**: `sleep` is set by the owner, under the inbox's lock, only while the inbox has nothing that it could act on; whoever
+//!   changes the inbox looks at it under the same lock, and wakes the owner if it could.
+//! - **Deaf**: an owner whose permits are all given out, and which has operations waiting for one already, can do nothing with another. It
+//!   is woken by a completion, or by its own look after unwanted ones, and takes the inbox then; until then only a word wakes it.
 //! - **Refused or taken**: an operation is put into the inbox only while `closing` is unset, under the lock; the owner empties
 //!   the inbox after it saw `closing`. So none is left there.
 
@@ -37,11 +39,20 @@ pub struct Inbox<O, W> {
 /// All under the inbox's lock.
 struct State<O> {
     ops: Vec<O>,
-    asleep: bool,
+    sleep: Option<Deep>,
     /// Nobody will submit again: end when all is done.
     retired: bool,
     /// Nothing is accepted; drain until then.
     closing: Option<Instant>,
+}
+
+/// How the owner sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deep {
+    /// Anything new wakes it.
+    Light,
+    /// See Deaf.
+    Deaf,
 }
 
 /// What the inbox says besides operations.
@@ -55,7 +66,7 @@ impl<O, W: Outside> Inbox<O, W> {
     /// An empty one.
     pub fn new(outside: W) -> Self {
         Inbox {
-            state: Mutex::new(State { ops: Vec::new(), asleep: false, retired: false, closing: None }),
+            state: Mutex::new(State { ops: Vec::new(), sleep: None, retired: false, closing: None }),
             outside,
             in_flight: PlainU64::new(0),
             in_flight_bytes: PlainU64::new(0),
@@ -73,7 +84,9 @@ impl<O, W: Outside> Inbox<O, W> {
             return Err(op);
         }
         state.ops.push(op);
-        self.changed(state);
+        if state.sleep == Some(Deep::Light) {
+            self.wake(state);
+        }
         Ok(())
     }
 
@@ -81,14 +94,14 @@ impl<O, W: Outside> Inbox<O, W> {
     pub fn retire(&self) {
         let mut state = self.state.lock();
         state.retired = true;
-        self.changed(state);
+        self.wake(state);
     }
 
     /// Refuses what comes from now on, and has the owner end by the deadline. The first deadline holds.
     pub fn close(&self, deadline: Instant) {
         let mut state = self.state.lock();
         state.closing.get_or_insert(deadline);
-        self.changed(state);
+        self.wake(state);
     }
 
     /// What the kernel has and what waits here, for whom the owner does not answer.
@@ -101,10 +114,10 @@ impl<O, W: Outside> Inbox<O, W> {
     }
 
     /// Lets the changed state go, and wakes the owner if it sleeps.
-    fn changed(&self, mut state: MutexGuard<'_, State<O>>) {
-        let wake = std::mem::take(&mut state.asleep);
+    fn wake(&self, mut state: MutexGuard<'_, State<O>>) {
+        let sleep = state.sleep.take();
         drop(state);
-        if wake {
+        if sleep.is_some() {
             self.outside.ring();
         }
     }
@@ -112,17 +125,19 @@ impl<O, W: Outside> Inbox<O, W> {
     /// For the owner: exchanges what came for an empty vector, and is awake.
     pub(super) fn take(&self, taken: &mut Vec<O>) -> Word {
         let mut state = self.state.lock();
-        state.asleep = false;
+        state.sleep = None;
         std::mem::swap(&mut state.ops, taken);
         Word { retired: state.retired, closing: state.closing }
     }
 
-    /// For the owner: whether there is nothing new since it took `seen`. If so it counts as asleep from now on, and what comes wakes it.
-    pub(super) fn fall_asleep(&self, seen: Word) -> bool {
+    /// For the owner: whether there is nothing that it could act on since it took `seen`. If so it counts as asleep from now on, and what comes
+    /// wakes it.
+    pub(super) fn fall_asleep(&self, seen: Word, deep: Deep) -> bool {
         let mut state = self.state.lock();
-        let nothing_new = state.ops.is_empty() && Word { retired: state.retired, closing: state.closing } == seen;
-        state.asleep = nothing_new;
-        nothing_new
+        let nothing_said = Word { retired: state.retired, closing: state.closing } == seen;
+        let may_sleep = nothing_said && (state.ops.is_empty() || deep == Deep::Deaf);
+        state.sleep = may_sleep.then_some(deep);
+        may_sleep
     }
 
     /// For the owner: what the kernel has.

@@ -25,7 +25,7 @@ use std::{
 };
 
 use super::{
-    inbox::{Inbox, Outside, Word},
+    inbox::{Deep, Inbox, Outside, Word},
     slab::{Key, Slab},
 };
 use crate::sys::now;
@@ -334,7 +334,9 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
 
     /// Whether there is something new, and if not for how long to wait for it. What comes after this wakes the owner (No lost wake).
     fn sleep(&self) -> Sleep {
-        if self.rearm || !self.again.is_empty() || !self.inbox.fall_asleep(self.word) {
+        // With a backlog the permits are all given out, and `pressure` says when to look again.
+        let deep = if self.pressure.is_some() { Deep::Deaf } else { Deep::Light };
+        if self.rearm || !self.again.is_empty() || !self.inbox.fall_asleep(self.word, deep) {
             return Sleep::No;
         }
         match (self.stage, self.pressure) {
