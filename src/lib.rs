@@ -44,6 +44,10 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod completion;
+#[cfg(unwedge_loom)]
+#[doc(hidden)] // What a model of this library's own runs of `io`.
+#[path = "io/uring/engine/mod.rs"]
+pub mod engine;
 mod error;
 #[cfg(not(unwedge_loom))]
 pub mod io;

@@ -1,5 +1,7 @@
 //! unwedge measured against its peers: what `cargo compare` judges and what the criterion benches follow over time.
 //!
+//! - [`arena`]: buffers that notice a late write;
+//! - [`device`]: on what files were read;
 //! - [`groups`]: the work of each group, done by ours and by each peer in one shape;
 //! - [`measure`]: runs, interleaved pairs;
 //! - [`machine`]: how much others ran meanwhile;
@@ -7,6 +9,8 @@
 //! - [`verdict`]: the bars, and whether they are met;
 //! - [`output`]: the table and the JSON lines.
 
+pub mod arena;
+pub mod device;
 pub mod groups;
 pub mod machine;
 pub mod measure;

@@ -18,7 +18,7 @@ use crate::stats::Median;
 /// What one run took.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Time on the clock.
+    /// Time on the clock. Where a group is about the time of a single operation: the median of those, times their number.
     pub wall: Duration,
     /// CPU time of the process, all threads together, user and system.
     pub cpu: Duration,
@@ -28,7 +28,22 @@ pub struct Measured {
     pub served: Vec<u64>,
 }
 
+impl std::ops::AddAssign for Measured {
+    /// Two parts of one run.
+    fn add_assign(&mut self, other: Measured) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+        self.ops += other.ops;
+    }
+}
+
 impl Measured {
+    /// Nothing so far.
+    #[must_use]
+    pub fn nothing() -> Measured {
+        Measured { wall: Duration::ZERO, cpu: Duration::ZERO, ops: 0, served: Vec::new() }
+    }
+
     /// Nanoseconds on the clock for one operation.
     #[must_use]
     pub fn wall_ns(&self) -> f64 {
@@ -103,6 +118,8 @@ pub struct Effort {
 pub struct Compared {
     /// Ours over the peer's, wall time.
     pub ratio: Median,
+    /// Ours over the peer's, CPU time of the process.
+    pub cpu_ratio: Median,
     /// Ours less the peer's, nanoseconds of wall time.
     pub difference: Median,
     /// Our runs.
@@ -116,6 +133,8 @@ pub struct Compared {
 pub struct Summary {
     /// Wall time, nanoseconds.
     pub wall_ns: f64,
+    /// The same with its interval.
+    pub wall: Median,
     /// CPU time of the process, nanoseconds.
     pub cpu_ns: f64,
     /// Where threads compete, how fairly.
@@ -155,6 +174,7 @@ pub fn compare(ours: &Side, peer: &Side, effort: Effort) -> Compared {
     let pairs = || our_runs.iter().zip(&peer_runs);
     Compared {
         ratio: Median::of(pairs().map(|(o, p)| o.wall_ns() / p.wall_ns()).collect()),
+        cpu_ratio: Median::of(pairs().map(|(o, p)| o.cpu_ns() / p.cpu_ns().max(1e-3)).collect()),
         difference: Median::of(pairs().map(|(o, p)| o.wall_ns() - p.wall_ns()).collect()),
         ours: summary(ours, &our_runs, effort),
         peer: summary(peer, &peer_runs, effort),
@@ -194,8 +214,10 @@ fn run(side: &Side, amount: Amount) -> Measured {
 }
 
 fn summary(side: &Side, runs: &[Measured], effort: Effort) -> Summary {
+    let wall = Median::of(runs.iter().map(Measured::wall_ns).collect());
     Summary {
-        wall_ns: Median::of(runs.iter().map(Measured::wall_ns).collect()).value,
+        wall_ns: wall.value,
+        wall,
         cpu_ns: Median::of(runs.iter().map(Measured::cpu_ns).collect()).value,
         fairness: match side.work {
             Work::Ops(_) => None,

@@ -10,6 +10,8 @@ use crate::verdict::{Bar, Verdict, is_fair};
 pub struct Row {
     /// The group's name.
     pub group: &'static str,
+    /// Our name: in some groups there are two of us.
+    pub ours: &'static str,
     /// The peer's name.
     pub peer: &'static str,
     /// Whether it is the best peer of its contest: the one with the highest ratio.
@@ -24,12 +26,14 @@ pub struct Row {
 #[derive(Serialize)]
 struct Line<'a> {
     group: &'a str,
+    ours: &'a str,
     ours_ns: f64,
     peer: &'a str,
     peer_ns: f64,
     ratio: f64,
     low: f64,
     high: f64,
+    cpu_ratio: f64,
     ours_cpu_ns: f64,
     peer_cpu_ns: f64,
     difference_ns: f64,
@@ -60,16 +64,18 @@ struct Line<'a> {
 ///
 /// If a number is none that JSON can hold: a measurement that went wrong.
 pub fn json(row: &Row) -> serde_json::Result<String> {
-    let Compared { ratio, difference, ours, peer } = &row.measured;
+    let Compared { ratio, cpu_ratio, difference, ours, peer } = &row.measured;
     let (our_fairness, peer_fairness) = (ours.fairness.as_ref(), peer.fairness.as_ref());
     serde_json::to_string(&Line {
         group: row.group,
+        ours: row.ours,
         ours_ns: ours.wall_ns,
         peer: row.peer,
         peer_ns: peer.wall_ns,
         ratio: ratio.value,
         low: ratio.low,
         high: ratio.high,
+        cpu_ratio: cpu_ratio.value,
         ours_cpu_ns: ours.cpu_ns,
         peer_cpu_ns: peer.cpu_ns,
         difference_ns: difference.value,
@@ -92,6 +98,7 @@ pub fn markdown(rows: &[Row]) -> String {
     let mut text = table(
         &[
             "group",
+            "ours",
             "peer",
             "ours ns",
             "peer ns",
@@ -102,12 +109,12 @@ pub fn markdown(rows: &[Row]) -> String {
             "must be",
             "met",
         ],
-        "llrrrrrrll",
+        "lllrrrrrrll",
         rows.iter().map(comparison),
     );
     let mut fairness: Vec<Vec<String>> = Vec::new();
     for row in rows {
-        for (who, side) in [("unwedge", &row.measured.ours), (row.peer, &row.measured.peer)] {
+        for (who, side) in [(row.ours, &row.measured.ours), (row.peer, &row.measured.peer)] {
             if let Some(f) = &side.fairness {
                 fairness.push(served(row, who, f));
             }
@@ -131,6 +138,7 @@ fn comparison(row: &Row) -> Vec<String> {
     let unfair = if is_fair(&row.measured) == Some(false) { ", NOT FAIR" } else { "" };
     vec![
         row.group.to_owned(),
+        row.ours.to_owned(),
         if row.best { format!("{} (best)", row.peer) } else { row.peer.to_owned() },
         ns(ours.wall_ns),
         ns(peer.wall_ns),
@@ -144,7 +152,7 @@ fn comparison(row: &Row) -> Vec<String> {
 }
 
 fn served(row: &Row, who: &str, fairness: &Fairness) -> Vec<String> {
-    let against = if who == row.peer { "unwedge" } else { row.peer };
+    let against = if who == row.peer { row.ours } else { row.peer };
     let shares: Vec<String> = fairness.shares.iter().map(|share| percent(*share)).collect();
     vec![
         row.group.to_owned(),
@@ -194,9 +202,17 @@ mod tests {
 
     fn row(fairness: Option<Fairness>) -> Row {
         let median = Median { value: 0.9, low: 0.8, high: 0.95, confidence: 0.97 };
-        let side = |wall_ns| Summary { wall_ns, cpu_ns: 2.0 * wall_ns, fairness: fairness.clone() };
-        let measured = Compared { ratio: median, difference: median, ours: side(9.0), peer: side(10.0) };
-        Row { group: "monitor_contended", peer: "std Mutex", best: true, bar: Bar::BestPeer(1.1), measured }
+        let side = |wall_ns| Summary { wall_ns, wall: median, cpu_ns: 2.0 * wall_ns, fairness: fairness.clone() };
+        let measured =
+            Compared { ratio: median, cpu_ratio: median, difference: median, ours: side(9.0), peer: side(10.0) };
+        Row {
+            group: "monitor_contended",
+            ours: "unwedge",
+            peer: "std Mutex",
+            best: true,
+            bar: Bar::BestPeer(1.1),
+            measured,
+        }
     }
 
     #[test]

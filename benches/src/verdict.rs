@@ -12,12 +12,28 @@ pub enum Bar {
     Ratio(f64),
     /// Ours may take at most so many nanoseconds more.
     WithinNs(f64),
+    /// The ratio may be at most `wall`, and the ratio of the CPU times at most `cpu`.
+    WithCpu {
+        /// The most that the ratio of the wall times may be.
+        wall: f64,
+        /// The most that the ratio of the CPU times may be.
+        cpu: f64,
+    },
+    /// As [`WithCpu`](Bar::WithCpu), if this peer is the best of its contest.
+    BestPeerWithCpu {
+        /// The most that the ratio of the wall times may be.
+        wall: f64,
+        /// The most that the ratio of the CPU times may be.
+        cpu: f64,
+    },
+    /// Ours may take at most so many nanoseconds, whatever the peer takes.
+    AtMostNs(f64),
     /// Nothing is asked: the peer is there for comparison.
     Context,
 }
 
 /// Whether a bar is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The whole interval is within the bar.
@@ -57,9 +73,13 @@ impl Bar {
     #[must_use]
     pub fn words(self, best: bool) -> Option<String> {
         match self {
-            Bar::BestPeer(_) if !best => None,
-            Bar::BestPeer(bar) | Bar::Ratio(bar) => Some(format!("≤ {bar:?}")),
+            Bar::BestPeer(_) | Bar::BestPeerWithCpu { .. } if !best => None,
+            Bar::BestPeer(bar) | Bar::Ratio(bar) => Some(format!("≤ {:?}", rounded(bar))),
+            Bar::WithCpu { wall, cpu } | Bar::BestPeerWithCpu { wall, cpu } => {
+                Some(format!("≤ {:?}, CPU ≤ {:?}", rounded(wall), rounded(cpu)))
+            }
             Bar::WithinNs(bar) => Some(format!("≤ +{bar:?} ns")),
+            Bar::AtMostNs(bar) => Some(format!("ours ≤ {bar:?} ns")),
             Bar::Context => None,
         }
     }
@@ -68,8 +88,12 @@ impl Bar {
     #[must_use]
     pub fn judge(self, measured: &Compared, best: bool) -> Option<Verdict> {
         match self {
-            Bar::BestPeer(_) if !best => None,
+            Bar::BestPeer(_) | Bar::BestPeerWithCpu { .. } if !best => None,
             Bar::BestPeer(bar) | Bar::Ratio(bar) => Some(Verdict::of(measured.ratio, bar)),
+            Bar::WithCpu { wall, cpu } | Bar::BestPeerWithCpu { wall, cpu } => {
+                Some(Verdict::of(measured.ratio, wall).max(Verdict::of(measured.cpu_ratio, cpu)))
+            }
+            Bar::AtMostNs(bar) => Some(Verdict::of(measured.ours.wall, bar)),
             Bar::WithinNs(bar) => Some(Verdict::of(measured.difference, bar)),
             Bar::Context => None,
         }
@@ -78,6 +102,11 @@ impl Bar {
 
 /// No thread may be served less than this part of its fair share.
 pub const LEAST_OF_FAIR_SHARE: f64 = 1.0 / 3.0;
+
+/// A bar in words: with three digits at most.
+fn rounded(bar: f64) -> f64 {
+    (bar * 1000.0).round() / 1000.0
+}
 
 /// Whether every thread got at least [`LEAST_OF_FAIR_SHARE`], in every run; `None` where nobody competes.
 #[must_use]
@@ -93,8 +122,8 @@ mod tests {
 
     fn measured(low: f64, value: f64, high: f64) -> Compared {
         let median = Median { value, low, high, confidence: 0.97 };
-        let side = Summary { wall_ns: value, cpu_ns: value, fairness: None };
-        Compared { ratio: median, difference: median, ours: side.clone(), peer: side }
+        let side = Summary { wall_ns: value, wall: median, cpu_ns: value, fairness: None };
+        Compared { ratio: median, cpu_ratio: median, difference: median, ours: side.clone(), peer: side }
     }
 
     #[test]
@@ -115,6 +144,20 @@ mod tests {
         assert_eq!(Bar::WithinNs(0.4).judge(&fast, false), Some(Verdict::No));
         assert_eq!(Bar::BestPeer(1.4).words(true).as_deref(), Some("≤ 1.4"));
         assert_eq!(Bar::BestPeer(1.4).words(false), None);
+    }
+
+    #[test]
+    fn a_bar_on_cpu_time_is_one_more_to_meet() {
+        let mut run = measured(0.7, 0.75, 0.8);
+        let bar = Bar::BestPeerWithCpu { wall: 1.0 / 1.3, cpu: 1.0 / 3.0 };
+        assert_eq!((bar.judge(&run, false), bar.words(false)), (None, None));
+        assert_eq!(bar.words(true).as_deref(), Some("≤ 0.769, CPU ≤ 0.333"));
+        assert_eq!(bar.judge(&run, true), Some(Verdict::No));
+        run.cpu_ratio = Median { value: 0.3, low: 0.3, high: 0.3, confidence: 0.97 };
+        assert_eq!(bar.judge(&run, true), Some(Verdict::Likely));
+        assert_eq!(Bar::WithCpu { wall: 0.9, cpu: 2.0 }.judge(&run, false), Some(Verdict::Yes));
+        assert_eq!(Bar::AtMostNs(0.8).judge(&run, false), Some(Verdict::Yes));
+        assert_eq!(Bar::AtMostNs(0.6).judge(&run, false), Some(Verdict::No));
     }
 
     #[test]

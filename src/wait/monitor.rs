@@ -327,12 +327,16 @@ impl<L: Lock> Monitor<L> {
 
     /// Tries the lock, and gives it back if somebody in line has precedence. The caller makes the guard.
     ///
-    /// The line's word is looked at with the lock held, and not before: who waits for a lock to become free looks at the lock alone, and leaves the word
-    /// where its holder will need it. So a thread overtakes one for whom the line is closed once at most, for a moment.
+    /// For a writer the line's word is looked at with the lock held, and not before: who waits for a lock to become free looks at the lock alone, and leaves
+    /// the word where its holder will need it. So a thread overtakes one for whom the line is closed once at most, for a moment. A reader changes the
+    /// word anyway, and its moment with the lock would pass for the turn of a writer that waits.
     #[inline]
     fn try_raw<M: Mode<L>>(&self) -> Result<M::Guard<'_>, NotHad> {
+        if M::SHARED && !self.cell.is_open(true) {
+            return Err(NotHad::Closed);
+        }
         let Some(guard) = M::try_lock(&self.lock) else { return Err(NotHad::Held) };
-        let open = self.cell.is_open(M::SHARED);
+        let open = M::SHARED || self.cell.is_open(false);
         self.cell.acquired(M::SHARED);
         if !open {
             self.give_back::<M>(guard);

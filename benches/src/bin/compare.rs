@@ -1,12 +1,13 @@
-//! `cargo compare`: ours against its peers, judged by the bars.
+//! `cargo compare`: ours against its peers, judged by the bars. `cargo compare io` for the groups that read files.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use clap::builder::PossibleValuesParser;
-use unwedge_benches::groups::{ALL, Contest, Group};
+use unwedge_benches::device::describe;
+use unwedge_benches::groups::io::scene::Scene;
+use unwedge_benches::groups::{Contest, Group, all};
 use unwedge_benches::machine::Watch;
 use unwedge_benches::measure::{Effort, compare};
 use unwedge_benches::output::{Row, json, markdown};
@@ -21,8 +22,8 @@ const BUSY: f64 = 0.05;
 #[derive(Parser)]
 #[command(name = "cargo compare", after_help = groups_help())]
 struct Arguments {
-    /// Only these groups; all if none is named
-    #[arg(value_name = "GROUP", value_parser = PossibleValuesParser::new(ALL.map(|group| group.name)), hide_possible_values = true)]
+    /// Only these groups, or all that begin so; all but those of files if none is named
+    #[arg(value_name = "GROUP", value_parser = beginning)]
     groups: Vec<String>,
     /// One JSON object a line instead of the table
     #[arg(long)]
@@ -37,10 +38,16 @@ struct Arguments {
 
 fn groups_help() -> String {
     let mut text = String::from("Groups, and what one operation is:\n");
-    for group in ALL {
+    for group in all() {
         text += &format!("  {:<26} {}\n", group.name, group.operation);
     }
+    text += "\nThe groups io_.. read files: in the directory UNWEDGE_BENCH_PATH, or else in that of the build.\n";
     text
+}
+
+fn beginning(name: &str) -> Result<String, String> {
+    let known = all().any(|group| group.name.starts_with(name));
+    known.then(|| name.to_owned()).ok_or_else(|| "no group begins so".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -58,10 +65,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> io::Result<()> {
     let effort = Effort { pairs: arguments.pairs as usize, slice: Duration::from_millis(arguments.slice) };
-    let chosen = |group: &&Group| arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name);
+    let chosen = |group: &&Group| match arguments.groups.as_slice() {
+        [] => !group.files,
+        names => names.iter().any(|name| group.name.starts_with(name.as_str())),
+    };
+    let groups: Vec<&Group> = all().filter(chosen).collect();
+    let scene = groups.iter().any(|group| group.files).then(Scene::make).transpose()?;
     let watch = Watch::start();
     let mut rows = Vec::new();
-    for group in ALL.iter().filter(chosen) {
+    for group in groups {
         for contest in (group.contests)() {
             let measured = hold(group, &contest, effort)?;
             if arguments.json {
@@ -76,6 +88,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let others = watch.and_then(|watch| watch.others());
     if !arguments.json {
         write!(io::stdout(), "{}", markdown(&rows))?;
+        if let Some(scene) = &scene {
+            writeln!(io::stdout(), "\n{}.", describe(scene.dir()))?;
+        }
         writeln!(io::stdout(), "\n{} pairs of runs for each peer, {} ms a run.", effort.pairs, arguments.slice)?;
         if let Some(part) = others {
             writeln!(io::stdout(), "Other processes took {:.1} % of the machine's CPU time meanwhile.", part * 100.0)?;
@@ -97,7 +112,14 @@ fn hold(group: &Group, contest: &Contest, effort: Effort) -> io::Result<Vec<Row>
     for (peer, bar) in &contest.peers {
         progress(&format!("{}: {}", group.name, peer.name))?;
         let measured = compare(&contest.ours, peer, effort);
-        rows.push(Row { group: group.name, peer: peer.name, best: false, bar: *bar, measured });
+        rows.push(Row {
+            group: group.name,
+            ours: contest.ours.name,
+            peer: peer.name,
+            best: false,
+            bar: *bar,
+            measured,
+        });
     }
     // The best peer is the one against which we look worst. The pairs say that; the peers' own times were taken seconds apart.
     if let Some(best) = rows.iter_mut().max_by(|a, b| a.measured.ratio.value.total_cmp(&b.measured.ratio.value)) {

@@ -15,6 +15,7 @@ use crate::verdict::Bar;
 
 mod completion;
 mod condvar;
+pub mod io;
 mod monitor;
 mod ping_pong;
 mod ping_pong_mixed;
@@ -84,59 +85,81 @@ pub struct Group {
     pub operation: &'static str,
     /// Who competes; more than one contest where the conditions differ.
     pub contests: fn() -> Vec<Contest>,
+    /// Whether it reads the files of [`io::scene`], which have to be made first: such a group runs only when it is named.
+    pub files: bool,
 }
 
 /// All groups, in the order of the table.
-pub const ALL: [Group; 11] = [
+pub fn all() -> impl Iterator<Item = &'static Group> {
+    PRIMITIVES.iter().chain(&io::GROUPS)
+}
+
+/// Groups without files.
+const PRIMITIVES: [Group; 11] = [
     Group {
         name: "monitor_uncontended",
         operation: "lock, change a number, unlock; one thread",
         contests: monitor::uncontended,
+        files: false,
     },
     Group {
         name: "monitor_contended",
         operation: "the same by two threads at once, 20 spin hints inside and 20 outside the section",
         contests: monitor::contended,
+        files: false,
     },
-    Group { name: "condvar_notify_idle", operation: "notify_one while nobody waits", contests: condvar::notify_idle },
+    Group {
+        name: "condvar_notify_idle",
+        operation: "notify_one while nobody waits",
+        contests: condvar::notify_idle,
+        files: false,
+    },
     Group {
         name: "condvar_ping_pong_threads",
         operation: "one thread hands the turn to another and waits",
         contests: ping_pong::contests,
+        files: false,
     },
     Group {
         name: "condvar_ping_pong_tasks",
         operation: "one task hands the turn to another and waits",
         contests: ping_pong_tasks::contests,
+        files: false,
     },
     Group {
         name: "condvar_ping_pong_mixed",
         operation: "the turn goes between a thread and a task",
         contests: ping_pong_mixed::contests,
+        files: false,
     },
     Group {
         name: "condvar_notify_all_64",
         operation: "64 threads are woken, and all have held the lock and wait again",
         contests: condvar::notify_all,
+        files: false,
     },
     Group {
         name: "completion_ready",
         operation: "make a pair, complete it, take the result; one thread",
         contests: completion::ready,
+        files: false,
     },
     Group {
         name: "completion_task",
         operation: "make a pair, a task waits for it, another task completes it",
         contests: completion::tasks,
+        files: false,
     },
     Group {
         name: "completion_thread",
         operation: "make a pair, a thread waits for it, another thread completes it",
         contests: completion::threads,
+        files: false,
     },
     Group {
         name: "stop_is_requested",
         operation: "ask whether to stop, while nobody asked for it",
         contests: stop::contests,
+        files: false,
     },
 ];

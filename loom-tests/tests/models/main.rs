@@ -19,4 +19,6 @@ mod mds;
 mod mds_admin;
 mod order;
 mod passing;
+mod ring;
+mod ring_twins;
 mod world;

@@ -1,6 +1,6 @@
 //! An operation while the kernel has it: its memory as addresses.
 //!
-//! # Invariants, cited by the SAFETY comments here and in `owner`
+//! # Invariants, cited by the SAFETY comments here and in `kernel`
 //!
 //! - **Lent**: [`Flight::begin`] gives up the ownership of a transfer's box (`Box::into_raw`) and asks for its bytes once, through a
 //!   reference that lives for `'static`: see `buf`. From then until [`Flight::end`] the box is neither moved nor freed, and no reference to its
@@ -34,8 +34,6 @@ use crate::io::{
 pub(super) struct Flight {
     load: Load,
     len: usize,
-    /// A cancel of ours was sent, so that "cancelled" is an answer and not an accident.
-    pub(super) cancelled: bool,
     /// An accident was answered by one more try.
     retried: bool,
     /// The file has no offsets: a pipe or a socket.
@@ -72,12 +70,7 @@ enum Load {
     Close(RawFd),
 }
 
-/// What a completion means for its operation.
-pub(super) enum Landing {
-    Ended(io::Result<Outcome>),
-    /// It is to be given to the kernel once more, under the same key.
-    Again,
-}
+type Landing = super::engine::Landing<io::Result<Outcome>>;
 
 impl Flight {
     /// Makes an operation ready for the kernel. `None` if a method of the user's buffer panicked: then the operation is dropped, which tells
@@ -113,7 +106,7 @@ impl Flight {
     }
 
     fn new(load: Load, len: usize) -> Flight {
-        Flight { load, len, cancelled: false, retried: false, stream: false }
+        Flight { load, len, retried: false, stream: false }
     }
 
     /// The bytes of memory that the kernel may use.
@@ -191,10 +184,10 @@ impl Flight {
     }
 
     /// Takes the result of a completion for this flight.
-    pub(super) fn land(&mut self, result: i32) -> Landing {
+    pub(super) fn land(&mut self, result: i32, cancelled: bool) -> Landing {
         let moved = match usize::try_from(result) {
             Ok(moved) => moved,
-            Err(_) => return self.land_with(Errno::from_raw_os_error(-result)),
+            Err(_) => return self.land_with(Errno::from_raw_os_error(-result), cancelled),
         };
         match &mut self.load {
             Load::Read { file, exact: true, done, .. } => {
@@ -223,7 +216,7 @@ impl Flight {
         }
     }
 
-    fn land_with(&mut self, error: Errno) -> Landing {
+    fn land_with(&mut self, error: Errno, cancelled: bool) -> Landing {
         let accident = match &self.load {
             // The descriptor is gone whatever close says, but for a close that was not begun.
             Load::Close(_) => error == Errno::CANCELED,
@@ -237,7 +230,7 @@ impl Flight {
             }
             Load::Write { .. } | Load::Sync { .. } | Load::Open(..) => false,
         };
-        if accident && !self.cancelled { Landing::Again } else { Landing::Ended(Err(error.into())) }
+        if accident && !cancelled { Landing::Again } else { Landing::Ended(Err(error.into())) }
     }
 
     /// Ends the operation: what it owned and its result go to who waits, or are dropped. Only when the kernel is through with it, or never had it.

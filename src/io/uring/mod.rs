@@ -2,17 +2,13 @@
 //!
 //! # Algorithm
 //!
-//! Callers put operations into the inbox and go on. The owner (`owner`) alone submits to the ring and reaps from it: the kernel ties work to
+//! Callers put operations into the inbox and go on. The owner (`engine::owner`) alone submits to the ring and reaps from it: the kernel ties work to
 //! the thread that submitted it, and a caller's thread that ends or blocks would take its reads with it. A caller wakes the owner only
-//! if it sleeps: whoever finds `asleep` set clears it and writes to an eventfd that the ring itself polls, so the owner waits in one
+//! if it sleeps: whoever finds it asleep writes to an eventfd that the ring itself polls, so the owner waits in one
 //! place for both completions and callers.
 //!
-//! # Invariants
-//!
-//! - **No lost wake**: `asleep` is set by the owner, under the inbox's lock, only while the inbox has nothing new; whoever changes the
-//!   inbox takes it under the same lock, and wakes if it was set.
-//! - **Refused or taken**: an operation is put into the inbox only while `closing` is unset, under the lock; the owner empties
-//!   the inbox after it saw `closing`. So none is left there.
+//! `engine` is what of this does without the ring: the inbox, the slab and the owner's rounds. `flight` is an operation while the kernel has it,
+//! `kernel` the ring and its thread, `setup` finds out whether there is one.
 
 use std::{
     io,
@@ -27,15 +23,17 @@ use super::{
     backend::{Backend, start_thread},
     op::Op,
 };
+use engine::Left;
+
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, PlainU64, Relaxed, Signal, join_until, now},
+    sys::{JoinHandle, Mutex, MutexGuard, Signal, join_until, now},
 };
 
+mod engine;
 mod flight;
-mod owner;
+mod kernel;
 mod setup;
-mod slab;
 
 /// What the owner is given beyond the deadline of a shutdown to say what is left, before it counts as stuck itself.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -48,26 +46,20 @@ pub(super) struct Ring {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Inbox {
-    state: Mutex<State>,
-    /// The owner wrote to `started` or `end`.
-    told: Signal,
+type Inbox = engine::Inbox<Op, Outside>;
+
+/// What is around the inbox.
+struct Outside {
+    told: Mutex<Told>,
+    /// The owner wrote to `told`.
+    news: Signal,
     /// Wakes the owner. Never read, so only ever counted up.
     bell: OwnedFd,
-    /// Operations and bytes that the kernel has, for a shutdown whose owner does not answer. Written by the owner alone; a figure for people, so relaxed.
-    in_flight: PlainU64,
-    in_flight_bytes: PlainU64,
 }
 
-/// All under the inbox's lock.
+/// What the owner has said.
 #[derive(Default)]
-struct State {
-    ops: Vec<Op>,
-    asleep: bool,
-    /// Nobody will submit again: end when all is done.
-    retired: bool,
-    /// Nothing is accepted; drain until then.
-    closing: Option<Instant>,
+struct Told {
     started: Option<io::Result<()>>,
     end: Option<End>,
 }
@@ -78,27 +70,24 @@ enum End {
     /// Nothing is in flight, the ring is closed, the thread ends.
     Clean,
     /// The deadline came: so much is still in the kernel's hands. The owner stays until that is back, then it frees it and ends.
-    Lingers(Leaked),
+    Lingers(Left),
 }
 
 impl Ring {
     /// Makes the ring on its owner's thread, and tries whether it works.
     pub(super) fn start(depth: u32, name: &str, hook: Option<StartHook>) -> io::Result<Arc<Ring>> {
-        let inbox = Arc::new(Inbox {
-            state: Mutex::new(State::default()),
-            told: Signal::default(),
+        let inbox = Arc::new(Inbox::new(Outside {
+            told: Mutex::new(Told::default()),
+            news: Signal::default(),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            in_flight: PlainU64::new(0),
-            in_flight_bytes: PlainU64::new(0),
-        });
+        }));
         let owners = Arc::clone(&inbox);
-        let thread = start_thread(name, hook, move || owner::run(owners, depth))?;
-        let mut state = inbox.wait_for(now() + SET_UP, |state| state.started.is_some());
-        let Some(result) = state.started.take() else {
-            state.retired = true;
+        let thread = start_thread(name, hook, move || kernel::run(owners, depth))?;
+        let started = inbox.outside.wait_for(now() + SET_UP, |told| told.started.is_some()).started.take();
+        let Some(result) = started else {
+            inbox.retire();
             return Err(io::Error::new(io::ErrorKind::TimedOut, "io_uring: the set-up does not return"));
         };
-        drop(state);
         if let Err(error) = result {
             join_until(thread, now() + ANSWER);
             return Err(error);
@@ -113,72 +102,57 @@ impl Backend for Ring {
     }
 
     fn submit(&self, op: Op) -> Result<(), Op> {
-        let mut state = self.inbox.state.lock();
-        if state.closing.is_some() {
-            return Err(op);
-        }
-        state.ops.push(op);
-        self.inbox.changed(state);
-        Ok(())
+        self.inbox.put(op)
     }
 
     fn retire(&self) {
-        let mut state = self.inbox.state.lock();
-        state.retired = true;
-        self.inbox.changed(state);
+        self.inbox.retire();
     }
 
     fn close(&self, deadline: Instant) -> Leaked {
-        let inbox = &self.inbox;
-        let mut state = inbox.state.lock();
-        state.closing.get_or_insert(deadline);
-        inbox.changed(state);
-        let state = inbox.wait_for(deadline.max(now()) + ANSWER, |state| state.end.is_some());
-        let (end, waiting) = (state.end, state.ops.len());
-        drop(state);
-        match end {
+        self.inbox.close(deadline);
+        let end = self.inbox.outside.wait_for(deadline.max(now()) + ANSWER, |told| told.end.is_some()).end;
+        let left = match end {
             Some(End::Clean) => {
                 let thread = self.thread.lock().take();
                 // Nothing is in flight, so the thread's end in the kernel waits for nothing; a thread-local of the start hook's may.
                 let ended = thread.is_none_or(|thread| join_until(thread, deadline.max(now()) + ANSWER));
-                Leaked { threads: usize::from(!ended), ..Leaked::default() }
+                return Leaked { threads: usize::from(!ended), ..Leaked::default() };
             }
-            Some(End::Lingers(leaked)) => leaked,
-            None => Leaked {
-                operations: inbox.in_flight.load(Relaxed) as usize + waiting,
-                bytes: inbox.in_flight_bytes.load(Relaxed) as usize,
-                threads: 1,
-            },
-        }
+            Some(End::Lingers(left)) => left,
+            None => self.inbox.left(),
+        };
+        Leaked { operations: left.operations, bytes: left.bytes, threads: 1 }
     }
 }
 
-impl Inbox {
-    /// Lets the changed state go, and wakes the owner if it sleeps.
-    fn changed(&self, mut state: MutexGuard<'_, State>) {
-        let wake = std::mem::take(&mut state.asleep);
-        drop(state);
-        if wake {
-            self.ring_the_bell();
-        }
-    }
-
-    fn ring_the_bell(&self) {
-        // Fails only if the count is at its limit, 2^64 - 2: then it is readable all the same.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
-    }
-
+impl Outside {
     /// Waits until the owner has told, or until the deadline.
-    fn wait_for(&self, deadline: Instant, told: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock();
+    fn wait_for(&self, deadline: Instant, told: impl Fn(&Told) -> bool) -> MutexGuard<'_, Told> {
+        let mut state = self.told.lock();
         while !told(&state) && now() < deadline {
-            state = self.told.wait_until(state, deadline);
+            state = self.news.wait_until(state, deadline);
         }
         state
     }
 
-    fn tell(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock());
-        self.told.notify_all();
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told.lock());
+        self.news.notify_all();
+    }
+}
+
+impl engine::Outside for Outside {
+    fn ring(&self) {
+        // Fails only if the count is at its limit, 2^64 - 2: then it is readable all the same.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    fn lingers(&self, left: Left) {
+        self.tell(|told| told.end = Some(End::Lingers(left)));
+    }
+
+    fn ended(&self) {
+        self.tell(|told| told.end = Some(End::Clean));
     }
 }

@@ -6,7 +6,7 @@
 
 /// What goes into `user_data`: the generation in the upper half, the index in the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(pub(super) u64);
+pub struct Key(pub u64);
 
 pub(super) struct Slab<T> {
     slots: Vec<Slot<T>>,

@@ -1,0 +1,179 @@
+//! A shutdown with 1,024 reads that never complete: until the last waiter was let go.
+//!
+//! The reads are of a pipe to which nobody writes. The waiters are threads, or tasks of a runtime with two workers. For comparison the same waiters
+//! wait for tokio's oneshots, whose senders are dropped: what it costs to wake so many.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use unwedge::Plan;
+
+use super::ours::Ours;
+use super::page::Page;
+use crate::measure::{Measured, Stopwatch};
+
+const READS: usize = 1024;
+
+/// When the last waiter was let go, and how many were.
+#[derive(Clone)]
+struct Last(Arc<(Mutex<(Instant, usize)>, Condvar)>);
+
+impl Last {
+    fn new() -> Last {
+        Last(Arc::new((Mutex::new((Instant::now(), 0)), Condvar::new())))
+    }
+
+    fn released(&self) {
+        let now = Instant::now();
+        let mut last = self.0.0.lock();
+        *last = (now.max(last.0), last.1 + 1);
+        if last.1 == READS {
+            self.0.1.notify_all();
+        }
+    }
+
+    /// Waits for the others, so that no thread's end in the kernel is part of what is measured.
+    fn wait_for_the_others(&self) {
+        self.0.1.wait_while(&mut self.0.0.lock(), |last| last.1 < READS);
+    }
+}
+
+/// `n` times: `wait` gives what waits and what ends the waits; the waiters are tasks or threads.
+fn releases<W, E>(n: u64, wait: fn(Vec<W>, Last) -> Waiters, setup: fn() -> (Vec<W>, E), end: fn(E)) -> Measured {
+    let mut measured = Measured::nothing();
+    for _ in 0..n {
+        let (waits, ender) = setup();
+        let last = Last::new();
+        let waiters = wait(waits, last.clone());
+        let (watch, began) = (Stopwatch::start(), Instant::now());
+        end(ender);
+        waiters();
+        let mut one = watch.stop(1);
+        one.wall = last.0.0.lock().0.saturating_duration_since(began);
+        measured += one;
+    }
+    measured
+}
+
+/// Waits until all waiters have ended.
+type Waiters = Box<dyn FnOnce()>;
+
+/// A wait that only a stop or a drop ends.
+trait Stuck: Send + 'static {
+    fn block(self);
+    fn poll(self) -> impl Future<Output = ()> + Send;
+}
+
+impl<T: Send + 'static> Stuck for oneshot::Receiver<T> {
+    fn block(self) {
+        assert!(self.blocking_recv().is_err(), "nobody sends");
+    }
+
+    async fn poll(self) {
+        assert!(self.await.is_err(), "nobody sends");
+    }
+}
+
+type Read = unwedge::Completion<Page, unwedge::io::IoError<Page>>;
+
+impl Stuck for Read {
+    fn block(mut self) {
+        assert!(self.wait().is_err(), "the pipe is empty");
+    }
+
+    async fn poll(self) {
+        assert!(self.await.is_err(), "the pipe is empty");
+    }
+}
+
+fn in_tasks<W: Stuck>(waits: Vec<W>, last: Last) -> Waiters {
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime of two workers");
+    let tasks: Vec<_> = waits
+        .into_iter()
+        .map(|wait| {
+            let last = last.clone();
+            runtime.spawn(async move {
+                wait.poll().await;
+                last.released();
+            })
+        })
+        .collect();
+    settle();
+    Box::new(move || {
+        runtime.block_on(async {
+            for task in tasks {
+                task.await.expect("no task panicked");
+            }
+        });
+    })
+}
+
+fn in_threads<W: Stuck>(waits: Vec<W>, last: Last) -> Waiters {
+    let start = |wait: W| {
+        let last = last.clone();
+        let body = move || {
+            wait.block();
+            last.released();
+            last.wait_for_the_others();
+        };
+        thread::Builder::new().stack_size(64 << 10).spawn(body).expect("a thread")
+    };
+    let threads: Vec<_> = waits.into_iter().map(start).collect();
+    settle();
+    Box::new(move || threads.into_iter().for_each(|thread| thread.join().expect("no thread panicked")))
+}
+
+/// Lets the waiters begin to wait. Not a condition for the result: one that comes late is stopped when it comes.
+fn settle() {
+    thread::sleep(Duration::from_millis(20));
+}
+
+fn pipe_reads<const POOL: bool>() -> (Vec<Read>, (Ours, OwnedFd)) {
+    let ours = Ours::new(POOL, READS as u32);
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+    let file = ours.io.attach(reader, "pipe").expect("an open file");
+    let reads = (0..READS).map(|_| ours.io.read_at(&file, Page::new(), 0)).collect();
+    (reads, (ours, writer))
+}
+
+fn shut_down((ours, writer): (Ours, OwnedFd)) {
+    drop(ours.stop.shutdown(Plan::within(Duration::from_millis(100))));
+    // Lets the threads of the pool, which sit in reads of it, go.
+    drop(writer);
+}
+
+type Senders = Vec<oneshot::Sender<()>>;
+
+fn oneshots() -> (Vec<oneshot::Receiver<()>>, Senders) {
+    let (senders, receivers) = (0..READS).map(|_| oneshot::channel()).unzip();
+    (receivers, senders)
+}
+
+/// Ours, waited for by tasks.
+#[must_use]
+pub fn tasks<const POOL: bool>(n: u64) -> Measured {
+    releases(n, in_tasks, pipe_reads::<POOL>, shut_down)
+}
+
+/// Ours, waited for by threads.
+#[must_use]
+pub fn threads<const POOL: bool>(n: u64) -> Measured {
+    releases(n, in_threads, pipe_reads::<POOL>, shut_down)
+}
+
+/// Oneshots, waited for by tasks.
+#[must_use]
+pub fn oneshot_tasks(n: u64) -> Measured {
+    releases(n, in_tasks, oneshots, drop)
+}
+
+/// Oneshots, waited for by threads.
+#[must_use]
+pub fn oneshot_threads(n: u64) -> Measured {
+    releases(n, in_threads, oneshots, drop)
+}

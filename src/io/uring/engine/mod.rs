@@ -1,0 +1,12 @@
+//! What the ring's owner and its callers do with each other, without the ring: the inbox, the slab, and the owner's rounds.
+//!
+//! Nothing here knows io_uring, a file or a system call: the kernel is a trait ([`Kernel`]), an operation two ([`Operation`], [`Flight`]). So
+//! this very code is compiled for loom too, where a thread plays the kernel (`loom-tests/tests/models/ring.rs`); its parents in `io` are not.
+
+mod inbox;
+mod owner;
+mod slab;
+
+pub use inbox::{Inbox, Outside};
+pub use owner::{Entry, Flight, Kernel, Landed, Landing, Left, Operation, Owner, Sleep};
+pub use slab::Key;
