@@ -144,6 +144,7 @@ enum Served {
 
 /// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait. `passing`: to whom it goes on if
 /// that one does not use it. `morphing` is the line that is open for those who are moved to it.
+#[inline]
 fn serve(
     waiter: &'static Waiter,
     passing: Option<&'static Condition>,
@@ -153,20 +154,25 @@ fn serve(
     // Nobody but this notification gives `passing` a value, and it is read after the word.
     waiter.passing.set(passing);
     match monitor {
-        Some(cell) if waiter.is_thread() => {
-            if !morphing.as_ref().is_some_and(|open| open.is_to(cell)) {
-                // One line's lock at a time.
-                *morphing = None;
-            }
-            let open = morphing.get_or_insert_with(|| cell.morph());
-            open.take(waiter, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
-        }
+        Some(cell) if waiter.is_thread() => move_to(cell, waiter, morphing),
         Some(_) => waiter.rouse(WAITING, TURN).map(Served::Wake),
         None => waiter.rouse(WAITING, NOTIFIED).map(Served::Wake),
     }
 }
 
+/// Moves a thread to its monitor's line.
+#[inline(never)]
+fn move_to(cell: &'static MonitorCell, waiter: &'static Waiter, morphing: &mut Option<Morphing>) -> Option<Served> {
+    if !morphing.as_ref().is_some_and(|open| open.is_to(cell)) {
+        // One line's lock at a time.
+        *morphing = None;
+    }
+    let open = morphing.get_or_insert_with(|| cell.morph());
+    open.take(waiter, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
+}
+
 impl Served {
+    #[inline]
     fn finish(self) {
         match self {
             Served::Wake(wake) => wake.wake(),

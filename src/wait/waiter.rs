@@ -168,6 +168,7 @@ pub(crate) enum Wake {
 }
 
 impl Wake {
+    #[inline]
     pub(crate) fn wake(self) {
         match self {
             Wake::Thread(waiter) => waiter.parker.unpark(),
