@@ -5,7 +5,7 @@
 //!
 //! | | shipped | modelled |
 //! |---|---|---|
-//! | [`Parker`] | a futex word with a token, looked at for some microseconds before a sleep | a token under loom's mutex and condition variable |
+//! | [`Parker`] | a futex word with a token, looked at for some microseconds before a sleep (`look`) | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | [`LightMutex`] | a word and a futex; a model of its own runs this code | loom's mutex |
 //! | [`light`], [`heavy`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)` |
@@ -36,6 +36,11 @@ mod real;
 pub(crate) use light_mutex::{LightGuard, LightMutex};
 #[cfg(not(unwedge_loom))]
 pub(crate) use real::*;
+
+#[cfg(not(unwedge_loom))]
+mod look;
+#[cfg(not(unwedge_loom))]
+pub(crate) use look::look_as_task;
 
 #[cfg(not(any(unwedge_loom, unwedge_tsan)))]
 mod fence;

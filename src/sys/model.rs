@@ -71,6 +71,11 @@ pub(crate) fn spin_looks() -> u32 {
     0
 }
 
+/// No looking in a model.
+pub(crate) fn look_as_task(_: impl FnMut() -> bool) -> bool {
+    false
+}
+
 /// A token under loom's mutex and condition variable. (loom's own `unpark` loses its token if the thread waits for a mutex just then.)
 pub(crate) struct Parker {
     token: loom::sync::Mutex<bool>,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
+use super::look::look_as_thread;
 use super::{Acquire, PlainU32, Relaxed, Release};
 
 pub(crate) use std::sync::MutexGuard;
@@ -68,50 +69,6 @@ impl Signal {
     pub(crate) fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, deadline: Instant) -> MutexGuard<'a, T> {
         let left = deadline.saturating_duration_since(now());
         self.0.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// How long a thread looks for its token before it sleeps: longer than it takes to wake another core (5 to 30 µs), so that two threads that hand over to and
-/// fro both come to look for the other, and sleep no more.
-const LOOK: Duration = Duration::from_micros(50);
-
-/// Looks between two looks at the clock.
-const LOOKS: u32 = 32;
-
-/// How many sleeps go by at most before it is tried again: a try that fails costs [`LOOK`], so that its part of a sleep is some nanoseconds.
-const SKIP: u32 = 8191;
-
-/// Whether it pays a thread to look for its token before it sleeps. It does where it is woken within microseconds by another core, as in a hand-over to
-/// and fro; it does not where it waits for storage, or for a thread on its own core. So it is tried where the last wake-up came from another core, and tried
-/// less and less often while it fails.
-#[derive(Clone, Copy)]
-struct Looks {
-    /// Sleeps until it is tried again.
-    skip: u32,
-    /// How many were skipped last time.
-    skipped: u32,
-}
-
-thread_local! {
-    static LOOKING: Cell<Option<Looks>> = const { Cell::new(None) };
-}
-
-/// What the last thread learnt about it, with which a new one begins. Ordering: Relaxed, a hint.
-static LEARNT: AtomicU32 = AtomicU32::new(0);
-
-impl Looks {
-    /// This thread's.
-    fn now() -> Looks {
-        LOOKING.get().unwrap_or_else(|| {
-            let skipped = LEARNT.load(Relaxed);
-            Looks { skip: skipped, skipped }
-        })
-    }
-
-    /// After a try.
-    fn learn(skipped: u32) {
-        LEARNT.store(skipped, Relaxed);
-        LOOKING.set(Some(Looks { skip: skipped, skipped }));
     }
 }
 
@@ -184,35 +141,21 @@ impl Parker {
         self.word.store(EMPTY, Relaxed);
     }
 
-    /// Looks for a token for a moment, where that has paid lately. Takes it if there is one.
+    /// Looks for a token for a moment, where the last wake-up came from another core and that has paid lately. Takes it if there is one.
     fn look(&self) -> bool {
         let last = self.woken_from.load(Relaxed);
         if last == NOWHERE || last == core() {
             return false;
         }
-        let Looks { skip, skipped } = Looks::now();
-        if skip > 0 {
-            LOOKING.set(Some(Looks { skip: skip - 1, skipped }));
-            return false;
-        }
-        let begun = Instant::now();
-        loop {
-            for _ in 0..LOOKS {
-                // Ordering: Acquire, partner of the Release in `unpark`.
-                if self.word.load(Acquire) == TOKEN {
-                    // A swap: an unpark that came just now must be seen with what led to it, for its token goes too.
-                    self.word.swap(EMPTY, Acquire);
-                    Looks::learn(0);
-                    return true;
-                }
-                spin_loop();
+        look_as_thread(|| {
+            // Ordering: Acquire, partner of the Release in `unpark`.
+            let seen = self.word.load(Acquire) == TOKEN;
+            if seen {
+                // A swap: an unpark that came just now must be seen with what led to it, for its token goes too.
+                self.word.swap(EMPTY, Acquire);
             }
-            if begun.elapsed() >= LOOK {
-                break;
-            }
-        }
-        Looks::learn((2 * skipped + 1).min(SKIP));
-        false
+            seen
+        })
     }
 
     /// Wakes the owner, or leaves a token.

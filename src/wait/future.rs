@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use crate::error::Stopped;
 use crate::lock::{Lock, LockData};
 use crate::registry::domain::DomainRef;
+use crate::sys;
 
 use super::condition::Condition;
 use super::guard::{Exclusive, Mode, MonitorGuard};
@@ -29,7 +30,7 @@ fn poll_pending<'a, L: Lock, M: Mode<L>>(
         if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain)) {
             return ready;
         }
-        if pending.ticket().set_waker(cx.waker()) {
+        if !sys::look_as_task(|| pending.may_go_on()) && pending.ticket().set_waker(cx.waker()) {
             return Poll::Pending;
         }
     }

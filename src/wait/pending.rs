@@ -106,6 +106,16 @@ impl Pending {
         }
     }
 
+    /// Whether a step may lead on: a hint.
+    pub(crate) fn may_go_on(&self) -> bool {
+        match self.ticket.state() {
+            WAITING | QUEUED => false,
+            // Who gave the turn may hold the lock for a moment still.
+            TURN => !self.cell().is_held(),
+            _ => true,
+        }
+    }
+
     /// The lock was not free in its turn: back to its place in the line.
     #[cold]
     fn overtaken(&self) {
