@@ -77,3 +77,29 @@ fn register() -> bool {
 fn barrier() -> bool {
     membarrier(MembarrierCommand::PrivateExpedited).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+    use super::{MODE, Ordering, SYMMETRIC, heavy, light};
+
+    /// Waits beside it are in `tests/barrier_refused.rs`.
+    #[test]
+    fn both_sides_pay_once_membarrier_is_refused() {
+        light();
+        let refused = std::thread::spawn(|| {
+            let rules = BTreeMap::from([(libc::SYS_membarrier, Vec::new())]);
+            let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+            let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+            // For this thread alone, which ends.
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            heavy();
+            MODE.load(Ordering::Relaxed)
+        });
+        assert_eq!(refused.join().unwrap(), SYMMETRIC);
+    }
+}
