@@ -5,6 +5,8 @@
 //! [`advance`] moves it: a thread that calls it is a deadline that may come at any point.
 
 mod lock;
+#[doc(hidden)]
+pub mod parts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

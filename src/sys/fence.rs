@@ -7,8 +7,8 @@
 //! when it was switched out).
 //!
 //! Where the kernel refuses membarrier (before Linux 4.14, a container's filter) both are full fences. If it refuses only later (a filter
-//! that was set meanwhile), a waiter that looked before is waited for: what a processor has written becomes visible by itself, within far less than
-//! [`SETTLE`].
+//! that was set meanwhile), waiters that passed their side before are waited for: what a processor has written becomes visible by itself, within far less
+//! than [`SETTLE`]. Whoever comes to the other side in that time waits as well.
 //!
 //! Invariant, cited as **Asymmetric**: of a `write; light(); read` and a `write; heavy(); read` at least one read sees the other's write, or what
 //! followed it.
@@ -20,12 +20,14 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 const UNKNOWN: u8 = 0;
 const ASYMMETRIC: u8 = 1;
-const SYMMETRIC: u8 = 2;
+/// Refused although it was granted before: `light` is a full fence from now on, and `heavy` still waits for those that were none.
+const SETTLING: u8 = 2;
+const SYMMETRIC: u8 = 3;
 
 /// How long a write may take to be seen, with a wide margin: a processor's store buffer empties within microseconds.
 const SETTLE: Duration = Duration::from_millis(1);
 
-/// Which of the two it is. Changed from `UNKNOWN` once, and to `SYMMETRIC` for good. Ordering: Relaxed, nothing is published by it.
+/// Which of the two it is. Left from `UNKNOWN` once; `ASYMMETRIC` goes over `SETTLING` to `SYMMETRIC`. Ordering: Relaxed, nothing is published by it.
 static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// The waiter's side: see the head of this file.
@@ -48,12 +50,15 @@ fn light_slow() {
 #[cold]
 pub(crate) fn heavy() {
     find_out();
-    if MODE.load(Ordering::Relaxed) == ASYMMETRIC && !barrier() {
+    let settle = match MODE.load(Ordering::Relaxed) {
         // A child of a fork registers for itself.
-        if !(register() && barrier()) {
-            MODE.store(SYMMETRIC, Ordering::Relaxed);
-            std::thread::sleep(SETTLE);
-        }
+        ASYMMETRIC => !(barrier() || register() && barrier()),
+        mode => mode == SETTLING,
+    };
+    if settle {
+        MODE.store(SETTLING, Ordering::Relaxed);
+        std::thread::sleep(SETTLE);
+        MODE.store(SYMMETRIC, Ordering::Relaxed);
     }
     fence(Ordering::SeqCst);
 }
@@ -71,4 +76,30 @@ fn register() -> bool {
 
 fn barrier() -> bool {
     membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+    use super::{MODE, Ordering, SYMMETRIC, heavy, light};
+
+    /// Waits beside it are in `tests/barrier_refused.rs`.
+    #[test]
+    fn both_sides_pay_once_membarrier_is_refused() {
+        light();
+        let refused = std::thread::spawn(|| {
+            let rules = BTreeMap::from([(libc::SYS_membarrier, Vec::new())]);
+            let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+            let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+            // For this thread alone, which ends.
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            heavy();
+            MODE.load(Ordering::Relaxed)
+        });
+        assert_eq!(refused.join().unwrap(), SYMMETRIC);
+    }
 }

@@ -21,7 +21,7 @@
     reason = "what the rest of the crate has in their place is made of them here"
 )]
 
-#[cfg_attr(any(unwedge_loom, unwedge_tsan), expect(dead_code, reason = "others are in its place but in its own model"))]
+#[cfg_attr(unwedge_tsan, expect(dead_code, reason = "`tsan` has another in its place"))]
 pub(crate) mod light_mutex;
 
 #[cfg(unwedge_loom)]

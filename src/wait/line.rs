@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `NEED` | somebody is queued and no thread has a turn: an unlock must give one |
 //! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it, without a try |
-//! | `CLOSED` | the first thread in line was overtaken too often: nobody else may try |
+//! | `CLOSED` | the first thread in line was overtaken too often: nobody else may keep the lock |
 //! | `READER` × n | n guards hold the lock for reading |
 //!
 //! # No lost wake-up (L3)
@@ -19,7 +19,8 @@
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
 //!
-//! Who comes to a closed line does not try, and relies on the one for whom it is closed; so does a reader behind a writer. That one may be stopped or time out, and be passed
+//! Who comes to a closed line queues without a second try (a writer has tried before it looked, and given the lock back by an unlock like any other: the
+//! model `line_closed_beside_a_barger`), and relies on the one for whom it is closed; so does a reader behind a writer. That one may be stopped or time out, and be passed
 //! over by an unlock in the moment before it leaves. So who leaves the head of the line without the lock gives the next one its turn. (The
 //! models `line_closed_for_one_who_is_stopped` and `..._who_times_out` deadlock without.)
 //!

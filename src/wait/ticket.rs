@@ -179,8 +179,9 @@ impl Ticket {
     #[inline]
     fn put_waker(&self, word: u64, waker: &Waker) -> bool {
         self.waiter.waker.put(waker.clone());
-        // Ordering: Release, partner of the Acquire in `rouse_from`: the waker is seen.
-        let put = self.waiter.word.compare_exchange(word, word | WAKER, AcqRel, Acquire).is_ok();
+        // A new count: who has copied the words of an earlier waker by now must fail.
+        // Ordering: Release, partner of the Acquire loads before `rouse_from`: the waker is seen.
+        let put = self.waiter.word.compare_exchange(word, (word + COUNT) | WAKER, AcqRel, Acquire).is_ok();
         if !put {
             // SAFETY: it was put just now, and the slot did not become its owner.
             drop_waker(unsafe { self.waiter.waker.copy().into_waker() });
@@ -192,8 +193,8 @@ impl Ticket {
     #[cold]
     fn replace_waker(&self, word: u64, waker: &Waker) -> bool {
         let old = self.waiter.waker.copy();
-        // A new count: who has copied the old waker's words by now must fail.
-        let bare = (word & !WAKER) + COUNT;
+        let bare = word & !WAKER;
+        // Ordering: AcqRel, as in `put_waker`; who takes the waker reads the word first and takes it by a step from that very word.
         if self.waiter.word.compare_exchange(word, bare, AcqRel, Acquire).is_err() {
             return false;
         }

@@ -26,8 +26,8 @@
 //! | any | `IDLE` | owner | swap: what it finds is the outcome |
 //! | `NOTIFIED` | `IDLE` | owner | store: nobody else changes a final word without `WAKER` |
 //!
-//! `WAKER` is set by the owner in `WAITING` and `QUEUED`, and taken off by the steps that wake and by the owner; `STOPPED` keeps it until the
-//! stop has ended every wait, and then has a step of its own for it (see [`stop_all`]).
+//! `WAKER` is set by the owner in `WAITING` and `QUEUED`, each time with a new count, and taken off by the steps that wake and by the owner; `STOPPED`
+//! keeps it until the stop has ended every wait, and then has a step of its own for it (see [`stop_all`]).
 //!
 //! # Why nobody is stranded (L1)
 //! A waiter stores its word and *then* looks at its domain's flag. A stop sets the flag and *then* looks at the word of every slot

@@ -1,8 +1,9 @@
 //! Where a task's waker lies while it waits: two words, whose owner is told by the waiter's state word.
 //!
 //! A waker that lies here is owned by the slot while the state word has `WAKER` set. Who takes it copies the two words *first*, and becomes its owner by the
-//! compare-and-swap that takes `WAKER` off the word as it was read before the copy. If that succeeds the word has not changed in between. The waiter changes
-//! the two words only after a step that changes the state word (it takes `WAKER` off, or begins a new wait), so the copy was whole.
+//! compare-and-swap that takes `WAKER` off the word as it was read before the copy. The waiter changes the two words only while the state word has no
+//! `WAKER`, and sets it with a count that no earlier word of the slot had. So if that step succeeds the word has not changed in between, not even to
+//! and fro, and the copy was whole. (The model `waker_replaced_while_it_is_taken`; its twin without the count drops a waker twice.)
 //!
 //! So a wake-up costs no more than the step that ends the wait, and a waker is woken or dropped by one alone (L5).
 

@@ -216,12 +216,43 @@ impl Line {
         line.unlock(look);
         other.join().unwrap();
     }
+
+    /// Who comes to a closed line takes the lock, looks at the line's word, and gives the lock back (`Monitor::try_raw`): here, while the one for whom it is
+    /// closed has its turn.
+    fn barge(give_back: fn(&Line)) {
+        let line = loom::sync::Arc::new(Line::new());
+        let closed_for = {
+            let line = line.clone();
+            thread::spawn(move || line.lock())
+        };
+        line.unlock(Look::ReadModifyWrite);
+        if line.try_lock() {
+            give_back(&line);
+        }
+        closed_for.join().unwrap();
+    }
 }
 
-/// The small line as shipped passes: what fails in its twin is the load.
+/// The small line as shipped passes: what fails in its twins is what they do otherwise.
 #[test]
 fn law3_line() {
     explore("L3", None, || Line::race(Look::ReadModifyWrite));
+}
+
+#[test]
+fn law3_barger_at_a_closed_line() {
+    explore("L3", None, || Line::barge(|line| line.unlock(Look::ReadModifyWrite)));
+}
+
+/// The one who runs ahead gives back what it should not have taken as if nobody could have missed it meanwhile.
+#[test]
+fn twin_barger_that_wakes_nobody() {
+    fails(Failure::LostWakeUp, None, || {
+        Line::barge(|line| {
+            line.locked.store(0, Ordering::Release);
+            happened();
+        });
+    });
 }
 
 #[test]

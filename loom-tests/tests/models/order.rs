@@ -107,6 +107,31 @@ fn line_closed_for_one_who_gives_up() {
     closed_for_one_who("line_closed_for_one_who_times_out", |_| time_passes(), Err(WaitError::TimedOut));
 }
 
+/// Who runs ahead of the one for whom the line is closed finds that out with the lock in its hands, and gives it back: neither of them is forgotten.
+#[test]
+fn line_closed_beside_a_barger() {
+    explore("L3", Some(2), || {
+        let world = World::new();
+        let held = world.lock.lock().unwrap();
+        let overtaken = world.thread(|world| world.lock.lock().map(drop));
+        thread::yield_now();
+        drop(held);
+        let held = world.lock.lock().unwrap();
+        thread::yield_now();
+        drop(held);
+        let held = world.lock.lock().unwrap();
+        thread::yield_now();
+        let barger = world.thread(|world| {
+            let tried = world.lock.try_lock().map(drop);
+            tried.and_then(|()| world.lock.lock().map(drop))
+        });
+        drop(held);
+        assert_eq!(barger.join().unwrap(), Ok(()));
+        assert_eq!(overtaken.join().unwrap(), Ok(()));
+        assert!(world.lock.try_lock().is_ok_and(|guard| guard.is_some()), "the lock or the line stayed closed");
+    });
+}
+
 /// As [`closed_for_one_who`], for one who does not queue but tries: the line does not stay closed when its one waiter has been stopped.
 #[test]
 fn line_does_not_stay_closed() {
