@@ -108,7 +108,7 @@ impl Io {
         let gather = Gather::new(parts.len(), reply, all_read);
         for (at, (offset, len, mut buf)) in parts.into_iter().enumerate() {
             if opened.read_promptly(buf.bytes_mut(), offset) {
-                gather.put(at, std::iter::once(Some((buf, None))));
+                gather.put(at, vec![Some((buf, None))]);
                 continue;
             }
             let target = Transfer::new(buf, Part { at, gather: Some(Arc::clone(&gather)) });
@@ -207,8 +207,8 @@ impl Io {
     }
 }
 
-/// A range of [`Io::read_ranges`]: the buffer, and what went wrong with it.
-type Range<B> = (B, Option<IoError>);
+/// A range of [`Io::read_ranges`]: the buffer, and what went wrong with it; `None` if the buffer was lost to a panic.
+type Range<B> = Option<(B, Option<IoError>)>;
 
 type Ranges<B> = Gather<Range<B>, Vec<B>, IoError<Vec<B>>>;
 
@@ -230,7 +230,7 @@ impl<B: Send + 'static> Deliver<B> for Part<B> {
             Err(error) => error.apart().map(|(error, buf)| (buf, Some(error))),
         };
         if let Some(gather) = self.gather.take() {
-            gather.put(self.at, std::iter::once(part));
+            gather.put(self.at, vec![part]);
         }
     }
 }
@@ -239,12 +239,12 @@ impl<B: Send + 'static> Drop for Part<B> {
     /// A buffer that was lost to a panic is missing from the others.
     fn drop(&mut self) {
         if let Some(gather) = self.gather.take() {
-            gather.put(self.at, std::iter::once(None));
+            gather.put(self.at, vec![None]);
         }
     }
 }
 
-fn all_read<B>(parts: Vec<Option<Range<B>>>) -> Result<Vec<B>, IoError<Vec<B>>> {
+fn all_read<B>(parts: Vec<Range<B>>) -> Result<Vec<B>, IoError<Vec<B>>> {
     let (mut bufs, mut failed, mut lost) = (Vec::with_capacity(parts.len()), None, false);
     for part in parts {
         match part {

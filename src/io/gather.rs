@@ -1,6 +1,9 @@
 //! Many parts, one completion: the parts of a list come in from several threads, and who brings the last one gives the result.
+//!
+//! What is brought in its turn goes to its place in the list at once; what comes too early lies aside until then. So nothing has to be made before the
+//! parts come, and nothing to be moved after the last one.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::reply::{Failure, Reply};
 use crate::sys::Mutex;
@@ -12,8 +15,11 @@ pub(super) struct Gather<P, T: Send + 'static, E: Failure> {
 
 /// All under the lock.
 struct State<P, T: Send + 'static, E: Failure> {
-    parts: Vec<Option<P>>,
-    missing: usize,
+    /// The parts up to the first that is missing; room for all of them.
+    parts: Vec<P>,
+    /// What came before its turn, by the number of its first part.
+    aside: BTreeMap<usize, Vec<P>>,
+    count: usize,
     /// Taken out with the last part, and used when the lock was let go.
     whole: Option<Whole<P, T, E>>,
 }
@@ -23,15 +29,14 @@ struct Whole<P, T: Send + 'static, E: Failure> {
     finish: Finish<P, T, E>,
 }
 
-/// Makes the result of the parts. A part is `None` if it was lost to a panic.
-pub(super) type Finish<P, T, E> = fn(Vec<Option<P>>) -> Result<T, E>;
+/// Makes the result of the parts.
+pub(super) type Finish<P, T, E> = fn(Vec<P>) -> Result<T, E>;
 
 impl<P: Send, T: Send + 'static, E: Failure> Gather<P, T, E> {
     /// Waits for so many parts, one at least.
-    pub(super) fn new(parts: usize, reply: Reply<T, E>, finish: Finish<P, T, E>) -> Arc<Self> {
-        let state =
-            State { parts: (0..parts).map(|_| None).collect(), missing: parts, whole: Some(Whole { reply, finish }) };
-        Arc::new(Gather { state: Mutex::new(state) })
+    pub(super) fn new(count: usize, reply: Reply<T, E>, finish: Finish<P, T, E>) -> Arc<Self> {
+        let (parts, whole) = (Vec::with_capacity(count), Some(Whole { reply, finish }));
+        Arc::new(Gather { state: Mutex::new(State { parts, aside: BTreeMap::new(), count, whole }) })
     }
 
     /// Whether anybody waits for the result.
@@ -39,18 +44,22 @@ impl<P: Send, T: Send + 'static, E: Failure> Gather<P, T, E> {
         self.state.lock().whole.as_ref().is_some_and(|whole| whole.reply.is_wanted())
     }
 
-    /// Brings parts, the first of which is number `first`. Each number is brought once.
-    pub(super) fn put(&self, first: usize, parts: impl ExactSizeIterator<Item = Option<P>>) {
+    /// Brings some parts, the first of which is number `first`. Each number is brought once.
+    pub(super) fn put(&self, first: usize, mut some: Vec<P>) {
         let mut state = self.state.lock();
-        state.missing -= parts.len();
-        for (place, part) in state.parts[first..].iter_mut().zip(parts) {
-            *place = part;
+        let State { parts, aside, count, whole } = &mut *state;
+        if first == parts.len() {
+            parts.append(&mut some);
+            while let Some(mut next) = aside.remove(&parts.len()) {
+                parts.append(&mut next);
+            }
+        } else {
+            aside.insert(first, std::mem::take(&mut some));
         }
-        if state.missing > 0 {
+        if parts.len() < *count {
             return;
         }
-        let parts = std::mem::take(&mut state.parts);
-        let whole = state.whole.take();
+        let (parts, whole) = (std::mem::take(parts), whole.take());
         drop(state);
         if let Some(Whole { reply, finish }) = whole {
             reply.finish(finish(parts));

@@ -89,6 +89,11 @@ fn is_under(path: &[u8], point: &[u8]) -> bool {
         || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
+/// Whether a path is a folder's (with its last slash) and one part more.
+pub(super) fn is_name_in(folder: &[u8], path: &Path) -> bool {
+    path.as_os_str().as_bytes().strip_prefix(folder).is_some_and(|name| !name.contains(&b'/'))
+}
+
 /// What is before a path's last part, with its slash.
 pub(super) fn folder_of(path: &Path) -> &[u8] {
     let path = path.as_os_str().as_bytes();
@@ -157,6 +162,7 @@ nonsense
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mounts/a")), device(254, 0));
         assert_eq!(mounts.place_of(Path::new("inner/a")), device(0, 50));
         let none_beside = |path: &str| mounts.has_none_in(folder_of(Path::new(path)));
+        assert!(is_name_in(b"/etc/", Path::new("/etc/a")) && !is_name_in(b"/etc/", Path::new("/etc/a/b")));
         assert!(none_beside("/etc/a") && none_beside("/mnt/dead mount/inner/a"));
         assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
         assert!(mounts.is_local(26) && mounts.is_local(31));

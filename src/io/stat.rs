@@ -4,14 +4,20 @@
 //! pool in batches of [`BATCH`] paths; the ring would give each to a kernel worker. A batch ends early where the mount may change, so that
 //! a dead one does not keep the others' answers.
 
-use std::{io, os::fd::AsFd, path::Path, sync::Arc};
+use std::{io, iter::Peekable, os::fd::AsFd, path::Path, sync::Arc};
 
 use rustix::{
     fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx},
     io::Errno,
 };
 
-use super::{File, Io, IoError, gather::Gather, meter::Operation, mounts, pool::Place};
+use super::{
+    File, Io, IoError,
+    gather::Gather,
+    meter::Operation,
+    mounts::{self, Mounts},
+    pool::Place,
+};
 use crate::Completion;
 
 /// How many paths a job looks at.
@@ -247,12 +253,10 @@ impl Io {
         }
         let whole: Arc<Path> = Path::new(&format!("{count} paths")).into();
         let (reply, completion) = self.owe(Operation::Stat, "stat", &whole, None);
-        let gather = Gather::new(count, reply, |answers| {
-            answers.into_iter().map(|answer| answer.ok_or(IoError::from(crate::Abandoned))).collect()
-        });
-        let mut first = 0;
-        for paths in batches(paths) {
-            let place = paths.first().map_or(Place::Anywhere, |path| Place::At(path.as_ref().into()));
+        let gather = Gather::new(count, reply, Ok);
+        let (mut cutter, mut paths, mut first) = (Cutter::new(), paths.into_iter().peekable(), 0);
+        // Each is queued as soon as it is cut, so that it is worked on meanwhile.
+        while let Some((place, paths)) = cutter.cut(&mut paths) {
             let batch = Batch { first, paths, answers: None, gather: Arc::clone(&gather) };
             first += batch.paths.len();
             self.run(place, Box::new(move || batch.look()));
@@ -262,34 +266,44 @@ impl Io {
 }
 
 /// Cuts a list into batches whose paths are on one mount, as far as their text says.
-fn batches<P: AsRef<Path>>(paths: Vec<P>) -> Vec<Vec<P>> {
-    let mounts = mounts::now();
-    let mut batches: Vec<Vec<P>> = Vec::with_capacity(paths.len().div_ceil(BATCH));
-    // The last path's folder, if nothing is mounted in it, and its mount: most lists are of one folder, and a look at all mounts takes a while.
-    let mut known: Option<(Vec<u8>, u64)> = None;
-    let mut mount = None;
-    for path in paths {
-        let folder = mounts::folder_of(path.as_ref());
-        let on = match (&mounts, &known) {
-            (None, _) => None,
-            (_, Some((known, on))) if known == folder => Some(*on),
-            (Some(mounts), _) => {
-                let on = mounts.place_of(path.as_ref());
-                known = mounts.has_none_in(folder).then(|| (folder.to_vec(), on));
-                Some(on)
-            }
-        };
-        match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH && mount == on => batch.push(path),
-            _ => {
-                let mut batch = Vec::with_capacity(BATCH);
-                batch.push(path);
-                batches.push(batch);
+struct Cutter {
+    mounts: Option<Arc<Mounts>>,
+    /// The last path's folder, if nothing is mounted in it, and its mount: most lists are of one folder, and a look at all mounts takes a while.
+    known: Option<(Vec<u8>, u64)>,
+}
+
+impl Cutter {
+    fn new() -> Cutter {
+        Cutter { mounts: mounts::now(), known: None }
+    }
+
+    /// The next batch and where it may get stuck; `None` at the list's end.
+    fn cut<P: AsRef<Path>>(
+        &mut self,
+        paths: &mut Peekable<impl ExactSizeIterator<Item = P>>,
+    ) -> Option<(Place, Vec<P>)> {
+        let on = self.mount_of(paths.peek()?.as_ref());
+        let mut batch = Vec::with_capacity(BATCH.min(paths.len()));
+        while batch.len() < BATCH {
+            match paths.next_if(|path| self.mount_of(path.as_ref()) == on) {
+                Some(path) => batch.push(path),
+                None => break,
             }
         }
-        mount = on;
+        Some((on.map_or(Place::Anywhere, Place::Device), batch))
     }
-    batches
+
+    fn mount_of(&mut self, path: &Path) -> Option<u64> {
+        let mounts = self.mounts.as_ref()?;
+        if let Some((folder, on)) = &self.known {
+            if mounts::is_name_in(folder, path) {
+                return Some(*on);
+            }
+        }
+        let (folder, on) = (mounts::folder_of(path), mounts.place_of(path));
+        self.known = mounts.has_none_in(folder).then(|| (folder.to_vec(), on));
+        Some(on)
+    }
 }
 
 /// What was found at a path.
@@ -320,10 +334,9 @@ impl<P: AsRef<Path>> Batch<P> {
 impl<P: AsRef<Path>> Drop for Batch<P> {
     fn drop(&mut self) {
         let closed = |path: &P| Err(IoError::closed("stat", path.as_ref().into()));
-        let answers = self.answers.take().unwrap_or_else(|| self.paths.iter().map(closed).collect());
-        let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
-        answers.resize_with(self.paths.len(), || None);
-        self.gather.put(self.first, answers.into_iter());
+        let mut answers = self.answers.take().unwrap_or_else(|| self.paths.iter().map(closed).collect());
+        answers.resize_with(self.paths.len(), || Err(IoError::from(crate::Abandoned)));
+        self.gather.put(self.first, answers);
     }
 }
 

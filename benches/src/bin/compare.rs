@@ -50,6 +50,12 @@ fn beginning(name: &str) -> Result<String, String> {
     known.then(|| name.to_owned()).ok_or_else(|| "no group begins so".to_owned())
 }
 
+/// Whether a name means a group: by whole words (`io_direct_d1` is no `io_direct_d128`) where any group has them, else by its beginning.
+fn is_meant(name: &str, group: &str) -> bool {
+    let has_words = |group: &str| group.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    if all().any(|group| has_words(group.name)) { has_words(group) } else { group.starts_with(name) }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
@@ -67,7 +73,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let effort = Effort { pairs: arguments.pairs as usize, slice: Duration::from_millis(arguments.slice) };
     let chosen = |group: &&Group| match arguments.groups.as_slice() {
         [] => !group.files,
-        names => names.iter().any(|name| group.name.starts_with(name.as_str())),
+        names => names.iter().any(|name| is_meant(name, group.name)),
     };
     let groups: Vec<&Group> = all().filter(chosen).collect();
     let scene = groups.iter().any(|group| group.files).then(Scene::make).transpose()?;

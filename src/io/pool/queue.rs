@@ -30,6 +30,8 @@ pub(in crate::io) type Job = Box<dyn FnOnce() + Send>;
 pub(in crate::io) enum Place {
     /// Nobody knows.
     Anywhere,
+    /// On this file system.
+    Device(u64),
     /// On what a path leads to.
     At(Arc<Path>),
     /// On an open file.
@@ -157,6 +159,7 @@ impl Work {
             Work::Op(Op::Close(_)) | Work::Job(Place::At(_), _) => None,
             Work::Job(Place::On(file), _) => file.device(),
             Work::Job(Place::Anywhere, _) => Some(0),
+            Work::Job(Place::Device(id), _) => Some(*id),
         }
     }
 
@@ -173,6 +176,7 @@ impl Work {
             Work::Job(Place::At(path), _) => at(path),
             Work::Job(Place::On(file), _) => file.find_device(),
             Work::Job(Place::Anywhere, _) => 0,
+            Work::Job(Place::Device(id), _) => *id,
         }
     }
 
