@@ -12,7 +12,7 @@ lock: error sys registry
 wait: error sys registry lock
 completion: error sys registry lock wait
 stop: error sys registry lock wait completion
-stream: error sys completion
+stream: error sys lock wait completion
 report: error sys registry lock wait completion stop
 io: error sys registry lock wait completion stop report stream
 model: error sys registry lock wait completion stop report

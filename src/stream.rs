@@ -2,7 +2,7 @@
 //!
 //! Both forms take an iterator that begins an operation with each item, and call it only when there is room in the window. [`Ordered`] gives the completions
 //! themselves, in the order of the iterator: it has no wait of its own, so its user waits as for any completion, also under a monitor's
-//! lock. [`Unordered`] gives results as they come.
+//! lock. [`Unordered`] gives results as they come: to a thread, to a task, and to who holds a monitor's lock.
 //!
 //! # Invariants
 //!
@@ -22,14 +22,17 @@ use std::{
 };
 
 use crate::{
-    completion::Completion,
+    completion::{Completer, Completion},
     error::{Abandoned, Stopped, WaitError},
+    lock::Lock,
     sys::{Mutex, Parker, now},
+    wait::guard::{Mode, MonitorGuard},
 };
 
 /// A window of operations that are begun ahead, in order.
 ///
 /// An iterator of completions over an iterator of completions: when one is taken out, others behind it are begun up to the window.
+/// (No `Stream`, whose combinators have the names of an iterator's: `futures::stream::iter(ordered).then(|read| read)` is one.)
 ///
 /// ```
 /// use unwedge::{Stop, io::{Io, OpenOptions, Ordered}};
@@ -161,6 +164,19 @@ impl Wake for Unpark {
     }
 }
 
+/// The waker of a thread that waits with a monitor's lock let go. Its lock is held for no more than taking the completer out.
+struct Tell(Mutex<Option<Completer<()>>>);
+
+impl Wake for Tell {
+    fn wake(self: Arc<Self>) {
+        let completer = self.0.lock().take();
+        if let Some(completer) = completer {
+            // Nobody waits any more: nobody is to be told.
+            let _ = completer.complete(());
+        }
+    }
+}
+
 /// What [`Unordered`] gives: a result, or the stop that ended the wait for it.
 type Given<T, E, S> = Option<Result<Result<T, E>, S>>;
 
@@ -180,6 +196,53 @@ impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> Unordered<I> {
     /// As [`wait`](Self::wait), until a deadline. After a timeout nothing is lost: it can be waited for again.
     pub fn wait_until(&mut self, deadline: Instant) -> Given<T, E, WaitError> {
         self.wait_for(Some(deadline))
+    }
+
+    /// As [`wait`](Self::wait), for who holds a monitor's lock, which is free while there is no result. The iterator is called with the lock held.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use unwedge::{Monitor, Stop, io::{Io, Unordered}};
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let io = Io::new(&stop)?;
+    /// let mds = Monitor::new("mds_lock", Mutex::new(0), &stop);
+    /// let mut jobs = Unordered::new((0..10).map(|i: u64| io.run_blocking("square", move || i * i)), 4);
+    /// let mut sum = mds.lock()?;
+    /// loop {
+    ///     let (held, square) = jobs.wait_in(sum)?;
+    ///     sum = held;
+    ///     let Some(square) = square else { break };
+    ///     *sum += square?;
+    /// }
+    /// assert_eq!(*sum, 285);
+    /// # drop(sum);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`]: without the lock; by the domain of the guard, or by that of a completion, which is then given out.
+    #[track_caller]
+    #[expect(clippy::type_complexity, reason = "the guard, and what a wait gives: as `MonitorGuard::wait_for`")]
+    pub fn wait_in<'a, L: Lock + 'a, M: Mode<L>>(
+        &mut self,
+        mut guard: MonitorGuard<'a, L, M>,
+    ) -> Result<(MonitorGuard<'a, L, M>, Option<Result<T, E>>), Stopped> {
+        if guard.is_over() {
+            return Err(Stopped);
+        }
+        if let Poll::Ready(given) = self.poll_next(&mut Context::from_waker(Waker::noop())) {
+            return Ok((guard, given.transpose()?));
+        }
+        loop {
+            let (completer, mut woken) = guard.owe("next of a window");
+            let waker = Waker::from(Arc::new(Tell(Mutex::new(Some(completer)))));
+            if let Poll::Ready(given) = self.poll_next(&mut Context::from_waker(&waker)) {
+                return Ok((guard, given.transpose()?));
+            }
+            guard = guard.wait_for(&mut woken)?.0;
+        }
     }
 
     fn wait_for(&mut self, deadline: Option<Instant>) -> Given<T, E, WaitError> {
@@ -242,6 +305,19 @@ impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> Unordered<I> {
             self.slots[index].completion = Some(completion);
             self.woken.state.lock().places.push_back(index);
         }
+    }
+}
+
+/// Nothing in it is ever pinned: its completions move freely.
+impl<I: Iterator> Unpin for Unordered<I> {}
+
+/// The same as [`next`](Unordered::next), for the combinators of the `futures` crate.
+#[cfg(feature = "tokio")]
+impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> futures_core::Stream for Unordered<I> {
+    type Item = Result<Result<T, E>, Stopped>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_next(cx)
     }
 }
 

@@ -1,4 +1,7 @@
 //! What the `metrics` and `tracing` facades are told.
+//!
+//! One test after the other: `tracing` remembers for the whole process whether anybody listens to an event, and a thread that comes to it with no
+//! subscriber, while another one begins to listen, has it remembered wrongly.
 
 use std::{
     collections::BTreeMap,
@@ -59,6 +62,11 @@ impl Recorder for Kept {
 }
 
 #[test]
+fn facades_are_told() {
+    a_recorder_gets_the_figures();
+    a_subscriber_hears_of_what_was_left();
+}
+
 fn a_recorder_gets_the_figures() {
     let stop = Stop::new("test");
     let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
@@ -117,7 +125,6 @@ impl Subscriber for Events {
     }
 }
 
-#[test]
 fn a_subscriber_hears_of_what_was_left() {
     let events = Events::default();
     tracing::subscriber::with_default(events.clone(), || {

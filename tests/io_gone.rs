@@ -175,16 +175,14 @@ struct Loop {
 impl Loop {
     fn over(file: &Path) -> Option<Loop> {
         let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        if !made.status.success() {
+            return None;
+        }
         let path = PathBuf::from(String::from_utf8(made.stdout).ok()?.trim());
-        let open = fs::File::open(&path).ok()?;
-        made.status.success().then_some(Loop { path, _open: open })
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        // Detached when the last who has it open closes it.
-        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+        let open = fs::File::open(&path);
+        // It goes when the last who has it open closes it: so with this process, however that ends.
+        let _ = Command::new("losetup").arg("--detach").arg(&path).status();
+        Some(Loop { path, _open: open.ok()? })
     }
 }
 

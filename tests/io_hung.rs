@@ -20,7 +20,7 @@ use std::{
 };
 
 use fuse::Fuse;
-use help::{Dir, GUARD, READ, block_on, get, guard};
+use help::{Dir, READ, block_on, get, guard, until};
 use unwedge::{
     Abandoned, Completion, Monitor, Plan, Stop, WaitError,
     io::{Backend, File, Io, Operation},
@@ -45,14 +45,6 @@ fn backends() -> Vec<Backend> {
             eprintln!("not tested on io_uring: {error}");
             vec![Backend::Pool]
         }
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + GUARD;
-    while !holds() {
-        assert!(Instant::now() < end, "never: {what}");
-        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -182,6 +174,47 @@ fn a_dead_mount_does_not_take_the_pool() {
         assert_eq!((report.leaked_operations(), report.leaked_threads()), (64, 64), "{report}");
         fuse.thaw();
         until("all threads end", || io.metrics().pool_threads() == 0);
+    }
+}
+
+/// A device that is slow, not dead: the waits end at the stop, long before it answers; the shutdown is over when it has, and leaves nothing.
+#[test]
+fn a_slow_device_holds_up_no_wait() {
+    let Some(fuse) = mount("slow") else { return };
+    for backend in backends() {
+        let stop = Stop::new("test");
+        let io = Io::builder(&stop).backend(backend).build().expect("a backend");
+        let file = get(io.open(fuse.object(), READ)).expect("opened");
+        // Nothing of it is in the page cache.
+        let cold = || rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("dropped");
+        let read = |i: u64| io.read_at(&file, vec![0; 4096], i * (128 << 10));
+        cold();
+        fuse.freeze(fuse::READ);
+        let late: Vec<_> = (0..8).map(read).collect();
+        until("it is asked", || fuse.held() > 0);
+        fuse.thaw();
+        for read in late {
+            assert!(get(read).expect("read").iter().enumerate().all(|(at, byte)| *byte == at as u8), "late, and right");
+        }
+
+        cold();
+        fuse.freeze(fuse::READ);
+        let mut waits: Vec<_> = (0..8).map(read).collect();
+        until("it is asked", || fuse.held() > 0);
+        stop.request("test");
+        for wait in &mut waits {
+            assert!(wait.wait_until(guard()).is_err_and(|error| error.is_stopped()));
+        }
+        assert!(fuse.held() > 0 && io.metrics().in_flight() > 0, "it has not answered");
+        drop((waits, file));
+        let closing = stop.clone();
+        let shutdown = thread::spawn(move || closing.shutdown(Plan::within(help::GUARD)));
+        until("it answers at last", || {
+            fuse.thaw();
+            shutdown.is_finished()
+        });
+        let report = shutdown.join().expect("ended");
+        assert!(report.is_clean(), "{report}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The scenarios of `io.rs` in a process whose seccomp filter refuses io_uring, openat2 and membarrier, as a container's default does (EPERM) and as a
 //! kernel that lacks them (ENOSYS); once more with `preadv2` and `statx` refused too; and where a ring only cannot be had for want of memory (ENOMEM).
+//! Then without a filter, where the process may not lock memory: before Linux 5.12 that bounds rings, and the pool is what is left; since then it does not
+//! (nor does it bind who has CAP_IPC_LOCK), and the ring must be had all the same.
 //!
 //! A filter cannot be taken back, so this program has no test harness: it runs itself once for each kind of refusal.
 
@@ -41,6 +43,9 @@ const OLDEST: [libc::c_long; 7] = [
 
 fn main() {
     let Ok(kind) = env::var("UNWEDGE_TEST_REFUSAL") else { return run_each() };
+    if kind == NO_LOCKED_MEMORY {
+        return without_locked_memory();
+    }
     let (name, errno, calls) = KINDS.into_iter().find(|(name, ..)| *name == kind).expect("a kind of refusal");
     refuse(errno, calls);
     assert_eq!(std::fs::metadata("/proc/self/status").map(|m| m.is_file()).ok(), Some(true));
@@ -70,10 +75,34 @@ fn main() {
     }
 }
 
+/// A kind of its own: the kernel decides whether there is a ring.
+const NO_LOCKED_MEMORY: &str = "no locked memory";
+
+fn without_locked_memory() {
+    let had_ring = Io::builder(&Stop::new("probe")).backend(Backend::Uring).build().is_ok();
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for reading.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
+    let stop = Stop::new("test");
+    let io = Io::new(&stop).expect("a backend, whichever");
+    match io.fallback_reason() {
+        None => println!(
+            "{NO_LOCKED_MEMORY}: the limit does not bite here: it does not bound this kernel's rings, or not this user's"
+        ),
+        Some(reason) if had_ring => assert!(reason.contains(&format!("os error {}", libc::ENOMEM)), "{reason}"),
+        Some(reason) => println!("{NO_LOCKED_MEMORY}: there was no ring before either: {reason}"),
+    }
+    assert!(stop.shutdown(Plan::within(std::time::Duration::from_secs(30))).is_clean());
+    for backend in if io.backend() == "uring" { vec![Backend::Uring, Backend::Pool] } else { vec![Backend::Auto] } {
+        scenarios::reads_are_right(backend);
+        scenarios::direct_reads_keep_their_memory(backend);
+    }
+}
+
 /// Runs this program again for each kind, without the filters of the others.
 fn run_each() {
     let me = env::current_exe().expect("this program");
-    for (name, ..) in KINDS {
+    for name in KINDS.map(|(name, ..)| name).into_iter().chain([NO_LOCKED_MEMORY]) {
         let status =
             Command::new(&me).env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO").status().expect("run");
         assert!(status.success(), "under {name}: {status}");

@@ -1,7 +1,7 @@
 //! Whether the machine was ours while we measured, and on which of its cores the threads ran.
 //!
 //! Two threads that wake each other take 1 µs a turn on one core and 5 to 10 on two, of which one sleeps deeply. Where the scheduler puts them changes from run to run: so it is
-//! not left to it ([`Pinned`]).
+//! not left to it (`Pinned`).
 //!
 //! Interleaved pairs take out what drifts slowly. They cannot take out another process on the core that a woken thread would have had: so
 //! the share of the others stands under every table, and who reads it can tell a busy machine from a slow primitive.

@@ -103,7 +103,12 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
     /// A result owed in the domain `stop`, and who owes it. What is owed is a name, or an [`Owed`] that says more.
     #[inline]
     pub fn new(owed: impl Into<Owed>, stop: &Stop) -> (Completer<T, E>, Self) {
-        let (sender, receiver) = cell::cell(*stop.domain(), owed.into());
+        Self::new_in(owed, *stop.domain())
+    }
+
+    #[inline]
+    pub(crate) fn new_in(owed: impl Into<Owed>, domain: DomainRef) -> (Completer<T, E>, Self) {
+        let (sender, receiver) = cell::cell(domain, owed.into());
         (Completer { sender: Some(sender) }, Completion { receiver: Some(receiver) })
     }
 

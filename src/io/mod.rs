@@ -80,8 +80,9 @@
 //! # After a fork
 //!
 //! A child of `fork` has none of its parent's threads, so an `Io` belongs to the process that made it: in the child its operations fail with an
-//! [error that says so](IoError::is_forked) (or are [`Abandoned`](crate::Abandoned) where the error is that), and nothing hangs. A daemon that forks to go into
-//! the background makes its [`Stop`] before or after, and its `Io` and threads after.
+//! [error that says so](IoError::is_forked) (or are [`Abandoned`](crate::Abandoned) where the error is that), and none hangs. What was begun
+//! before the fork is the parent's: in the child nobody completes it, and a wait for it there ends by a stop or a deadline alone. A daemon that forks
+//! to go into the background makes its [`Stop`] before or after, and its `Io` and threads after.
 
 use std::{fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 

@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::task::Poll;
 use std::time::Instant;
 
-use crate::completion::Completion;
+use crate::completion::{Completer, Completion};
 use crate::error::{Abandoned, Stopped, Timed};
 use crate::lock::{Lock, LockData, SharedLock};
 use crate::registry::domain::DomainRef;
@@ -193,6 +193,16 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
             Err(_) => return Err(Stopped),
         };
         Ok((guard, completion.take()))
+    }
+
+    /// Whether the domain that the guard remembers is over: then none of its waits begins.
+    pub(crate) fn is_over(&self) -> bool {
+        self.domain.is_over()
+    }
+
+    /// A completion of the guard's own domain, to wait with for what is none.
+    pub(crate) fn owe(&self, owed: &'static str) -> (Completer<()>, Completion<()>) {
+        Completion::new_in(owed, *self.domain)
     }
 
     /// Goes on holding the lock, but under another domain: how a stopper that holds the lock carries it into a phase of the shutdown.

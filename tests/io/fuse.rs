@@ -4,10 +4,12 @@
 //! goes away; one of a failing kind gets an error.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{self, Read, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    ptr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -24,6 +26,26 @@ pub const WRITE: u32 = 16;
 pub const FSYNC: u32 = 20;
 pub const FLUSH: u32 = 25;
 pub const READDIR: u32 = 28;
+
+/// Gives the process mounts of its own: so that none outlives it, however it ends. Only where its first thread asks, as in a test without a harness: what
+/// other threads unshare is not what the process's list of mounts shows.
+fn own_mounts() -> io::Result<()> {
+    thread_local! { static OWN: Cell<bool> = const { Cell::new(false) } }
+    if OWN.get() || rustix::thread::gettid() != rustix::process::getpid() {
+        return Ok(());
+    }
+    // SAFETY: it takes no memory, and changes only where this thread looks for files.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the string ends with a NUL byte and outlives the call; the other pointers may be null.
+    if unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    OWN.set(true);
+    Ok(())
+}
 
 pub struct Fuse {
     dir: PathBuf,
@@ -53,8 +75,9 @@ struct Rules {
 impl Fuse {
     /// Mounts it on a folder of its own. Fails where this process may not mount.
     pub fn mount(dir: &Path) -> io::Result<Fuse> {
-        fs::create_dir_all(dir)?;
+        own_mounts()?;
         let device = File::options().read(true).write(true).open("/dev/fuse")?;
+        fs::create_dir_all(dir)?;
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0\0", device.as_raw_fd());
         let target = format!("{}\0", dir.display());
         // SAFETY: the four strings end with a NUL byte and outlive the call.
@@ -62,7 +85,9 @@ impl Fuse {
             libc::mount(c"unwedge-test".as_ptr(), target.as_ptr().cast(), c"fuse".as_ptr(), 0, options.as_ptr().cast())
         };
         if mounted != 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            let _ = fs::remove_dir(dir);
+            return Err(error);
         }
         let rules = Arc::new(Rules {
             device: Mutex::new(Some(device.try_clone()?)),

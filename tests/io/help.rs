@@ -31,6 +31,15 @@ pub fn start(backend: Backend, stop: &Stop) -> Io {
     Io::builder(stop).backend(backend).build().expect("a backend")
 }
 
+/// Waits until something holds, which it must in the end.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = guard();
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The result, which must come.
 pub fn get<T, E: From<Abandoned>>(mut completion: Completion<T, E>) -> Result<T, E> {
     match completion.wait_until(guard()) {

@@ -6,16 +6,12 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{MetadataExt, symlink},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
     time::{Duration, Instant},
 };
 
 use unwedge::{
-    Completion, Monitor, Stop,
-    io::{Backend, FileKind, Io, IoBufMut, IoError, OpenOptions, Operation, Ordered, Resolve, Unordered},
+    Monitor, Stop,
+    io::{Backend, FileKind, Io, IoBufMut, IoError, OpenOptions, Operation, Resolve},
 };
 
 use super::help::{Dir, READ, block_on, end, get, guard, pattern, start};
@@ -399,65 +395,6 @@ pub fn what_is_done_is_counted(backend: Backend) {
     drop(file);
     end(&stop);
     assert_eq!((io.metrics().leaked_operations(), io.metrics().leaked_threads()), (0, 0));
-}
-
-pub fn windows_of_reads(backend: Backend) {
-    const WINDOW: usize = 5;
-    let (stop, dir) = (Stop::new("test"), Dir::new());
-    let io = start(backend, &stop);
-    let content = pattern(64 * 4096);
-    let path = dir.file("journal", &content);
-    let file = get(io.open(&path, READ)).expect("opened");
-    let begun = AtomicUsize::new(0);
-    let piece = |i: usize| {
-        begun.fetch_add(1, Relaxed);
-        io.read_at(&file, vec![0; 4096], i as u64 * 4096)
-    };
-    let ordered = Ordered::new((0..64).map(piece), WINDOW);
-    assert_eq!(begun.load(Relaxed), 0);
-    let mut read = Vec::new();
-    for next in ordered {
-        assert!(begun.load(Relaxed) <= read.len() / 4096 + WINDOW);
-        read.extend(get(next).expect("read"));
-    }
-    assert!(read == content);
-
-    let numbered = |i: usize| {
-        let mut piece = piece(i);
-        let (completer, completion) = Completion::<_, IoError>::new("piece", &stop);
-        drop(completer.complete((i, piece.wait_until(guard()).expect("answered").expect("read"))));
-        completion
-    };
-    let mut unordered = Unordered::new((0..64).map(numbered), WINDOW);
-    let mut seen = HashSet::new();
-    while let Some(next) = unordered.wait_until(guard()) {
-        let (i, piece) = next.expect("not stopped").expect("read");
-        assert!(piece == content[i * 4096..(i + 1) * 4096] && seen.insert(i));
-    }
-    assert_eq!(seen.len(), 64);
-    assert!(block_on(unordered.next()).is_none());
-
-    // As they come: the one that is held up comes last, and a stop ends the wait for it.
-    let (held, last) = Completion::<u32>::new("late", &stop);
-    let mut first = Some(last);
-    let jobs = (0..20).map(|i| first.take().unwrap_or_else(|| io.run_blocking("job", move || i)));
-    let mut unordered = Unordered::new(jobs, 3);
-    let mut got: Vec<u32> =
-        (0..19).map(|_| block_on(unordered.next()).expect("more").expect("not stopped").expect("run")).collect();
-    got.sort_unstable();
-    assert_eq!(got, (1..20).collect::<Vec<_>>());
-    let timed_out = unordered.wait_until(Instant::now() + Duration::from_millis(5));
-    assert!(timed_out.expect("one is left").expect_err("held").is_timed_out());
-    let stopper = Arc::new(stop.clone());
-    let thread = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(5));
-        stopper.request("test")
-    });
-    assert!(unordered.wait().expect("one is left").is_err(), "stopped");
-    assert!(unordered.wait().is_none());
-    assert!(thread.join().expect("ended"));
-    drop((held, unordered));
-    end(&stop);
 }
 
 #[cfg(feature = "bytes")]

@@ -26,9 +26,12 @@ mod foreign;
 mod help;
 #[path = "operations.rs"]
 mod operations;
+#[path = "windows.rs"]
+mod windows;
 
 pub use foreign::*;
 pub use operations::*;
+pub use windows::*;
 
 use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start};
 
@@ -244,6 +247,31 @@ pub fn a_stuck_read_lets_its_waiter_go(backend: Backend) {
     }
     // Lets the threads of the pool go.
     fs::OpenOptions::new().write(true).read(true).open(&fifo).expect("opened").write_all(&[0; 8192]).expect("written");
+}
+
+/// A pipe whose writer is late: the waits end at the stop, and the shutdown is over when it has written; what a wait that was stopped left behind is no leak.
+pub fn late_answers_end_a_shutdown(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let fifo = dir.fifo();
+    let file = get(io.open(&fifo, OpenOptions::new().read(true).write(true))).expect("opened");
+    let mut writer = fs::OpenOptions::new().write(true).read(true).open(&fifo).expect("opened");
+    let mut late = io.read_at(&file, vec![0; 4], 0);
+    assert!(late.wait_until(Instant::now() + Duration::from_millis(5)).is_err_and(|error| error.is_timed_out()));
+    writer.write_all(b"late").expect("written");
+    assert_eq!(get(late).expect("read"), b"late");
+
+    let mut waits: Vec<_> = (0..4).map(|_| io.read_at(&file, vec![0; 4], 0)).collect();
+    stop.request("test");
+    for wait in &mut waits {
+        assert_eq!(wait.wait_until(guard()).err(), Some(WaitError::Stopped));
+    }
+    drop((waits, file));
+    let closing = stop.clone();
+    let shutdown = thread::spawn(move || closing.shutdown(Plan::within(help::GUARD)));
+    writer.write_all(&[0; 16]).expect("written");
+    let report = shutdown.join().expect("ended");
+    assert!(report.is_clean() && leaked(&report) == (0, 0, 0), "{report}");
 }
 
 pub fn dropped_opens_close_their_file(backend: Backend) {

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
-/// See the [module](self).
+/// See the head of this file.
 #[derive(Debug)]
 pub struct Page(Box<Aligned>);
 

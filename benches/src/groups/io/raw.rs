@@ -1,7 +1,7 @@
 //! A loop on the `io-uring` crate: one thread that submits, waits for one completion and takes all that are there. The measure of what
 //! the kernel can do; `raw-vs-fio` compares it with fio.
 //!
-//! It submits in parts of at most [`PART`]: a device that brings 32 results at once is given the first of the next 32 before the last is
+//! It submits in parts of at most `PART`: a device that brings 32 results at once is given the first of the next 32 before the last is
 //! prepared, which is worth 10 % of its throughput (and what makes the loop as fast as fio's).
 
 use std::os::fd::AsRawFd;

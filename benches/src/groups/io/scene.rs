@@ -1,4 +1,5 @@
-//! The files that the groups of I/O read: made once for a process, where `UNWEDGE_BENCH_PATH` says, and removed at its end.
+//! The files that the groups of I/O read: made once for a process, where `UNWEDGE_BENCH_PATH` says, and removed at its end,
+//! also if that is a SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 //!
 //! A page of a file begins with its number, so that whoever reads one can see whether it is the right one.
 
@@ -9,6 +10,14 @@ use std::{
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
+    time::Duration,
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level::emulate_default_handler,
 };
 
 use super::page::{PAGE, Page};
@@ -41,6 +50,7 @@ impl Scene {
             let advice = "UNWEDGE_BENCH_PATH=DIR chooses another place for the files";
             io::Error::new(error.kind(), format!("{}: {error}; {advice}", parent.display()))
         };
+        remove_when_signalled(dir.clone())?;
         fs::create_dir_all(&dir).map_err(explained)?;
         let scene = Scene { dir };
         scene.fill().map_err(explained)?;
@@ -75,6 +85,25 @@ impl Drop for Scene {
             eprintln!("cargo compare: {} is left behind: {error}", self.dir.display());
         }
     }
+}
+
+/// Has a signal that ends the process remove a directory first.
+fn remove_when_signalled(dir: PathBuf) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            // The files may be in the making: what was added meanwhile takes another round.
+            for _ in 0..100 {
+                match fs::remove_dir_all(&dir) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => thread::sleep(Duration::from_millis(1)),
+                    _ => break,
+                }
+            }
+            // Ends the process, as the signal would have.
+            let _ = emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
 }
 
 /// The directory of `UNWEDGE_BENCH_PATH`, or that of the build: cargo's target directory.
