@@ -47,7 +47,8 @@ use super::waiter::{Kind, What};
 ///
 /// # Fairness
 /// Threads and tasks queue in one order. A thread that runs may overtake one that is just being woken, twice at the most; then the line is
-/// closed until the overtaken thread has the lock. A reader queues behind a writer that is first in line.
+/// closed until the overtaken thread has the lock; a call of [`lock`](Self::lock) that comes then may have it once, for the moment that it takes to see
+/// that. A reader queues behind a writer that is first in line.
 ///
 /// The line is never closed for a task, because nobody knows when it will be polled: it keeps its place, and readers queue behind a task that
 /// wants to write until it is woken; but whoever comes between that and its next poll may take the lock first, each time again. So a task
@@ -353,6 +354,10 @@ impl<L: Lock> Monitor<L> {
     /// Tries the lock, unless somebody in line has precedence.
     #[inline]
     pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
+        // Looked at before as well: who tries again and again must not have the lock for a moment each time.
+        if !self.cell.is_open(M::SHARED) {
+            return None;
+        }
         Some(MonitorGuard::new(self, domain, self.try_raw::<M>().ok()?))
     }
 
