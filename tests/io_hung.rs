@@ -170,7 +170,8 @@ fn a_dead_mount_does_not_take_the_pool() {
         assert_eq!(io.metrics().operation(Operation::Stat).in_flight(), 201);
 
         drop((hung, mixed));
-        let report = stop.shutdown(Plan::within(Duration::from_millis(50)));
+        // Long enough for the threads that do not hang to end, also on a busy machine: those that hang take all of it.
+        let report = stop.shutdown(Plan::within(Duration::from_secs(3)));
         assert_eq!((report.leaked_operations(), report.leaked_threads()), (64, 64), "{report}");
         fuse.thaw();
         until("all threads end", || io.metrics().pool_threads() == 0);
