@@ -15,7 +15,6 @@ use unwedge::{Completer, Completion, Stop};
 use super::{Contest, Side};
 use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch, repeat};
-use crate::verdict::Bar;
 
 /// Replies that are taken before the measurement begins.
 const WARM_UP: u64 = 16;
@@ -174,14 +173,14 @@ fn at_once<O: OneShot>(n: u64) -> Measured {
 }
 
 pub(super) fn ready() -> Vec<Contest> {
-    vec![Contest {
-        ours: Side::ops("unwedge Completion", at_once::<Ours>),
-        peers: vec![
-            (Side::ops("tokio oneshot", at_once::<Tokio>), Bar::BestPeer(1.0)),
-            (Side::ops("oneshot", at_once::<OneShotCrate>), Bar::BestPeer(1.0)),
-            (Side::ops("std mpsc", at_once::<Mpsc>), Bar::BestPeer(1.0)),
+    vec![Contest::of_all(
+        Side::ops("unwedge Completion", at_once::<Ours>),
+        [
+            Side::ops("tokio oneshot", at_once::<Tokio>),
+            Side::ops("oneshot", at_once::<OneShotCrate>),
+            Side::ops("std mpsc", at_once::<Mpsc>),
         ],
-    }]
+    )]
 }
 
 /// What goes from the asking to the answering side.
@@ -239,22 +238,22 @@ fn two_threads<O: OneShot, const CORES: usize>(n: u64) -> Measured {
 
 pub(super) fn threads() -> Vec<Contest> {
     vec![
-        Contest {
-            ours: Side::ops("unwedge Completion, 1 core", two_threads::<Ours, 1>),
-            peers: vec![
-                (Side::ops("tokio oneshot, 1 core", two_threads::<Tokio, 1>), Bar::BestPeer(1.0)),
-                (Side::ops("oneshot, 1 core", two_threads::<OneShotCrate, 1>), Bar::BestPeer(1.0)),
-                (Side::ops("std mpsc, 1 core", two_threads::<Mpsc, 1>), Bar::BestPeer(1.0)),
+        Contest::of_all(
+            Side::ops("unwedge Completion, 1 core", two_threads::<Ours, 1>),
+            [
+                Side::ops("tokio oneshot, 1 core", two_threads::<Tokio, 1>),
+                Side::ops("oneshot, 1 core", two_threads::<OneShotCrate, 1>),
+                Side::ops("std mpsc, 1 core", two_threads::<Mpsc, 1>),
             ],
-        },
-        Contest {
-            ours: Side::ops("unwedge Completion, 2 cores", two_threads::<Ours, 2>),
-            peers: vec![
-                (Side::ops("tokio oneshot, 2 cores", two_threads::<Tokio, 2>), Bar::BestPeer(1.0)),
-                (Side::ops("oneshot, 2 cores", two_threads::<OneShotCrate, 2>), Bar::BestPeer(1.0)),
-                (Side::ops("std mpsc, 2 cores", two_threads::<Mpsc, 2>), Bar::BestPeer(1.0)),
+        ),
+        Contest::of_all(
+            Side::ops("unwedge Completion, 2 cores", two_threads::<Ours, 2>),
+            [
+                Side::ops("tokio oneshot, 2 cores", two_threads::<Tokio, 2>),
+                Side::ops("oneshot, 2 cores", two_threads::<OneShotCrate, 2>),
+                Side::ops("std mpsc, 2 cores", two_threads::<Mpsc, 2>),
             ],
-        },
+        ),
     ]
 }
 
@@ -301,11 +300,8 @@ fn two_tasks<O: TaskOneShot>(n: u64) -> Measured {
 }
 
 pub(super) fn tasks() -> Vec<Contest> {
-    vec![Contest {
-        ours: Side::ops("unwedge Completion", two_tasks::<Ours>),
-        peers: vec![
-            (Side::ops("tokio oneshot", two_tasks::<Tokio>), Bar::BestPeer(1.0)),
-            (Side::ops("oneshot", two_tasks::<OneShotCrateForTasks>), Bar::BestPeer(1.0)),
-        ],
-    }]
+    vec![Contest::of_all(
+        Side::ops("unwedge Completion", two_tasks::<Ours>),
+        [Side::ops("tokio oneshot", two_tasks::<Tokio>), Side::ops("oneshot", two_tasks::<OneShotCrateForTasks>)],
+    )]
 }

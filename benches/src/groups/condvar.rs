@@ -201,19 +201,19 @@ fn rounds<E: Ensemble, const CORES: usize>(n: u64) -> Measured {
 
 pub(super) fn notify_all() -> Vec<Contest> {
     vec![
-        Contest {
-            ours: Side::ops("unwedge Condvar, 1 core", rounds::<Ours, 1>),
-            peers: vec![
-                (Side::ops("parking_lot Condvar, 1 core", rounds::<ParkingLot, 1>), Bar::BestPeer(1.0)),
-                (Side::ops("std Condvar, 1 core", rounds::<Std, 1>), Bar::BestPeer(1.0)),
+        Contest::of_all(
+            Side::ops("unwedge Condvar, 1 core", rounds::<Ours, 1>),
+            [
+                Side::ops("parking_lot Condvar, 1 core", rounds::<ParkingLot, 1>),
+                Side::ops("std Condvar, 1 core", rounds::<Std, 1>),
             ],
-        },
-        Contest {
-            ours: Side::ops("unwedge Condvar, all cores", rounds::<Ours, 0>),
-            peers: vec![
-                (Side::ops("parking_lot Condvar, all cores", rounds::<ParkingLot, 0>), Bar::BestPeer(1.0)),
-                (Side::ops("std Condvar, all cores", rounds::<Std, 0>), Bar::BestPeer(1.0)),
+        ),
+        Contest::of_all(
+            Side::ops("unwedge Condvar, all cores", rounds::<Ours, 0>),
+            [
+                Side::ops("parking_lot Condvar, all cores", rounds::<ParkingLot, 0>),
+                Side::ops("std Condvar, all cores", rounds::<Std, 0>),
             ],
-        },
+        ),
     ]
 }

@@ -76,6 +76,13 @@ pub struct Contest {
     pub peers: Vec<(Side, Bar)>,
 }
 
+impl Contest {
+    /// Ours against peers of which it must not be slower than the best.
+    fn of_all<const N: usize>(ours: Side, peers: [Side; N]) -> Contest {
+        Contest { ours, peers: peers.map(|peer| (peer, Bar::BestPeer(1.0))).into() }
+    }
+}
+
 /// Some work, and who does it.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {

@@ -11,7 +11,6 @@ use unwedge::{Condvar, Monitor, Stop};
 use super::{Contest, Side, UNPOISONED, UNSTOPPED};
 use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch};
-use crate::verdict::Bar;
 
 /// Turns, of each of the two, that are taken before the measurement begins.
 pub(super) const WARM_UP: u64 = 16;
@@ -107,19 +106,19 @@ fn threads<T: Turns, const CORES: usize>(n: u64) -> Measured {
 
 pub(super) fn contests() -> Vec<Contest> {
     vec![
-        Contest {
-            ours: Side::ops("unwedge Condvar, 1 core", threads::<Ours, 1>),
-            peers: vec![
-                (Side::ops("std Condvar, 1 core", threads::<Std, 1>), Bar::BestPeer(1.0)),
-                (Side::ops("parking_lot Condvar, 1 core", threads::<ParkingLot, 1>), Bar::BestPeer(1.0)),
+        Contest::of_all(
+            Side::ops("unwedge Condvar, 1 core", threads::<Ours, 1>),
+            [
+                Side::ops("std Condvar, 1 core", threads::<Std, 1>),
+                Side::ops("parking_lot Condvar, 1 core", threads::<ParkingLot, 1>),
             ],
-        },
-        Contest {
-            ours: Side::ops("unwedge Condvar, 2 cores", threads::<Ours, 2>),
-            peers: vec![
-                (Side::ops("std Condvar, 2 cores", threads::<Std, 2>), Bar::BestPeer(1.0)),
-                (Side::ops("parking_lot Condvar, 2 cores", threads::<ParkingLot, 2>), Bar::BestPeer(1.0)),
+        ),
+        Contest::of_all(
+            Side::ops("unwedge Condvar, 2 cores", threads::<Ours, 2>),
+            [
+                Side::ops("std Condvar, 2 cores", threads::<Std, 2>),
+                Side::ops("parking_lot Condvar, 2 cores", threads::<ParkingLot, 2>),
             ],
-        },
+        ),
     ]
 }

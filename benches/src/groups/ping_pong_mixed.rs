@@ -11,7 +11,6 @@ use super::ping_pong_tasks::{EventListener, TaskTurns, Turn, one_thread};
 use super::{Contest, Side};
 use crate::machine::Pinned;
 use crate::measure::{Measured, Stopwatch};
-use crate::verdict::Bar;
 
 impl Turns for EventListener {
     fn new() -> Self {
@@ -101,19 +100,19 @@ fn mixed<T: Turns + TaskTurns, const CORES: usize>(n: u64) -> Measured {
 
 pub(super) fn contests() -> Vec<Contest> {
     vec![
-        Contest {
-            ours: Side::ops("unwedge Condvar, 1 core", mixed::<Ours, 1>),
-            peers: vec![
-                (Side::ops("event-listener, 1 core", mixed::<EventListener, 1>), Bar::BestPeer(1.0)),
-                (Side::ops("saa Gate, 1 core", mixed::<SaaGate, 1>), Bar::BestPeer(1.0)),
+        Contest::of_all(
+            Side::ops("unwedge Condvar, 1 core", mixed::<Ours, 1>),
+            [
+                Side::ops("event-listener, 1 core", mixed::<EventListener, 1>),
+                Side::ops("saa Gate, 1 core", mixed::<SaaGate, 1>),
             ],
-        },
-        Contest {
-            ours: Side::ops("unwedge Condvar, 2 cores", mixed::<Ours, 2>),
-            peers: vec![
-                (Side::ops("event-listener, 2 cores", mixed::<EventListener, 2>), Bar::BestPeer(1.0)),
-                (Side::ops("saa Gate, 2 cores", mixed::<SaaGate, 2>), Bar::BestPeer(1.0)),
+        ),
+        Contest::of_all(
+            Side::ops("unwedge Condvar, 2 cores", mixed::<Ours, 2>),
+            [
+                Side::ops("event-listener, 2 cores", mixed::<EventListener, 2>),
+                Side::ops("saa Gate, 2 cores", mixed::<SaaGate, 2>),
             ],
-        },
+        ),
     ]
 }
