@@ -19,10 +19,10 @@ pub(crate) fn spin_rounds() -> u32 {
     64
 }
 
-/// What lies between two tries: 1 or 2 spin hints, so that an unlock is seen soon; at the end the processor is offered to the holder, who may want it.
+/// What lies between two tries: 1 to 4 spin hints, so that an unlock is seen soon; at the end the processor is offered to the holder, who may want it.
 pub(crate) fn pause(round: u32) {
     if round < 60 {
-        for _ in 0..1 << round.min(1) {
+        for _ in 0..1 << round.min(2) {
             spin_loop();
         }
     } else {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
 use unwedge::{Monitor, Stop};
 
 use super::{Contest, Side, UNPOISONED, UNSTOPPED, Work};
@@ -74,8 +75,9 @@ pub(super) fn uncontended() -> Vec<Contest> {
 
 /// Two threads enter the section until the span is over; `around` does one round of a thread and may note what it saw.
 fn two<S: Section, N: Send>(span: Duration, notes: fn() -> N, around: fn(&S, &mut N)) -> (Measured, Vec<N>) {
-    let section = S::new();
-    let over = AtomicBool::new(false);
+    // Each on cache lines of its own: what lies beside a lock is not what is measured.
+    let section = CachePadded::new(S::new());
+    let over = CachePadded::new(AtomicBool::new(false));
     let begin = Barrier::new(3);
     thread::scope(|scope| {
         let run = || {
