@@ -6,10 +6,11 @@
 //!
 //! Needs a file system that takes `O_DIRECT`; says so and ends where it does not.
 
+#[path = "io/pages.rs"]
+mod pages;
+
 use std::{
     alloc::{Layout, alloc_zeroed},
-    fs,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
@@ -22,6 +23,8 @@ use unwedge::{
     Completion, Plan, Stop,
     io::{Backend, File, Io, IoBufMut, IoError, OpenOptions},
 };
+
+use pages::Pages;
 
 const GUARD: Duration = Duration::from_secs(30);
 const READS: usize = 128;
@@ -99,25 +102,6 @@ impl Drop for Lent {
     }
 }
 
-/// A file of pages that begin with their number; removed in the end.
-struct Pages(PathBuf);
-
-impl Pages {
-    fn new(name: &str) -> Pages {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("early-{}-{name}", std::process::id()));
-        let mut content = vec![0x5a; PAGES as usize * PAGE];
-        content.chunks_exact_mut(PAGE).zip(0_u64..).for_each(|(page, n)| page[..8].copy_from_slice(&n.to_le_bytes()));
-        fs::write(&path, content).expect("a file");
-        Pages(path)
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 type Read = Completion<Lent, IoError<Lent>>;
 
 fn begin(io: &Io, file: &File, pages: Vec<Lent>, round: usize) -> Vec<Read> {
@@ -127,7 +111,7 @@ fn begin(io: &Io, file: &File, pages: Vec<Lent>, round: usize) -> Vec<Read> {
 
 /// All repetitions of one way to end.
 fn repeat(backend: Backend, name: &str, end: fn(Stop, Io, File, Vec<Read>)) {
-    let pages = Pages::new(&format!("{name}-{backend:?}"));
+    let pages = Pages::new(&format!("early-{name}-{backend:?}"), PAGES as usize, PAGE);
     for round in 0..REPETITIONS {
         let stop = Stop::new("test");
         let io = match Io::builder(&stop).backend(backend).build() {

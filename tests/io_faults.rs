@@ -3,6 +3,8 @@
 //!
 //! One test, because it limits the descriptors of the whole process.
 
+#[path = "io/backends.rs"]
+mod backends;
 #[path = "io/fuse.rs"]
 #[expect(dead_code, reason = "not all of it is needed here")]
 mod fuse;
@@ -12,6 +14,7 @@ mod help;
 
 use std::{fs, io::ErrorKind, path::Path};
 
+use backends::backends;
 use fuse::Fuse;
 use help::{Dir, READ, end, get, pattern};
 use unwedge::{
@@ -43,14 +46,8 @@ impl Life {
 
 #[test]
 fn faults_are_told() {
-    let uring = Io::builder(&Stop::new("probe")).backend(Backend::Uring).build().err();
-    let mut backends = vec![Backend::Pool];
-    match uring {
-        None => backends.push(Backend::Uring),
-        Some(error) => eprintln!("not tested on io_uring: {error}"),
-    }
     let mount = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
-    for backend in backends {
+    for backend in backends() {
         no_room(backend);
         files_are_cut(backend);
         short_reads(backend);

@@ -2,6 +2,9 @@
 //!
 //! Without a test harness, because a fork is made by the only thread there is, or by one of few that are known. A child says by its status how it went.
 
+#[path = "io/backends.rs"]
+mod backends;
+
 use std::{
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,6 +17,8 @@ use unwedge::{
     io::{Backend, File, Io, IoError, OpenOptions},
 };
 
+use backends::backends;
+
 const GUARD: Duration = Duration::from_secs(30);
 const READ: OpenOptions = OpenOptions::new().read(true);
 
@@ -24,16 +29,6 @@ fn main() {
     }
     a_stop_with_threads_does_not_hang_in_the_child();
     println!("io_fork: ok");
-}
-
-fn backends() -> Vec<Backend> {
-    match Io::builder(&Stop::new("probe")).backend(Backend::Uring).build() {
-        Ok(_) => vec![Backend::Uring, Backend::Pool],
-        Err(error) => {
-            eprintln!("not tested on io_uring: {error}");
-            vec![Backend::Pool]
-        }
-    }
 }
 
 /// Runs this in a child, which must end by itself.

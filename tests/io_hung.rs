@@ -2,6 +2,8 @@
 //!
 //! The storage is a FUSE mount whose daemon is silent. Needs the right to mount; says so and ends where it has none.
 
+#[path = "io/backends.rs"]
+mod backends;
 #[path = "io/fuse.rs"]
 #[expect(dead_code, reason = "not all of it is needed here")]
 mod fuse;
@@ -19,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backends::backends;
 use fuse::Fuse;
 use help::{Dir, READ, block_on, get, guard, until};
 use unwedge::{
@@ -34,16 +37,6 @@ fn mount(name: &str) -> Option<Fuse> {
         Err(error) => {
             eprintln!("not tested: this process may not mount a FUSE file system: {error}");
             None
-        }
-    }
-}
-
-fn backends() -> Vec<Backend> {
-    match Io::builder(&Stop::new("probe")).backend(Backend::Uring).build() {
-        Ok(_) => vec![Backend::Uring, Backend::Pool],
-        Err(error) => {
-            eprintln!("not tested on io_uring: {error}");
-            vec![Backend::Pool]
         }
     }
 }

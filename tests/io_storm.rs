@@ -7,11 +7,14 @@
 //!
 //! `UNWEDGE_STORM=OPERATIONS[,SEED]` chooses how much; the seed is printed. Threads race, so a run is not repeated exactly by its seed.
 
+#[path = "io/pages.rs"]
+mod pages;
+
 use std::{
     env, fs,
     io::ErrorKind,
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -21,6 +24,8 @@ use unwedge::{
     Completion, Plan, Stop, WaitError,
     io::{Backend, File, Io, IoBuf, IoBufMut, IoError, OpenOptions},
 };
+
+use pages::Pages;
 
 const GUARD: Duration = Duration::from_secs(60);
 const PAGE: usize = 4096;
@@ -190,26 +195,6 @@ fn check(stop: &Stop, result: Result<Buffer, IoError<Buffer>>, number: u64) {
     }
 }
 
-/// A file that goes away with its user.
-struct Pages(PathBuf);
-
-impl Pages {
-    fn new(backend: Backend) -> Pages {
-        let name = format!("storm-{}-{backend:?}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let mut content = vec![0x5a; PAGES as usize * PAGE];
-        content.chunks_exact_mut(PAGE).zip(0_u64..).for_each(|(page, n)| page[..8].copy_from_slice(&n.to_le_bytes()));
-        fs::write(&path, content).expect("a file");
-        Pages(path)
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// One life; how many operations it saw.
 fn one_life(backend: Backend, pages: &Path, ops: u64, random: &mut Random) -> u64 {
     let stop = Stop::new("storm");
@@ -287,7 +272,7 @@ fn storm(backend: Backend) {
         assert_ne!(error.kind(), ErrorKind::InvalidInput);
         return eprintln!("not tested on {backend:?}: {error}");
     }
-    let pages = Pages::new(backend);
+    let pages = Pages::new(&format!("storm-{backend:?}"), PAGES as usize, PAGE);
     let mut random = Random::new(seed);
     let (mut done, mut lives) = (one_life(backend, &pages.0, OF_A_LIFE, &mut random), 1);
     let calm = |what: &str| {
