@@ -19,10 +19,15 @@
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
 //!
-//! Who comes to a closed line queues without a second try (a writer has tried before it looked, and given the lock back by an unlock like any other: the
-//! model `line_closed_beside_a_barger`), and relies on the one for whom it is closed; so does a reader behind a writer. That one may be stopped or time out, and be passed
-//! over by an unlock in the moment before it leaves. So who leaves the head of the line without the lock gives the next one its turn. (The
-//! models `line_closed_for_one_who_is_stopped` and `..._who_times_out` deadlock without.)
+//! Who comes to a closed line queues without a try, and relies on the one for whom it is closed; so does a reader behind a writer. That one may be
+//! stopped or time out, and be passed over by an unlock in the moment before it leaves. So who leaves the head of the line without the lock gives
+//! the next one its turn. (The models `line_closed_for_one_who_is_stopped` and `..._who_times_out` deadlock without.)
+//!
+//! # Cache lines
+//! Where two threads take turns at the lock, what the last holder wrote has to come from its cache. What an acquisition *writes* (`holder`) comes
+//! while it goes on; what it *reads* it waits for, and so does everybody behind it. So a writer reads nothing that a holder writes: whether the line
+//! is closed stands a second time apart from that (`closed`), as a hint, and the user's lock lies apart from what leads here. (Measured, two threads
+//! and a short section: 270 ns from one holder to the next with both on the holder's lines, 230 with one of them, 140 without, as bare parking_lot.)
 //!
 //! # Tasks
 //! A woken task may not be polled for long. So a task's turn leaves `NEED` on, and the next thread in line is woken with it; and no reader waits
@@ -32,6 +37,8 @@
 //! # Who holds it
 //! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
 //! read-modify-write of that, still finds a holder, then that holder's unlock comes later and sees `NEED`.
+
+use crossbeam_utils::CachePadded;
 
 use crate::registry::arena::arena;
 use crate::registry::member;
@@ -49,13 +56,21 @@ const READER: u32 = 8;
 
 /// What a monitor is besides the user's lock.
 pub(crate) struct MonitorCell {
-    word: AtomicU32,
-    /// The member that holds the lock exclusively, 0 for none.
-    holder: AtomicU32,
+    hot: CachePadded<Hot>,
+    /// `CLOSED`, once more, for a writer that comes: see "Cache lines". Written under the line's lock.
+    closed: AtomicU32,
     line: LightMutex<Line>,
     /// Who waits for a change of the data (`when`).
     pub(crate) when: Condition,
     pub(crate) name: Text<4>,
+}
+
+/// What every holder writes.
+struct Hot {
+    /// See the table in the head of this file.
+    word: AtomicU32,
+    /// The member that holds the lock exclusively, 0 for none.
+    holder: AtomicU32,
 }
 
 /// Guarded by its mutex.
@@ -100,8 +115,8 @@ impl Line {
 arena!(
     /// Every monitor of the process.
     monitors: MonitorCell = || MonitorCell {
-        word: AtomicU32::new(0),
-        holder: AtomicU32::new(0),
+        hot: CachePadded::new(Hot { word: AtomicU32::new(0), holder: AtomicU32::new(0) }),
+        closed: AtomicU32::new(0),
         line: LightMutex::new(Line::EMPTY),
         when: Condition::new(),
         name: Text::new(),
@@ -140,24 +155,28 @@ impl Drop for Morphing {
 }
 
 impl MonitorCell {
-    /// Whether who comes now may try the lock, or has to queue.
-    ///
-    /// Asked again after it was linked, `false` means that somebody before it in the line has the duty: see "No lost wake-up".
+    /// Whether who comes now may try the lock, or has to queue: a hint.
+    #[inline]
+    pub(super) fn seems_open(&self, shared: bool) -> bool {
+        // Ordering: Relaxed, nothing is concluded from it.
+        if shared { self.is_open(true) } else { self.closed.load(Relaxed) == 0 }
+    }
+
+    /// Whether who was linked tries the lock. `false` means that somebody before it in the line has the duty: see "No lost wake-up".
     #[inline]
     pub(crate) fn is_open(&self, shared: bool) -> bool {
-        // Ordering: Relaxed. Before the waiter is linked it is a hint; afterwards it comes after a read-modify-write of this word by the waiter
-        // itself, so that it reads that or what followed it.
-        self.word.load(Relaxed) & if shared { CLOSED | WRITER } else { CLOSED } == 0
+        // Ordering: Relaxed. It comes after a read-modify-write of this word by the waiter itself, so that it reads that or what followed it.
+        self.hot.word.load(Relaxed) & if shared { CLOSED | WRITER } else { CLOSED } == 0
     }
 
     /// The lock was taken.
     #[inline]
     pub(crate) fn acquired(&self, shared: bool) {
         if shared {
-            self.word.fetch_add(READER, AcqRel);
+            self.hot.word.fetch_add(READER, AcqRel);
         } else {
             // Ordering: Relaxed, see "Who holds it": the unlock's read-modify-write of `word` publishes the clearing.
-            self.holder.store(member::current(), Relaxed);
+            self.hot.holder.store(member::current(), Relaxed);
         }
     }
 
@@ -171,7 +190,7 @@ impl MonitorCell {
     #[inline]
     pub(crate) fn releasing(&self, shared: bool) {
         if !shared {
-            self.holder.store(0, Relaxed);
+            self.hot.holder.store(0, Relaxed);
         }
     }
 
@@ -180,10 +199,10 @@ impl MonitorCell {
     pub(crate) fn released(&self, shared: bool) {
         // Ordering: AcqRel in both, partner of the read-modify-writes in `refresh`: see "No lost wake-up".
         if shared {
-            if self.word.fetch_sub(READER, AcqRel) & NEED != 0 {
+            if self.hot.word.fetch_sub(READER, AcqRel) & NEED != 0 {
                 self.wake_next();
             }
-        } else if self.word.load(Relaxed) != 0 || self.word.compare_exchange(0, 0, AcqRel, Relaxed).is_err() {
+        } else if self.hot.word.load(Relaxed) != 0 || self.hot.word.compare_exchange(0, 0, AcqRel, Relaxed).is_err() {
             self.released_slow();
         }
     }
@@ -191,8 +210,8 @@ impl MonitorCell {
     #[cold]
     fn released_slow(&self) {
         // A read-modify-write that changes nothing, of whatever is there.
-        let mut word = self.word.load(Relaxed);
-        while let Err(now) = self.word.compare_exchange(word, word, AcqRel, Relaxed) {
+        let mut word = self.hot.word.load(Relaxed);
+        while let Err(now) = self.hot.word.compare_exchange(word, word, AcqRel, Relaxed) {
             word = now;
         }
         if word & NEED != 0 {
@@ -202,12 +221,12 @@ impl MonitorCell {
 
     /// Whether somebody holds the lock whose unlock is yet to come: see "Who holds it".
     pub(super) fn is_held(&self) -> bool {
-        self.holder.load(Relaxed) != 0 || self.word.load(Relaxed) >= READER
+        self.hot.holder.load(Relaxed) != 0 || self.hot.word.load(Relaxed) >= READER
     }
 
     /// The member that holds the lock exclusively, 0 for none.
     pub(crate) fn holder(&self) -> u32 {
-        self.holder.load(Relaxed)
+        self.hot.holder.load(Relaxed)
     }
 
     /// Brings the bits in line with the line. At least one read-modify-write.
@@ -221,12 +240,16 @@ impl MonitorCell {
                 bits |= WRITER;
             }
         }
-        if line.closed_for.is_some() {
-            bits |= CLOSED;
+        let closed = u32::from(line.closed_for.is_some());
+        bits |= CLOSED * closed;
+        // Not written where it says so already: others have it in their caches.
+        if self.closed.load(Relaxed) != closed {
+            self.closed.store(closed, Relaxed);
         }
         // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
-        let mut word = self.word.load(Relaxed);
-        while let Err(now) = self.word.compare_exchange(word, word & !(NEED | WRITER | CLOSED) | bits, AcqRel, Relaxed)
+        let mut word = self.hot.word.load(Relaxed);
+        while let Err(now) =
+            self.hot.word.compare_exchange(word, word & !(NEED | WRITER | CLOSED) | bits, AcqRel, Relaxed)
         {
             word = now;
         }
@@ -324,7 +347,7 @@ impl MonitorCell {
             }
             if line.turn.is_some() || task.is_none() {
                 // The thread has the duty now; or nobody is there to be woken, and who queues again sets the bit anew.
-                self.word.fetch_and(!NEED, AcqRel);
+                self.hot.word.fetch_and(!NEED, AcqRel);
             }
         }
         task.into_iter().chain(thread).for_each(Wake::wake);
@@ -347,9 +370,10 @@ impl MonitorCell {
                 line.list.remove(waiter);
             }
             *line = Line::EMPTY;
-            cell.word.swap(0, AcqRel);
+            cell.hot.word.swap(0, AcqRel);
+            cell.closed.store(0, Relaxed);
         }
-        cell.holder.store(0, Relaxed);
+        cell.hot.holder.store(0, Relaxed);
         monitors().release(index);
     }
 }

@@ -1,12 +1,14 @@
 //! The monitor: any lock, made stoppable.
 //!
 //! The lock is the user's and is taken by its `try_lock`; the line, the turn and the stop are ours (see `line`). The fast path is a look at
-//! the domain's flag, a look at the line's word, the user's `try_lock`, and a store of who holds it.
+//! the domain's flag, one at whether the line is closed, the user's `try_lock`, and a store of who holds it.
 
 use std::fmt;
 use std::panic::Location;
 use std::task::Poll;
 use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
 
 use crate::error::{Stopped, WaitError};
 use crate::lock::{Lock, LockData, SharedLock};
@@ -24,7 +26,8 @@ use super::waiter::{Kind, What};
 
 /// Any lock `L`, made stoppable: one queue for threads and tasks, readers and writers.
 ///
-/// The monitor owns the lock. Taking it is a wait like any other: a stop of the domain ends it, without the lock (laws L1 and L2).
+/// The monitor owns the lock. Taking it is a wait like any other: a stop of the domain ends it, without the lock (laws L1 and L2). The lock and what it
+/// protects lie on cache lines of their own, so that a monitor takes 256 bytes at least.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,8 +50,8 @@ use super::waiter::{Kind, What};
 ///
 /// # Fairness
 /// Threads and tasks queue in one order. A thread that runs may overtake one that is just being woken, twice at the most; then the line is
-/// closed until the overtaken thread has the lock; a call of [`lock`](Self::lock) that comes then may have it once, for the moment that it takes to see
-/// that. A reader queues behind a writer that is first in line.
+/// closed until the overtaken thread has the lock; only who was about to take it as the line was closed may still have it once. A reader queues
+/// behind a writer that is first in line.
 ///
 /// The line is never closed for a task, because nobody knows when it will be polled: it keeps its place, and readers queue behind a task that
 /// wants to write until it is woken; but whoever comes between that and its next poll may take the lock first, each time again. So a task
@@ -62,7 +65,8 @@ pub struct Monitor<L> {
     pub(super) index: u32,
     pub(super) home: DomainRef,
     stop: Stop,
-    pub(super) lock: L,
+    /// Apart from the rest, see "Cache lines" in `line`.
+    pub(super) lock: CachePadded<L>,
 }
 
 /// Why the lock was not had.
@@ -76,7 +80,13 @@ impl<L> Monitor<L> {
     /// A monitor over `lock`, in the domain `stop`. The name (cut to 32 bytes) is what reports call it.
     pub fn new(name: &'static str, lock: L, stop: &Stop) -> Self {
         let index = MonitorCell::claim(name);
-        Monitor { cell: monitors().get(index), index, home: *stop.domain(), stop: stop.clone(), lock }
+        Monitor {
+            cell: monitors().get(index),
+            index,
+            home: *stop.domain(),
+            stop: stop.clone(),
+            lock: CachePadded::new(lock),
+        }
     }
 
     /// The domain that ends this monitor's waits.
@@ -93,7 +103,7 @@ impl<L> Monitor<L> {
         // SAFETY: `this` is never used or dropped again, so that `stop` is dropped once, here.
         drop(unsafe { std::ptr::read(&this.stop) });
         // SAFETY: as above: `lock` is moved out once.
-        unsafe { std::ptr::read(&this.lock) }
+        unsafe { std::ptr::read(&this.lock).into_inner() }
     }
 }
 
@@ -326,38 +336,20 @@ impl<L: Lock> Monitor<L> {
         Ok(MonitorGuard::new(self, domain, guard))
     }
 
-    /// Tries the lock, and gives it back if somebody in line has precedence. The caller makes the guard.
-    ///
-    /// For a writer the line's word is looked at with the lock held, and not before: who waits for a lock to become free looks at the lock alone, and leaves
-    /// the word where its holder will need it. So a thread overtakes one for whom the line is closed once at most, for a moment. A reader changes the
-    /// word anyway, and its moment with the lock would pass for the turn of a writer that waits.
+    /// Tries the lock, unless somebody in line has precedence. The caller makes the guard.
     #[inline]
     fn try_raw<M: Mode<L>>(&self) -> Result<M::Guard<'_>, NotHad> {
-        if M::SHARED && !self.cell.is_open(true) {
+        if !self.cell.seems_open(M::SHARED) {
             return Err(NotHad::Closed);
         }
-        let Some(guard) = M::try_lock(&self.lock) else { return Err(NotHad::Held) };
-        let open = M::SHARED || self.cell.is_open(false);
+        let guard = M::try_lock(&self.lock).ok_or(NotHad::Held)?;
         self.cell.acquired(M::SHARED);
-        if !open {
-            self.give_back::<M>(guard);
-            return Err(NotHad::Closed);
-        }
         Ok(guard)
     }
 
-    #[cold]
-    fn give_back<'a, M: Mode<L>>(&'a self, guard: M::Guard<'a>) {
-        drop(MonitorGuard::<L, M>::new(self, &self.home, guard));
-    }
-
-    /// Tries the lock, unless somebody in line has precedence.
+    /// As [`try_raw`](Self::try_raw), with a guard.
     #[inline]
     pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
-        // Looked at before as well: who tries again and again must not have the lock for a moment each time.
-        if !self.cell.is_open(M::SHARED) {
-            return None;
-        }
         Some(MonitorGuard::new(self, domain, self.try_raw::<M>().ok()?))
     }
 

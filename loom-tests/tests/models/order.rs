@@ -107,7 +107,7 @@ fn line_closed_for_one_who_gives_up() {
     closed_for_one_who("line_closed_for_one_who_times_out", |_| time_passes(), Err(WaitError::TimedOut));
 }
 
-/// Who runs ahead of the one for whom the line is closed finds that out with the lock in its hands, and gives it back: neither of them is forgotten.
+/// Who comes as the line is closed may take the lock or queue, whatever it read of the line: neither of the two is forgotten.
 #[test]
 fn line_closed_beside_a_barger() {
     explore("L3", Some(2), || {
