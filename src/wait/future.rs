@@ -111,8 +111,8 @@ pub struct WaitWhile<'a, L, F> {
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     condition: &'static Condition,
-    /// `None`: the lock is to be taken first.
-    pending: Option<Result<Pending, Stopped>>,
+    /// `None`: the lock is to be taken first; or the domain is over, as the next poll will find.
+    pending: Option<Pending>,
     predicate: F,
     location: &'static Location<'static>,
 }
@@ -123,7 +123,7 @@ impl<'a, L, F> WaitWhile<'a, L, F> {
         monitor: &'a Monitor<L>,
         domain: &'a DomainRef,
         condition: &'static Condition,
-        pending: Option<Result<Pending, Stopped>>,
+        pending: Option<Pending>,
         predicate: F,
         location: &'static Location<'static>,
     ) -> Self {
@@ -145,7 +145,7 @@ impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L
             if !guard.over_data(&mut this.predicate) {
                 return Poll::Ready(Ok(guard));
             }
-            this.pending = Some(guard.wait_again(this.condition, What::Condition, this.location));
+            this.pending = guard.wait_again(this.condition, What::Condition, this.location);
         }
     }
 }
@@ -155,7 +155,8 @@ impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L
 pub struct When<'a, L, F> {
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
-    pending: Option<Result<Pending, Stopped>>,
+    /// As in [`WaitWhile`].
+    pending: Option<Pending>,
     f: F,
     location: &'static Location<'static>,
 }
@@ -185,7 +186,7 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
             if let Some(value) = guard.fulfil(&mut this.f) {
                 return Poll::Ready(Ok(value));
             }
-            this.pending = Some(guard.wait_again(&this.monitor.cell.when, What::Predicate, this.location));
+            this.pending = guard.wait_again(&this.monitor.cell.when, What::Predicate, this.location);
         }
     }
 }
@@ -193,7 +194,7 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
 /// Polls what is pending, or takes the lock if nothing is; what is pending is used up by an outcome.
 #[inline]
 fn poll_first<'a, L: Lock>(
-    pending: &mut Option<Result<Pending, Stopped>>,
+    pending: &mut Option<Pending>,
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     location: &'static Location<'static>,
@@ -207,11 +208,11 @@ fn poll_first<'a, L: Lock>(
             return Poll::Ready(Ok(guard));
         }
         let note = monitor.note(What::Lock, false, None, domain, location);
-        *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note));
+        *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note)?);
     }
     let result = match pending {
-        Some(Ok(waiting)) => ready!(poll_pending(waiting, monitor, domain, cx)),
-        _ => Err(Stopped),
+        Some(waiting) => ready!(poll_pending(waiting, monitor, domain, cx)),
+        None => Err(Stopped),
     };
     *pending = None;
     Poll::Ready(result)

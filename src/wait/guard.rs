@@ -321,7 +321,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
         let condition = condvar.condition();
         let (monitor, domain) = (self.monitor, self.domain);
         let first = if self.over_data(&mut predicate) {
-            Some(self.begin_async(condition, location))
+            self.begin_async(condition, location).ok()
         } else {
             // It need not wait: the lock is let go and taken again by the first poll, so that no guard lives in the future.
             drop(self);
@@ -344,16 +344,16 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
         value
     }
 
-    /// The one registration of a task on a condition, by a future that looks again.
+    /// The one registration of a task on a condition, by a future that looks again. `None`: the domain is over.
     #[inline]
     pub(super) fn wait_again(
         self,
         condition: &'static Condition,
         what: What,
         location: &'static Location<'static>,
-    ) -> Result<Pending, Stopped> {
+    ) -> Option<Pending> {
         let note = self.monitor.note(what, false, Some(condition), self.domain, location);
-        Pending::on(condition, Kind::Task, &note)
+        Pending::on(condition, Kind::Task, &note).ok()
     }
 }
 
