@@ -132,7 +132,7 @@ impl IoBuilder {
         let backends = Backends {
             transfers,
             pool,
-            meter: Arc::new(Meter::default()),
+            meter: Arc::new(Meter::new()),
             deadlines,
             outstanding: Arc::new(Outstanding::new()),
             fallback,

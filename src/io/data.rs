@@ -117,6 +117,7 @@ impl Io {
         completion
     }
 
+    #[inline]
     fn read<B: IoBufMut>(&self, file: &File, mut buf: B, offset: u64, exact: bool) -> Completion<B, IoError<B>> {
         let opened = &file.0;
         if let Some(cause) = self.refusal() {
@@ -267,6 +268,7 @@ fn empty() -> io::Error {
 }
 
 /// The kernel's offsets are signed, and -1 means "where the file is": neither may be reached from here.
+#[inline]
 fn in_range(offset: u64, len: usize) -> io::Result<()> {
     match offset.checked_add(len as u64) {
         Some(end) if end <= i64::MAX as u64 => Ok(()),

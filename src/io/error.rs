@@ -16,11 +16,17 @@ use crate::Abandoned;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct IoError<B = ()> {
+    /// In a box, so that a result is little more than its buffer: results are moved about, and most are none of these.
+    what: Box<What>,
+    buffer: Option<B>,
+}
+
+/// What there is to say of a failure.
+struct What {
     operation: &'static str,
     path: Option<Arc<Path>>,
     offset: Option<u64>,
     cause: Cause,
-    buffer: Option<B>,
 }
 
 pub(super) enum Cause {
@@ -32,8 +38,12 @@ pub(super) enum Cause {
 }
 
 impl<B> IoError<B> {
+    fn new(operation: &'static str, path: Option<Arc<Path>>, cause: Cause) -> Self {
+        IoError { what: Box::new(What { operation, path, offset: None, cause }), buffer: None }
+    }
+
     pub(super) fn failed(operation: &'static str, path: Arc<Path>, error: io::Error) -> Self {
-        IoError { operation, path: Some(path), offset: None, cause: Cause::Failed(error), buffer: None }
+        IoError::new(operation, Some(path), Cause::Failed(error))
     }
 
     pub(super) fn closed(operation: &'static str, path: Arc<Path>) -> Self {
@@ -42,63 +52,52 @@ impl<B> IoError<B> {
 
     /// The kernel was not asked.
     pub(super) fn refused(operation: &'static str, path: Arc<Path>, cause: Cause) -> Self {
-        IoError { operation, path: Some(path), offset: None, cause, buffer: None }
+        IoError::new(operation, Some(path), cause)
     }
 
-    pub(super) fn at(self, offset: u64) -> Self {
-        IoError { offset: Some(offset), ..self }
+    pub(super) fn at(mut self, offset: u64) -> Self {
+        self.what.offset = Some(offset);
+        self
     }
 
     /// The same error with the buffer that went in.
     pub(super) fn carrying<C>(self, buffer: C) -> IoError<C> {
-        IoError {
-            operation: self.operation,
-            path: self.path,
-            offset: self.offset,
-            cause: self.cause,
-            buffer: Some(buffer),
-        }
+        IoError { what: self.what, buffer: Some(buffer) }
     }
 
     /// The same error and its buffer, if it has one.
     pub(super) fn apart(self) -> Option<(IoError, B)> {
-        let error = IoError {
-            operation: self.operation,
-            path: self.path,
-            offset: self.offset,
-            cause: self.cause,
-            buffer: None,
-        };
-        self.buffer.map(|buffer| (error, buffer))
+        let IoError { what, buffer } = self;
+        buffer.map(|buffer| (IoError { what, buffer: None }, buffer))
     }
 
     /// The same error, of an operation whose buffer stays where it is.
     pub(super) fn bare<C>(self) -> IoError<C> {
-        IoError { operation: self.operation, path: self.path, offset: self.offset, cause: self.cause, buffer: None }
+        IoError { what: self.what, buffer: None }
     }
 
     /// What was tried: `"open"`, `"read"`, `"write"`, `"fsync"`, …
     #[must_use]
     pub fn operation(&self) -> &'static str {
-        self.operation
+        self.what.operation
     }
 
     /// On what it was tried, as it was given to [`Io::open`](super::Io::open).
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.what.path.as_deref()
     }
 
     /// The offset in bytes at which a read or write began.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
-        self.offset
+        self.what.offset
     }
 
     /// The kind of failure; [`ErrorKind::Other`](io::ErrorKind::Other) where the kernel was not asked.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
-        match &self.cause {
+        match &self.what.cause {
             Cause::Failed(error) => error.kind(),
             Cause::TimedOut => io::ErrorKind::TimedOut,
             Cause::Closed | Cause::Abandoned | Cause::Forked => io::ErrorKind::Other,
@@ -108,7 +107,7 @@ impl<B> IoError<B> {
     /// The kernel's error number.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
-        match &self.cause {
+        match &self.what.cause {
             Cause::Failed(error) => error.raw_os_error(),
             _ => None,
         }
@@ -117,25 +116,25 @@ impl<B> IoError<B> {
     /// Whether the I/O service was shut down before the operation was begun.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.cause, Cause::Closed)
+        matches!(self.what.cause, Cause::Closed)
     }
 
     /// Whether the operation ended without a result: a method of the buffer panicked.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        matches!(self.cause, Cause::Abandoned)
+        matches!(self.what.cause, Cause::Abandoned)
     }
 
     /// Whether the operation was not answered within its [deadline](super::IoBuilder::deadline). It goes on all the same, and keeps its buffer.
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.cause, Cause::TimedOut)
+        matches!(self.what.cause, Cause::TimedOut)
     }
 
     /// Whether the I/O service belongs to the process that this one was forked from: see [`io`](super#after-a-fork).
     #[must_use]
     pub fn is_forked(&self) -> bool {
-        matches!(self.cause, Cause::Forked)
+        matches!(self.what.cause, Cause::Forked)
     }
 
     /// The buffer that went in; its content is unspecified after a failed read. `None` if the operation had none, was
@@ -154,14 +153,14 @@ impl<B> IoError<B> {
 
 impl<B> fmt::Display for IoError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.operation)?;
-        if let Some(path) = &self.path {
+        f.write_str(self.what.operation)?;
+        if let Some(path) = &self.what.path {
             write!(f, " of {}", path.display())?;
         }
-        if let Some(offset) = self.offset {
+        if let Some(offset) = self.what.offset {
             write!(f, " at offset {offset}")?;
         }
-        match &self.cause {
+        match &self.what.cause {
             Cause::Failed(error) => write!(f, ": {error}"),
             Cause::Closed => f.write_str(": the I/O service has been shut down"),
             Cause::Abandoned => f.write_str(": abandoned without a result"),
@@ -179,7 +178,7 @@ impl<B> fmt::Debug for IoError<B> {
 
 impl<B> error::Error for IoError<B> {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match &self.cause {
+        match &self.what.cause {
             Cause::Failed(error) => Some(error),
             _ => None,
         }
@@ -188,7 +187,7 @@ impl<B> error::Error for IoError<B> {
 
 impl<B> From<Abandoned> for IoError<B> {
     fn from(_: Abandoned) -> Self {
-        IoError { operation: "I/O", path: None, offset: None, cause: Cause::Abandoned, buffer: None }
+        IoError::new("I/O", None, Cause::Abandoned)
     }
 }
 

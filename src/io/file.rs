@@ -89,6 +89,7 @@ impl fmt::Debug for File {
 }
 
 impl Opened {
+    #[inline]
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.fd {
             Some(fd) => fd.as_fd(),
@@ -114,6 +115,7 @@ impl Opened {
         })
     }
 
+    #[inline]
     fn manner(&self) -> Manner {
         match self.manner.load(Relaxed) {
             1 => Manner::Prompt,
@@ -134,6 +136,7 @@ impl Opened {
     }
 
     /// Reads into all of `bytes` if that is possible without waiting. Whether it was; if not, `bytes` may have been written to all the same.
+    #[inline]
     pub(super) fn read_promptly(&self, bytes: &mut [u8], offset: u64) -> bool {
         match self.manner() {
             Manner::Unknown if self.direct => {
@@ -150,6 +153,7 @@ impl Opened {
         }
     }
 
+    #[inline]
     fn read_without_waiting(&self, bytes: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
         rustix::io::preadv2(self.fd(), &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT)
     }
@@ -164,6 +168,7 @@ impl Opened {
         }
     }
 
+    #[inline]
     fn learn_from(&self, result: rustix::io::Result<usize>) {
         match result {
             Ok(_) | Err(Errno::AGAIN) => {

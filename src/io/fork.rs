@@ -32,6 +32,7 @@ impl Birth {
     }
 
     /// Whether this process is the one.
+    #[inline]
     pub(super) fn is_here(self) -> bool {
         FORKS.load(Relaxed) == self.0
     }

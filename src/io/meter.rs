@@ -2,22 +2,22 @@
 //!
 //! # Algorithm
 //!
-//! Plain counters that only grow, in shards: a thread counts in the shard that it was given when it first counted, so that threads do not pull
-//! one cache line from each other. A snapshot adds the shards up. It is no instant in time: what is counted meanwhile is in it or not,
+//! Plain counters that only grow, in shards: a thread counts in the shard of its [seat](super::seat), which nobody else writes to as long as it lives, if
+//! there is a seat for it. A snapshot adds the shards up. It is no instant in time: what is counted meanwhile is in it or not,
 //! and an operation may be seen ended by one shard before another shows it begun (then it is not in flight).
 //!
 //! All of it is relaxed: a figure for people decides nothing.
 
-use std::{cell::Cell, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, sync::OnceLock, time::Duration};
 
 use crossbeam_utils::CachePadded;
 
+use super::seat::{SEATS, Seat};
 use crate::{
     stop::Leaked,
     sys::{PlainU64, Relaxed},
 };
 
-const SHARDS: usize = 8;
 /// Powers of two from 2^10 ns (1.024 µs) on; the last one has no upper bound.
 const BUCKETS: usize = 24;
 const FIRST_BOUND: u32 = 10;
@@ -78,9 +78,9 @@ impl Operation {
 }
 
 /// The counters: see the head of this file.
-#[derive(Default)]
 pub(super) struct Meter {
-    shards: [CachePadded<Shard>; SHARDS],
+    /// A seat's, made when it first counts.
+    shards: [OnceLock<Box<CachePadded<Shard>>>; SEATS],
     timed_out: PlainU64,
     leaked_operations: PlainU64,
     leaked_bytes: PlainU64,
@@ -106,52 +106,76 @@ struct Row {
     buckets: [PlainU64; BUCKETS],
 }
 
-thread_local! {
-    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+/// The shard of this thread's seat.
+struct Own<'a> {
+    shard: &'a Shard,
+    alone: bool,
 }
 
-/// The shard of this thread.
-fn shard() -> usize {
-    static NEXT: PlainU64 = PlainU64::new(0);
-    SHARD.with(|shard| {
-        if shard.get() == usize::MAX {
-            shard.set(NEXT.fetch_add(1, Relaxed) as usize % SHARDS);
+impl Own<'_> {
+    fn row(&self, kind: Operation) -> &Row {
+        &self.shard.rows[kind as usize]
+    }
+
+    /// Adds to one of its counters: where nobody else does, without a read-modify-write.
+    #[inline]
+    fn add(&self, counter: &PlainU64, n: u64) {
+        if self.alone {
+            counter.store(counter.load(Relaxed) + n, Relaxed);
+        } else {
+            counter.fetch_add(n, Relaxed);
         }
-        shard.get()
-    })
+    }
 }
 
 impl Meter {
-    fn row(&self, kind: Operation) -> &Row {
-        &self.shards[shard()].rows[kind as usize]
+    pub(super) fn new() -> Self {
+        Meter {
+            shards: [const { OnceLock::new() }; SEATS],
+            timed_out: PlainU64::default(),
+            leaked_operations: PlainU64::default(),
+            leaked_bytes: PlainU64::default(),
+            leaked_threads: PlainU64::default(),
+        }
     }
 
+    #[inline]
+    fn own(&self) -> Own<'_> {
+        let Seat { number, alone } = Seat::of_this_thread();
+        Own { shard: self.shards[number].get_or_init(Box::default), alone }
+    }
+
+    #[inline]
     pub(super) fn prompt(&self, kind: Operation) {
-        self.row(kind).prompt.fetch_add(1, Relaxed);
+        let own = self.own();
+        own.add(&own.row(kind).prompt, 1);
     }
 
     pub(super) fn begun(&self, kind: Operation) {
-        self.row(kind).begun.fetch_add(1, Relaxed);
+        let own = self.own();
+        own.add(&own.row(kind).begun, 1);
     }
 
     pub(super) fn ended(&self, kind: Operation, took: Duration, ok: bool) {
-        let row = self.row(kind);
+        let own = self.own();
+        let row = own.row(kind);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        row.ended.fetch_add(1, Relaxed);
+        own.add(&row.ended, 1);
         if !ok {
-            row.failed.fetch_add(1, Relaxed);
+            own.add(&row.failed, 1);
         }
-        row.nanos.fetch_add(nanos, Relaxed);
+        own.add(&row.nanos, nanos);
         // A load first: mostly it is not the slowest, and a read-modify-write costs more.
         if nanos > row.slowest.load(Relaxed) {
             row.slowest.fetch_max(nanos, Relaxed);
         }
-        row.buckets[bucket(nanos)].fetch_add(1, Relaxed);
+        own.add(&row.buckets[bucket(nanos)], 1);
     }
 
     /// A result came that nobody wanted any more.
     pub(super) fn too_late(&self) {
-        self.shards[shard()].too_late.fetch_add(1, Relaxed);
+        let own = self.own();
+        own.add(&own.shard.too_late, 1);
     }
 
     pub(super) fn timed_out(&self) {
@@ -165,7 +189,8 @@ impl Meter {
     }
 
     pub(super) fn snapshot(&self, backend: &'static str, fallback: Option<Arc<str>>, pool_threads: usize) -> Metrics {
-        let sum = |of: &dyn Fn(&Shard) -> &PlainU64| self.shards.iter().map(|shard| of(shard).load(Relaxed)).sum();
+        let shards = || self.shards.iter().filter_map(OnceLock::get);
+        let sum = |of: &dyn Fn(&Shard) -> &PlainU64| shards().map(|shard| of(shard).load(Relaxed)).sum();
         let counts = Operation::ALL.map(|kind| {
             let row = kind as usize;
             // The ends first: what ends and begins in between is not in flight, rather than counted as ended twice.
@@ -176,7 +201,7 @@ impl Meter {
                 prompt: sum(&|shard| &shard.rows[row].prompt),
                 failed: sum(&|shard| &shard.rows[row].failed),
                 nanos: sum(&|shard| &shard.rows[row].nanos),
-                slowest: self.shards.iter().map(|shard| shard.rows[row].slowest.load(Relaxed)).max().unwrap_or(0),
+                slowest: shards().map(|shard| shard.rows[row].slowest.load(Relaxed)).max().unwrap_or(0),
                 buckets: std::array::from_fn(|i| sum(&|shard| &shard.rows[row].buckets[i])),
             }
         });
@@ -388,7 +413,7 @@ mod tests {
         assert_eq!(bound(0), Some(Duration::from_nanos(1024)));
         assert_eq!(bound(BUCKETS - 1), None);
 
-        let meter = Meter::default();
+        let meter = Meter::new();
         let kind = Operation::Read;
         for micros in [2, 2, 2, 1000] {
             meter.begun(kind);

@@ -100,6 +100,7 @@ mod file;
 mod fork;
 mod gather;
 mod job;
+#[expect(clippy::disallowed_types, reason = "what is counted is not modelled: a shard is made under a OnceLock")]
 mod meter;
 mod mounts;
 mod names;
@@ -108,6 +109,7 @@ mod options;
 mod pool;
 mod quick;
 mod reply;
+mod seat;
 mod stat;
 #[cfg(feature = "uring")]
 mod uring;
@@ -207,6 +209,7 @@ impl Io {
     }
 
     /// Why nothing may be begun, if nothing may.
+    #[inline]
     fn refusal(&self) -> Option<Cause> {
         if !self.backends.birth.is_here() {
             Some(Cause::Forked)
