@@ -78,6 +78,7 @@ impl Seat {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "threads of a test, as any user has them")]
 mod tests {
     use std::{sync::Barrier, thread};
 
