@@ -31,6 +31,13 @@ impl<const WORDS: usize> Text<WORDS> {
         }
     }
 
+    /// Makes it say what another one says.
+    pub(crate) fn copy_from(&self, other: &Self) {
+        for (word, from) in self.0.iter().zip(&other.0) {
+            word.store(from.load(Relaxed), Relaxed);
+        }
+    }
+
     /// Makes it say nothing.
     #[inline]
     pub(crate) fn clear(&self) {

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::registry::member::MemberRef;
+use crate::registry::text::Copied;
 use crate::wait::debtor::Debtor;
 use crate::wait::line::SeenLock;
 use crate::wait::look::{Seen, Stage};
@@ -34,6 +35,8 @@ pub struct Cause {
     pub blocked: usize,
     /// The names of some of those that are not in the chain.
     pub others: Vec<String>,
+    /// How many of them wait in turn: for one that waits itself.
+    pub(super) in_turn: usize,
 }
 
 /// What is at the end of a chain of waits.
@@ -101,7 +104,7 @@ enum Follow {
 enum Key {
     Member(u32),
     Slot(*const ()),
-    Operation(u64, u64),
+    Operation(Copied<2>, Copied<6>, u64),
     Idle,
 }
 
@@ -132,7 +135,7 @@ fn rank(cause: &Cause) -> (u8, std::cmp::Reverse<(usize, Duration)>) {
         CauseKind::Deadlock => 0,
         CauseKind::Gone => 1,
         CauseKind::Storage | CauseKind::Unpolled => 2,
-        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if cause.blocked > 1 => 2,
+        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if cause.in_turn > 0 => 2,
         CauseKind::Outside => 3,
         CauseKind::Unknown | CauseKind::Several => 4,
         CauseKind::Idle => 5,
@@ -241,11 +244,7 @@ impl<'a> Graph<'a> {
         match (self.kind(end), self.follows[end as usize].0) {
             (CauseKind::Idle, _) => Key::Idle,
             (CauseKind::Storage, Some(wait)) if !wait.object.is_empty() => {
-                use std::hash::{BuildHasher as _, RandomState};
-                use std::sync::OnceLock;
-                static HASH: OnceLock<RandomState> = OnceLock::new();
-                let hash = HASH.get_or_init(RandomState::new).hash_one((wait.operation, wait.object));
-                Key::Operation(hash, wait.offset)
+                Key::Operation(wait.operation, wait.object, wait.offset)
             }
             (CauseKind::Gone | CauseKind::Unknown, Some(wait)) => slot(wait).map_or(Key::Member(end), Key::Slot),
             _ => Key::Member(end),
@@ -265,6 +264,7 @@ impl<'a> Graph<'a> {
         Cause {
             kind,
             blocked: blocked.len(),
+            in_turn: blocked.iter().filter(|place| self.ends[**place as usize] != **place).count(),
             others: others.map(|place| self.snapshot.party_at(*place).name).collect(),
             chain: places.iter().map(|place| self.step(*place)).collect(),
         }

@@ -280,13 +280,10 @@ fn write_wait_of(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
         }
         (Some(seen), _) if seen.readers != 0 => write!(out, ", held by {} readers", seen.readers),
         (None, Some(condition)) => {
-            let (notifier, _) = condition.last_notifier();
             write!(out, ", notified by unknown")?;
-            if notifier != MemberRef::NOBODY {
-                write!(out, ", last by ")?;
-                write_ref(out, notifier)?;
-            }
-            Ok(())
+            let Some(last) = condition.last_notifier() else { return Ok(()) };
+            write!(out, ", last by \"{}\"", last.name)?;
+            if last.member.look().is_none() { write!(out, ", which has ended") } else { Ok(()) }
         }
         _ => Ok(()),
     }

@@ -115,7 +115,7 @@ impl Snapshot {
                 waiter: self.party_at(*place),
             }));
         }
-        operations.sort_by(|a, b| b.age.cmp(&a.age));
+        operations.sort_by_key(|operation| std::cmp::Reverse(operation.age));
         operations
     }
 
@@ -270,8 +270,12 @@ impl Snapshot {
     }
 
     fn notified(&self, seen: &Seen) -> Option<Notified> {
-        let (member, location) = seen.condition?.last_notifier();
-        (member != MemberRef::NOBODY).then(|| Notified { by: self.party(member), location })
+        let notifier = seen.condition?.last_notifier()?;
+        let mut by = self.party(notifier.member);
+        if by.has_ended {
+            by.name = notifier.name.to_string();
+        }
+        Some(Notified { by, location: notifier.location })
     }
 }
 

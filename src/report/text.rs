@@ -72,7 +72,7 @@ impl Report {
             }
         }
         if told.len() > CAUSES {
-            write!(f, "\n  and {} more causes", told.len() - CAUSES)?;
+            write!(f, "\n  and {} more", told.len() - CAUSES)?;
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Report {
     fn is_told(&self, cause: &Cause) -> bool {
         match cause.kind {
             CauseKind::Idle => false,
-            CauseKind::Unknown | CauseKind::Outside | CauseKind::Several => self.reason.is_some() || cause.blocked > 1,
+            CauseKind::Unknown | CauseKind::Outside | CauseKind::Several => self.reason.is_some() || cause.in_turn > 0,
             _ => true,
         }
     }

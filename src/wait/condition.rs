@@ -12,6 +12,7 @@ use std::panic::Location;
 
 use crate::registry::arena::arena;
 use crate::registry::member::{self, MemberRef};
+use crate::registry::text::{Copied, Text};
 use crate::sys::{AtomicU32, LightMutex, PlainPtr, PlainU64, Relaxed};
 
 use super::line::{MonitorCell, Morphing};
@@ -21,6 +22,13 @@ use super::waiter::{NOTIFIED, Place, QUEUED, TURN, WAITING, Waiter, Wake};
 /// How many waiters one hold of the lock serves.
 const BATCH: usize = 32;
 
+/// Who notified a condition, as a reader sees it.
+pub(crate) struct Notifier {
+    pub(crate) member: MemberRef,
+    pub(crate) name: Copied<4>,
+    pub(crate) location: Option<&'static Location<'static>>,
+}
+
 /// A condition's waiters.
 pub(crate) struct Condition {
     list: LightMutex<List>,
@@ -28,6 +36,8 @@ pub(crate) struct Condition {
     len: AtomicU32,
     // For reports: who notified last while somebody waited, and where.
     notifier: PlainU64,
+    /// Its name outlives it.
+    notifier_name: Text<4>,
     notified_at: PlainPtr<Location<'static>>,
 }
 
@@ -43,6 +53,7 @@ impl Condition {
             list: LightMutex::new(List::new(Place::Condition)),
             len: AtomicU32::new(0),
             notifier: PlainU64::new(0),
+            notifier_name: Text::new(),
             notified_at: PlainPtr::new(std::ptr::null_mut()),
         }
     }
@@ -53,21 +64,30 @@ impl Condition {
             list: LightMutex::new(List::new(Place::Condition)),
             len: AtomicU32::new(0),
             notifier: PlainU64::new(0),
+            notifier_name: Text::new(),
             notified_at: PlainPtr::new(std::ptr::null_mut()),
         }
     }
 
     /// Notes who notifies: a user's notification, and not one that is passed on. Only where somebody waits.
     pub(super) fn note_notifier(&self, at: Option<&'static Location<'static>>) {
-        self.notifier.store(member::signaller().word(), Relaxed);
+        let notifier = member::signaller();
+        if self.notifier.load(Relaxed) != notifier.word() {
+            if let Some(slot) = notifier.slot() {
+                self.notifier_name.copy_from(&slot.name);
+            }
+            self.notifier.store(notifier.word(), Relaxed);
+        }
         self.notified_at.store(at.map_or(std::ptr::null_mut(), |at| std::ptr::from_ref(at).cast_mut()), Relaxed);
     }
 
-    /// Who notified last while somebody waited (nobody: not known), and where. Two notifications at once may be mixed.
-    pub(crate) fn last_notifier(&self) -> (MemberRef, Option<&'static Location<'static>>) {
+    /// Who notified last while somebody waited, and where. Two notifications at once may be mixed.
+    pub(crate) fn last_notifier(&self) -> Option<Notifier> {
+        let member = MemberRef::from_word(self.notifier.load(Relaxed));
         let at = self.notified_at.load(Relaxed);
         // SAFETY: what is stored here is null or came from a `&'static Location`, and it is never written through.
-        (MemberRef::from_word(self.notifier.load(Relaxed)), unsafe { at.as_ref() })
+        let location = unsafe { at.as_ref() };
+        (member != MemberRef::NOBODY).then(|| Notifier { member, name: self.notifier_name.copy(), location })
     }
 
     /// Whether somebody waits, as far as one who holds the user's lock must know: a waiter is counted before it lets go of that lock.
