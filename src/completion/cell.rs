@@ -27,6 +27,7 @@ use super::Owed;
 use crate::registry::domain::DomainRef;
 use crate::registry::link::Link;
 use crate::sys::{AcqRel, Acquire, AtomicU64, PlainU64, Relaxed, Release, UnsafeCell};
+use crate::wait::debtor::Debtor;
 use crate::wait::ticket::Ticket;
 use crate::wait::waiter::{Waiter, Watcher};
 
@@ -50,6 +51,8 @@ struct Cell<V> {
     /// Who waits. Written by the completion in `EMPTY`, read by the completer after it saw `WAITED`.
     waiter: Link<Waiter>,
     began: PlainU64,
+    /// Who owes the value, if somebody has said so: a [`Debtor`] as a word.
+    debtor: PlainU64,
     /// The wait of a task. The completion's alone, and taken out before it says that it is gone.
     ticket: UnsafeCell<ManuallyDrop<Option<Ticket>>>,
 }
@@ -106,6 +109,7 @@ fn make<V>(word: u64, value: MaybeUninit<V>, domain: DomainRef, owed: Owed) -> N
     write!(word, AtomicU64::new(word));
     write!(waiter, Link::new());
     write!(began, PlainU64::new(0));
+    write!(debtor, PlainU64::new(0));
     write!(ticket, UnsafeCell::new(ManuallyDrop::new(None)));
     cell
 }
@@ -149,6 +153,25 @@ impl<V> Sender<V> {
     /// Whether the completion is still there.
     pub(super) fn is_wanted(&self) -> bool {
         self.cell().word.load(Acquire) & TAG != CLOSED
+    }
+
+    /// Says who owes the value, before anybody can wait for it.
+    #[inline]
+    pub(super) fn owed_by(&self, debtor: Debtor) {
+        self.cell().debtor.store(debtor.word(), Relaxed);
+    }
+
+    /// Says who owes the value, also to who waits for it.
+    pub(super) fn now_owed_by(&self, debtor: Debtor) {
+        let cell = self.cell();
+        self.owed_by(debtor);
+        // Ordering: AcqRel, partner of the step to `WAITED` in `register`: the later of the two sees what the other one wrote before.
+        if cell.word.fetch_add(0, AcqRel) & TAG == WAITED {
+            if let Some(waiter) = cell.waiter.get() {
+                // Of two waiters' words, or too late, it is of no wait.
+                waiter.set_debtor(debtor, cell.began.load(Relaxed));
+            }
+        }
     }
 
     /// Gives the value to the completion, or back if that is gone.
@@ -239,7 +262,14 @@ impl<V> Receiver<V> {
                     cell.began.store(began, Relaxed);
                     // Ordering: Release, partner of the Acquire loads in `send`: the waiter's name is seen.
                     match cell.word.compare_exchange(word, ((word & !TAG) + VERSION) | WAITED, AcqRel, Acquire) {
-                        Ok(_) => return false,
+                        Ok(_) => {
+                            // After the step: see `now_owed_by`. The wait is the caller's, and goes on.
+                            match Debtor::from_word(cell.debtor.load(Relaxed)) {
+                                Debtor::Unknown => {}
+                                debtor => waiter.set_debtor(debtor, began),
+                            }
+                            return false;
+                        }
                         Err(now) => word = now,
                     }
                 }

@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use crate::error::{Abandoned, Stopped, WaitError};
 use crate::registry::domain::DomainRef;
+use crate::registry::member;
 use crate::stop::Stop;
+use crate::wait::debtor::Debtor;
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{Kind, NOTIFIED, STOPPED, WAITING, What};
 
@@ -378,6 +380,37 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
                 _ => Ok(()),
             },
             None => Err(result),
+        }
+    }
+
+    /// Says that the thread or task that calls this owes the result: a report names it, and whoever waits for the result is seen to wait for it.
+    ///
+    /// Nobody else knows: a completer is moved about. Where it was not said a report calls the debtor unknown. Who has taken the completer over says it
+    /// again. (The end of a thread or task is owed by that one, and an operation of [`io`](crate::io) by storage, without a word.)
+    ///
+    /// ```
+    /// use unwedge::{Completion, Stop};
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let (completer, mut ack) = Completion::<u64>::new("beacon_ack", &stop);
+    /// stop.spawn("dispatch", move || {
+    ///     completer.owed_by_me();
+    ///     completer.complete(7)
+    /// })?;
+    /// assert_eq!(ack.wait()?, Ok(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn owed_by_me(&self) {
+        if let Some(sender) = &self.sender {
+            sender.now_owed_by(Debtor::Member(member::me()));
+        }
+    }
+
+    /// Says who owes the result, before anybody can wait for it.
+    #[inline]
+    pub(crate) fn owed_by(&self, debtor: Debtor) {
+        if let Some(sender) = &self.sender {
+            sender.owed_by(debtor);
         }
     }
 

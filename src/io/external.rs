@@ -30,6 +30,7 @@ use super::{
 use crate::{
     Abandoned, Completer, Completion, Owed, Stop, Stopped,
     sys::{Mutex, Signal, now},
+    wait::debtor::Debtor,
 };
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -187,6 +188,7 @@ impl Io {
         let state = if refused { State::Cancelled } else { State::Open(None) };
         let cancel = Arc::new(Cancel { state: Mutex::new(state) });
         let (completer, completion) = Completion::new(owed, self.domain());
+        completer.owed_by(Debtor::Storage);
         let outstanding = Arc::clone(&self.backends.outstanding);
         *outstanding.count.lock() += 1;
         self.meter().begun(Operation::External);

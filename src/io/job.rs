@@ -27,6 +27,7 @@ impl Io {
         let reply = Reply::new(completer, Operation::Job, self.meter());
         let work = move || {
             if reply.is_wanted() {
+                reply.owed_by_me();
                 reply.finish(Ok(job()));
             }
         };

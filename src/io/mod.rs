@@ -126,7 +126,7 @@ pub use stat::{FileKind, Metadata, Timestamp};
 
 pub use crate::stream::{Ordered, Unordered};
 
-use crate::{Completion, Object, Owed, Stop, sys::Relaxed};
+use crate::{Completion, Object, Owed, Stop, sys::Relaxed, wait::debtor::Debtor};
 use backend::Backends;
 use error::Cause;
 use external::Externals;
@@ -232,6 +232,7 @@ impl Io {
         let (object, offset, len) = about.unwrap_or_else(|| (file::object(path), 0, 0));
         let owed = Owed { operation: name, object: Some(object), offset, length: len as u64 };
         let (completer, completion) = Completion::new(owed, self.domain());
+        completer.owed_by(Debtor::Storage);
         let Some(deadlines) = &self.backends.deadlines else {
             return (Reply::new(completer, kind, self.meter()), completion);
         };

@@ -98,6 +98,13 @@ impl<T: Send + 'static, E: Failure> Reply<T, E> {
         }
     }
 
+    /// Says that the thread that calls this owes the result. (Where operations have a deadline nobody says it: their completer lies behind a lock.)
+    pub(super) fn owed_by_me(&self) {
+        if let Some(Route::Direct(completer)) = &self.route {
+            completer.owed_by_me();
+        }
+    }
+
     /// Gives the result. One that nobody wants is dropped here.
     pub(super) fn finish(mut self, result: Result<T, E>) {
         let completer = self.end(result.is_ok());

@@ -80,9 +80,29 @@ impl<T> Arena<T> {
         (1..len).map(|index| self.get(index))
     }
 
-    /// As [`scan`](Self::scan), for readers who need no such guarantee.
-    pub(crate) fn look(&'static self) -> impl Iterator<Item = &'static T> {
-        (1..self.len.load(Relaxed)).map(|index| self.get(index))
+    /// As [`scan`](Self::scan), for readers who need no such guarantee: each slot with its index. It makes nothing, so that a signal handler may call it: a chunk
+    /// that is not made yet has nobody in it.
+    pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
+        let len = self.len.load(Relaxed);
+        self.chunks.iter().enumerate().flat_map(move |(chunk, slots)| {
+            let begin = (FIRST << chunk) - FIRST;
+            let slots = if begin < len { slots.get() } else { None };
+            slots
+                .into_iter()
+                .flatten()
+                .zip(begin..len)
+                .map(|(slot, index)| (index, slot))
+                .filter(|(index, _)| *index != 0)
+        })
+    }
+
+    /// The slot at an index that may be any number, if it was ever made. For readers, as [`look`](Self::look).
+    pub(crate) fn find(&'static self, index: u32) -> Option<&'static T> {
+        if index == 0 || index >= self.len.load(Relaxed) {
+            return None;
+        }
+        let (chunk, at) = Self::place(index);
+        self.chunks[chunk].get()?.get(at)
     }
 }
 

@@ -11,7 +11,7 @@
 use crate::sys::{Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, Release};
 
 use super::arena::arena;
-use super::text::Text;
+use super::text::{Copied, Text};
 
 /// The cell of a domain.
 pub(crate) struct DomainCell {
@@ -25,7 +25,12 @@ pub(crate) struct DomainCell {
 
 arena!(
     /// All domains of the process.
-    domains: DomainCell = || DomainCell { word: AtomicU64::new(0), name: Text::new(), next: PlainU64::new(2), index: PlainU32::new(0) }
+    domains: DomainCell = || DomainCell {
+        word: AtomicU64::new(0),
+        name: Text::new(),
+        next: PlainU64::new(2),
+        index: PlainU32::new(0),
+    }
 );
 
 /// A domain, as waits know it. Plain data: copying it costs nothing, and it is never dangling.
@@ -81,7 +86,24 @@ impl DomainRef {
     }
 
     /// Name of the domain.
-    pub(crate) fn name(self) -> String {
-        self.cell.name.get()
+    pub(crate) fn name(self) -> Copied<4> {
+        self.cell.name.copy()
+    }
+
+    /// As two words, for a slot that has no room for a link.
+    pub(crate) fn words(self) -> (u64, u64) {
+        (u64::from(self.cell.index.load(Relaxed)), self.live)
+    }
+
+    /// From the two words; `None` where they name no cell.
+    pub(crate) fn from_words(index: u64, live: u64) -> Option<Self> {
+        let cell = domains().find(u32::try_from(index).ok()?)?;
+        Some(DomainRef { cell, live })
+    }
+}
+
+impl PartialEq for DomainRef {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.cell, other.cell) && self.live == other.live
     }
 }

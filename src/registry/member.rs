@@ -2,14 +2,20 @@
 //!
 //! A thread or task that a domain started has a slot for as long as it runs; any other thread gets one when it first waits or locks,
 //! and gives it back when it ends.
+//!
+//! # Lives
+//! `life` counts the occupants of a slot: odd while there is one. A [`MemberRef`] is the slot's index with the life of the one that is meant, so that who
+//! has ended is not taken for who came after it: a lock that was left behind, or a result that will never come, is not blamed on a stranger.
 
 #[cfg(not(unwedge_loom))]
 use std::mem::ManuallyDrop;
 
-use crate::sys::{self, PlainU8, PlainU32, Relaxed};
+use crate::sys::{self, Acquire, PlainU8, PlainU32, PlainU64, Relaxed, Release};
 
 use super::arena::arena;
-use super::text::Text;
+use super::domain::{DomainCell, DomainRef};
+use super::link::Link;
+use super::text::{Copied, Text};
 
 /// What kind of member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +30,100 @@ pub(crate) struct Member {
     /// The kernel's id of the thread, 0 for a task.
     tid: PlainU32,
     kind: PlainU8,
+    /// See "Lives". Changed by who claims and who gives back.
+    life: PlainU32,
+    /// The domain that started it, if one did.
+    domain: Link<DomainCell>,
+    domain_live: PlainU64,
+    /// In how many shutdowns of its domain it is itself: nobody waits for it there. Written by the domain.
+    shuts_down: PlainU32,
+    // A reader's notes, for one that may not allocate: of two readers at once each may find the other's.
+    /// The wait in which it saw this member. Whoever uses it looks whether that is still so.
+    pub(crate) seen_in: PlainU32,
+    /// How many chains of waits it saw end here.
+    pub(crate) seen_blocked: PlainU32,
 }
 
 arena!(
     /// All members of the process.
-    members: Member = || Member { name: Text::new(), tid: PlainU32::new(0), kind: PlainU8::new(0) }
+    members: Member = || Member {
+        name: Text::new(),
+        tid: PlainU32::new(0),
+        kind: PlainU8::new(0),
+        life: PlainU32::new(0),
+        domain: Link::new(),
+        domain_live: PlainU64::new(0),
+        shuts_down: PlainU32::new(0),
+        seen_in: PlainU32::new(0),
+        seen_blocked: PlainU32::new(0),
+    }
 );
+
+/// The most that `life` counts to: one bit of a [`MemberRef`] is others'.
+const LIVES: u32 = u32::MAX >> 1;
+
+/// A member of a certain life. 0 is nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct MemberRef(u64);
+
+impl MemberRef {
+    pub(crate) const NOBODY: Self = MemberRef(0);
+
+    fn new(index: u32, life: u32) -> Self {
+        MemberRef(u64::from(life) << 32 | u64::from(index))
+    }
+
+    pub(crate) fn from_word(word: u64) -> Self {
+        MemberRef(word)
+    }
+
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn life(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Its slot, which may be another's by now.
+    pub(crate) fn slot(self) -> Option<&'static Member> {
+        members().find(self.index())
+    }
+
+    /// Who that is, if it has not ended.
+    pub(crate) fn look(self) -> Option<SeenMember> {
+        members().find(self.index())?.look(self.index()).filter(|seen| seen.member == self)
+    }
+
+    /// Its name, also after its end as long as nobody else has its slot.
+    pub(crate) fn last_name(self) -> Option<Copied<4>> {
+        let slot = members().find(self.index())?;
+        let name = slot.name.copy();
+        sys::plain_fence(Acquire);
+        let life = slot.life.load(Acquire);
+        (life == self.life() || life == next_life(self.life())).then_some(name)
+    }
+}
+
+fn next_life(life: u32) -> u32 {
+    (life + 1) & LIVES
+}
+
+/// A member that has not ended, as a reader sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct SeenMember {
+    pub(crate) member: MemberRef,
+    pub(crate) name: Copied<4>,
+    pub(crate) kind: Kind,
+    /// The kernel's id of the thread; 0 for a task, or one that has not begun.
+    pub(crate) tid: u32,
+    pub(crate) domain: Option<DomainRef>,
+    pub(crate) shuts_down: bool,
+}
 
 impl Member {
     /// Whether this is a thread or a task.
@@ -37,46 +131,96 @@ impl Member {
         if self.kind.load(Relaxed) == 0 { Kind::Thread } else { Kind::Task }
     }
 
-    /// The kernel's id of the thread; 0 for a task.
-    pub(crate) fn tid(&self) -> u32 {
-        self.tid.load(Relaxed)
+    /// Who is here, if anybody; read without a lock, and without a mixture of two.
+    pub(crate) fn look(&self, index: u32) -> Option<SeenMember> {
+        // Ordering: Acquire, partner of the Release in `Membership::new`: the fields are this occupant's.
+        let life = self.life.load(Acquire);
+        if life % 2 == 0 {
+            return None;
+        }
+        let seen = SeenMember {
+            member: MemberRef::new(index, life),
+            name: self.name.copy(),
+            kind: self.kind(),
+            tid: self.tid.load(Relaxed),
+            domain: DomainRef::from_parts(self.domain.get(), self.domain_live.load(Relaxed)),
+            shuts_down: self.shuts_down.load(Relaxed) != 0,
+        };
+        // Ordering: partner of the fence in `Membership::new`: who has seen a field of a later occupant sees that this one is gone.
+        sys::plain_fence(Acquire);
+        (self.life.load(Relaxed) == life).then_some(seen)
     }
 }
 
+/// Every member that has not ended. Takes no lock and allocates nothing.
+pub(crate) fn look() -> impl Iterator<Item = SeenMember> {
+    members().look().filter_map(|(index, member)| member.look(index))
+}
+
+/// The member of which the low bits of its life are known: who is in that slot now or was last, if the bits say so.
+pub(crate) fn from_low_bits(index: u32, low: u32, bits: u32) -> MemberRef {
+    let mask = (1 << bits) - 1;
+    let now = members().find(index).map_or(0, |slot| slot.life.load(Acquire));
+    // The latest life with these bits that is not after the present one.
+    MemberRef::new(index, now.wrapping_sub(now.wrapping_sub(low) & mask) & LIVES)
+}
+
+/// Says in how many shutdowns of its domain a member is itself.
+pub(crate) fn set_shuts_down(index: u32, count: u32) {
+    members().get(index).shuts_down.store(count, Relaxed);
+}
+
 /// A slot for as long as this lives.
-pub(crate) struct Membership(u32);
+pub(crate) struct Membership(MemberRef);
 
 impl Membership {
-    pub(crate) fn new(name: &str, kind: Kind) -> Self {
+    /// A member that `domain` starts.
+    pub(crate) fn new(name: &str, kind: Kind, domain: Option<DomainRef>) -> Self {
         let index = members().claim();
         let member = members().get(index);
+        // Ordering: Release, partner of the Acquire fence in `Member::look`: who sees a field of this occupant sees that the last one is gone.
+        sys::plain_fence(Release);
         member.name.set(name);
         member.tid.store(0, Relaxed);
         member.kind.store(u8::from(kind == Kind::Task), Relaxed);
-        Membership(index)
+        let (cell, live) = domain.map(DomainRef::parts).unzip();
+        member.domain.set(cell);
+        member.domain_live.store(live.unwrap_or(0), Relaxed);
+        member.shuts_down.store(0, Relaxed);
+        let life = next_life(member.life.load(Relaxed));
+        // Ordering: Release, partner of the Acquire in `Member::look`.
+        member.life.store(life, Release);
+        Membership(MemberRef::new(index, life))
     }
 
     pub(crate) fn index(&self) -> u32 {
+        self.0.index()
+    }
+
+    pub(crate) fn member(&self) -> MemberRef {
         self.0
     }
 
     /// Runs on the member's own thread: what runs here from now on is this member.
     pub(crate) fn enter(&self) -> Entered {
-        if members().get(self.0).kind() == Kind::Thread {
-            members().get(self.0).tid.store(thread_id(), Relaxed);
+        let member = members().get(self.index());
+        if member.kind() == Kind::Thread {
+            member.tid.store(thread_id(), Relaxed);
         }
-        Entered(sys::set_current_member(self.0))
+        Entered(sys::set_current_member(self.0.word()))
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        members().release(self.0);
+        // Ordering: Release, as in `new`.
+        members().get(self.index()).life.store(next_life(self.0.life()), Release);
+        members().release(self.index());
     }
 }
 
 /// Restores who ran on this thread before.
-pub(crate) struct Entered(u32);
+pub(crate) struct Entered(u64);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -87,10 +231,21 @@ impl Drop for Entered {
 /// Who runs on this thread: its index.
 #[inline]
 pub(crate) fn current() -> u32 {
+    me().index()
+}
+
+/// Who runs on this thread.
+#[inline]
+pub(crate) fn me() -> MemberRef {
     match sys::current_member() {
         0 => adopt_thread(),
-        index => index,
+        word => MemberRef(word),
     }
+}
+
+/// Who notifies. (In a model only who is known already: it plays no part there, and a slot would be claimed for it.)
+pub(crate) fn signaller() -> MemberRef {
+    if cfg!(unwedge_loom) { MemberRef(sys::current_member()) } else { me() }
 }
 
 /// Whether this member is a thread of the crate's own, by its name: a callback's, a pool's.
@@ -100,7 +255,7 @@ pub(crate) fn is_own(index: u32) -> bool {
 
 /// A slot for a thread that no domain started.
 #[cold]
-fn adopt_thread() -> u32 {
+fn adopt_thread() -> MemberRef {
     #[cfg(not(unwedge_loom))]
     {
         /// A thread's slot until its thread-locals are destroyed: whoever runs on it later is not this member.
@@ -112,22 +267,22 @@ fn adopt_thread() -> u32 {
         }
         fn claim() -> Membership {
             let thread = std::thread::current();
-            Membership::new(thread.name().unwrap_or("unnamed"), Kind::Thread)
+            Membership::new(thread.name().unwrap_or("unnamed"), Kind::Thread, None)
         }
         std::thread_local! {
             static GUEST: Guest = Guest(claim());
         }
         // A thread that already destroys its thread-locals gets a slot that stays claimed: it is rare and small.
-        let index = GUEST.try_with(|guest| guest.0.index()).unwrap_or_else(|_| ManuallyDrop::new(claim()).index());
-        members().get(index).tid.store(thread_id(), Relaxed);
-        sys::set_current_member(index);
-        index
+        let member = GUEST.try_with(|guest| guest.0.member()).unwrap_or_else(|_| ManuallyDrop::new(claim()).member());
+        members().get(member.index()).tid.store(thread_id(), Relaxed);
+        sys::set_current_member(member.word());
+        member
     }
     #[cfg(unwedge_loom)]
     {
-        let index = members().claim();
-        sys::set_current_member(index);
-        index
+        let member = std::mem::ManuallyDrop::new(Membership::new("model", Kind::Thread, None)).member();
+        sys::set_current_member(member.word());
+        member
     }
 }
 

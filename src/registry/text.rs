@@ -1,5 +1,7 @@
 //! A short text that is written by one and read by anyone at any time, without a lock and without pointers.
 
+use std::fmt::{self, Write as _};
+
 use crate::sys::{PlainU64, Relaxed};
 
 /// At most 8 × `WORDS` bytes, cut at a character; ended by a NUL where it is shorter.
@@ -29,13 +31,75 @@ impl<const WORDS: usize> Text<WORDS> {
         }
     }
 
-    pub(crate) fn get(&self) -> String {
-        let mut bytes = Vec::with_capacity(WORDS * 8);
-        for word in &self.0 {
-            bytes.extend(word.load(Relaxed).to_ne_bytes());
+    /// Makes it say what another one says.
+    pub(crate) fn copy_from(&self, other: &Self) {
+        for (word, from) in self.0.iter().zip(&other.0) {
+            word.store(from.load(Relaxed), Relaxed);
         }
-        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
+
+    /// Makes it say nothing.
+    #[inline]
+    pub(crate) fn clear(&self) {
+        if let Some(first) = self.0.first() {
+            first.store(0, Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> String {
+        self.copy().to_string()
+    }
+
+    /// What it says now; allocates nothing.
+    pub(crate) fn copy(&self) -> Copied<WORDS> {
+        let mut words = [0; WORDS];
+        for (copy, word) in words.iter_mut().zip(&self.0) {
+            let bytes = word.load(Relaxed).to_ne_bytes();
+            // What is behind the NUL is an earlier text's.
+            let Some(end) = bytes.iter().position(|byte| *byte == 0) else {
+                *copy = u64::from_ne_bytes(bytes);
+                continue;
+            };
+            let mut begin = [0; 8];
+            begin[..end].copy_from_slice(&bytes[..end]);
+            *copy = u64::from_ne_bytes(begin);
+            break;
+        }
+        Copied(words)
+    }
+}
+
+/// What a [`Text`] said at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Copied<const WORDS: usize>([u64; WORDS]);
+
+impl<const WORDS: usize> Copied<WORDS> {
+    pub(crate) const EMPTY: Self = Copied([0; WORDS]);
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.first().is_none_or(|word| word.to_ne_bytes()[0] == 0)
+    }
+}
+
+impl<const WORDS: usize> fmt::Debug for Copied<WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// What is no UTF-8 (a mixture, see [`Text`]) shows as the replacement character.
+impl<const WORDS: usize> fmt::Display for Copied<WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.map(u64::to_ne_bytes);
+        let bytes = bytes.as_flattened();
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        for chunk in bytes[..end].utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -57,5 +121,8 @@ mod tests {
         assert_eq!(text.get(), "sixteen bytes.ü");
         text.set("a");
         assert_eq!(text.get(), "a");
+        let other = Text::<2>::new();
+        other.set("a");
+        assert_eq!(text.copy(), other.copy(), "what is behind the end says nothing");
     }
 }

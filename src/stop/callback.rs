@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use crate::registry::member::{Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex, Parker};
-use crate::wait::ticket::Ticket;
-use crate::wait::waiter::{self, NOTIFIED, WAITING, Watcher};
+use crate::wait::ticket::{Note, Ticket};
+use crate::wait::waiter::{self, NOTIFIED, WAITING, Watcher, What};
 
+use super::StartHook;
 use super::shutdown::WAY_OUT;
-use super::{StartHook, Stop};
 
 type Callback = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -153,7 +153,7 @@ impl Shared {
     #[track_caller]
     fn wait_idle(&self, deadline: Instant) -> usize {
         let location = std::panic::Location::caller();
-        let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Stop::watcher_note(location));
+        let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Note::endless(What::End, location));
         {
             let mut state = self.state.lock();
             if !state.running {
@@ -167,7 +167,7 @@ impl Shared {
 
     /// The thread's loop.
     fn serve(&self, hook: Option<StartHook>) {
-        let membership = Membership::new("uw-callback", Kind::Thread);
+        let membership = Membership::new("uw-callback", Kind::Thread, None);
         let _entered = membership.enter();
         self.state.lock().member = membership.index();
         if let Some(hook) = hook {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::sys::{self, Mutex};
-use crate::wait::ticket::Ticket;
-use crate::wait::waiter::{self, WAITING, Watcher};
+use crate::wait::ticket::{Note, Ticket};
+use crate::wait::waiter::{self, WAITING, Watcher, What};
 
 use super::shutdown::{Leaked, Service, WAY_OUT};
 use super::{Stop, StopperThread};
@@ -88,7 +88,7 @@ impl Clearing {
                 if state.busy == 0 || deadline.is_none() {
                     return (state.leaked, false);
                 }
-                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Stop::watcher_note(location));
+                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Note::endless(What::End, location));
                 state.watchers.push(ticket.watcher());
                 ticket
             };

@@ -19,6 +19,7 @@ use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
 use crate::registry::member::{self, Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex};
+use crate::wait::debtor::Debtor;
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
 
@@ -149,6 +150,7 @@ impl Members {
         self.look_again(|running| {
             let (number, running) = running.iter_mut().find(|(_, running)| running.member == member)?;
             running.shuts_down += 1;
+            member::set_shuts_down(running.member, running.shuts_down);
             Some(*number)
         })
     }
@@ -156,7 +158,9 @@ impl Members {
     /// It is through with that, and may have ended meanwhile.
     pub(super) fn end_shutdown(&self, number: u64) {
         self.look_again(|running| {
-            running.get_mut(&number)?.shuts_down -= 1;
+            let running = running.get_mut(&number)?;
+            running.shuts_down -= 1;
+            member::set_shuts_down(running.member, running.shuts_down);
             Some(number)
         });
     }
@@ -332,11 +336,12 @@ impl Drop for Ending {
 
 impl Stop {
     fn member<T>(&self, name: &str, kind: Kind) -> (Ending, Completer<T, JoinError>, Spawned<T>) {
-        let membership = Membership::new(name, kind);
+        let membership = Membership::new(name, kind, Some(*self.domain()));
         let member = membership.index();
         let name: Arc<str> = name.into();
         let owed = Owed { operation: "end of", object: Some(Object::from(&*name)), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
+        completer.owed_by(Debtor::Member(membership.member()));
         let number = self.inner.members.add(member, &name, kind);
         let ending = Ending { stop: self.clone(), membership, number, panicked: false };
         (ending, completer, Spawned { completion, member, number, name })
@@ -406,8 +411,9 @@ impl Stop {
     }
 
     /// What a watcher of this domain's members waits with: no stop ends it, a deadline does.
-    pub(super) fn watcher_note(location: &'static std::panic::Location<'static>) -> Note<'static> {
-        Note::endless(What::End, location)
+    pub(super) fn watcher_note(&self, location: &'static std::panic::Location<'static>) -> Note<'_> {
+        let (index, live) = self.domain().words();
+        Note { owed: Some(("end of", self.name(), index, live)), ..Note::endless(What::End, location) }
     }
 
     /// Waits until nobody is left but those that shut down themselves, in this domain and its descendants. Not past the deadline.
@@ -418,7 +424,7 @@ impl Stop {
             found = false;
             for stop in self.family() {
                 loop {
-                    let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Self::watcher_note(location));
+                    let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &stop.watcher_note(location));
                     if !stop.inner.members.watch(&ticket) {
                         break;
                     }

@@ -139,17 +139,17 @@ pub(crate) fn coarse_millis() -> u64 {
 }
 
 loom::thread_local! {
-    static MEMBER: Cell<u32> = Cell::new(0);
+    static MEMBER: Cell<u64> = Cell::new(0);
 }
 
 /// Who runs on this thread now.
-pub(crate) fn current_member() -> u32 {
+pub(crate) fn current_member() -> u64 {
     MEMBER.try_with(Cell::get).unwrap_or(0)
 }
 
 /// Sets who runs on this thread now, and returns who ran before.
-pub(crate) fn set_current_member(index: u32) -> u32 {
-    MEMBER.try_with(|member| member.replace(index)).unwrap_or(0)
+pub(crate) fn set_current_member(member: u64) -> u64 {
+    MEMBER.try_with(|current| current.replace(member)).unwrap_or(0)
 }
 
 /// Starts a modelled thread.

@@ -180,18 +180,18 @@ pub(crate) fn coarse_millis() -> u64 {
 }
 
 thread_local! {
-    static MEMBER: Cell<u32> = const { Cell::new(0) };
+    static MEMBER: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Who runs on this thread now: an index of `registry::member`, 0 if not known yet.
+/// Who runs on this thread now: a `registry::member::MemberRef` as a word, 0 if not known yet.
 #[inline]
-pub(crate) fn current_member() -> u32 {
+pub(crate) fn current_member() -> u64 {
     MEMBER.with(Cell::get)
 }
 
 /// Sets who runs on this thread now, and returns who ran before.
-pub(crate) fn set_current_member(index: u32) -> u32 {
-    MEMBER.with(|member| member.replace(index))
+pub(crate) fn set_current_member(member: u64) -> u64 {
+    MEMBER.with(|current| current.replace(member))
 }
 
 /// Starts a thread with this name (cut to the 15 bytes that the kernel keeps).

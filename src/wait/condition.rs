@@ -8,9 +8,12 @@
 //! - **The word decides.** Who is popped here and found stopped, timed out or dropped did not consume the notification: the next one is tried
 //!   (L3). A waiter that moved to a line and is stopped there remembers this condition in `passing`.
 
+use std::panic::Location;
+
 use crate::registry::arena::arena;
-use crate::registry::text::Text;
-use crate::sys::{AtomicU32, LightMutex, Relaxed};
+use crate::registry::member::{self, MemberRef};
+use crate::registry::text::{Copied, Text};
+use crate::sys::{AtomicU32, LightMutex, PlainPtr, PlainU64, Relaxed};
 
 use super::line::{MonitorCell, Morphing};
 use super::list::List;
@@ -19,12 +22,23 @@ use super::waiter::{NOTIFIED, Place, QUEUED, TURN, WAITING, Waiter, Wake};
 /// How many waiters one hold of the lock serves.
 const BATCH: usize = 32;
 
+/// Who notified a condition, as a reader sees it.
+pub(crate) struct Notifier {
+    pub(crate) member: MemberRef,
+    pub(crate) name: Copied<4>,
+    pub(crate) location: Option<&'static Location<'static>>,
+}
+
 /// A condition's waiters.
 pub(crate) struct Condition {
     list: LightMutex<List>,
     /// How many are linked: what makes a notification without waiters one load. Changed under the lock.
     len: AtomicU32,
-    pub(crate) name: Text<4>,
+    // For reports: who notified last while somebody waited, and where.
+    notifier: PlainU64,
+    /// Its name outlives it.
+    notifier_name: Text<4>,
+    notified_at: PlainPtr<Location<'static>>,
 }
 
 arena!(
@@ -35,12 +49,45 @@ arena!(
 impl Condition {
     #[cfg(not(unwedge_loom))]
     pub(super) const fn new() -> Self {
-        Condition { list: LightMutex::new(List::new(Place::Condition)), len: AtomicU32::new(0), name: Text::new() }
+        Condition {
+            list: LightMutex::new(List::new(Place::Condition)),
+            len: AtomicU32::new(0),
+            notifier: PlainU64::new(0),
+            notifier_name: Text::new(),
+            notified_at: PlainPtr::new(std::ptr::null_mut()),
+        }
     }
 
     #[cfg(unwedge_loom)]
     pub(super) fn new() -> Self {
-        Condition { list: LightMutex::new(List::new(Place::Condition)), len: AtomicU32::new(0), name: Text::new() }
+        Condition {
+            list: LightMutex::new(List::new(Place::Condition)),
+            len: AtomicU32::new(0),
+            notifier: PlainU64::new(0),
+            notifier_name: Text::new(),
+            notified_at: PlainPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// Notes who notifies: a user's notification, and not one that is passed on. Only where somebody waits.
+    pub(super) fn note_notifier(&self, at: Option<&'static Location<'static>>) {
+        let notifier = member::signaller();
+        if self.notifier.load(Relaxed) != notifier.word() {
+            if let Some(slot) = notifier.slot() {
+                self.notifier_name.copy_from(&slot.name);
+            }
+            self.notifier.store(notifier.word(), Relaxed);
+        }
+        self.notified_at.store(at.map_or(std::ptr::null_mut(), |at| std::ptr::from_ref(at).cast_mut()), Relaxed);
+    }
+
+    /// Who notified last while somebody waited, and where. Two notifications at once may be mixed.
+    pub(crate) fn last_notifier(&self) -> Option<Notifier> {
+        let member = MemberRef::from_word(self.notifier.load(Relaxed));
+        let at = self.notified_at.load(Relaxed);
+        // SAFETY: what is stored here is null or came from a `&'static Location`, and it is never written through.
+        let location = unsafe { at.as_ref() };
+        (member != MemberRef::NOBODY).then(|| Notifier { member, name: self.notifier_name.copy(), location })
     }
 
     /// Whether somebody waits, as far as one who holds the user's lock must know: a waiter is counted before it lets go of that lock.
@@ -78,6 +125,7 @@ impl Condition {
             list.remove(waiter);
             self.count(-1);
         }
+        self.notifier.store(0, Relaxed);
     }
 
     /// Notifies the first waiter. Whether there was one.

@@ -64,14 +64,24 @@ impl Condvar {
 
     /// Wakes the thread or task that has waited longest. Whether there was one.
     #[inline]
+    #[track_caller]
     pub fn notify_one(&self) -> bool {
-        self.known().is_some_and(Condition::notify_one)
+        self.waited_on(Location::caller()).is_some_and(Condition::notify_one)
     }
 
     /// Wakes everybody who waits now. How many that were.
     #[inline]
+    #[track_caller]
     pub fn notify_all(&self) -> usize {
-        self.known().map_or(0, Condition::notify_all)
+        self.waited_on(Location::caller()).map_or(0, Condition::notify_all)
+    }
+
+    /// Its condition, if somebody waits; then it is noted who notifies.
+    #[inline]
+    fn waited_on(&self, notifier: &'static Location<'static>) -> Option<&'static Condition> {
+        let condition = self.known().filter(|condition| condition.has_waiters())?;
+        condition.note_notifier(Some(notifier));
+        Some(condition)
     }
 
     /// Its condition, if somebody has ever waited.

@@ -37,13 +37,20 @@
 //! # Who holds it
 //! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
 //! read-modify-write of that, still finds a holder, then that holder's unlock comes later and sees `NEED`.
+//!
+//! # Since when
+//! The fast path looks at no clock. Who queues, and who takes the lock before others in the line, *stamps* the hold: sets `STAMPED` in `holder` by a
+//! compare-and-swap, and then `stamp` to the time, all under the line's lock. The unlock's plain store takes the stamp off with the holder. So a stamp is
+//! never of an earlier hold, and "held since at least then" is true; a lock for which nobody has queued has none. (Not in a model: ages play no part there.)
 
 use crossbeam_utils::CachePadded;
 
 use crate::registry::arena::arena;
-use crate::registry::member;
+use crate::registry::member::{self, MemberRef};
 use crate::registry::text::Text;
-use crate::sys::{AcqRel, AtomicU32, LightGuard, LightMutex, Relaxed};
+#[cfg(not(unwedge_loom))]
+use crate::sys;
+use crate::sys::{AcqRel, Acquire, AtomicU32, AtomicU64, LightGuard, LightMutex, PlainU64, Relaxed};
 
 use super::condition::Condition;
 use super::list::List;
@@ -54,11 +61,16 @@ const WRITER: u32 = 2;
 const CLOSED: u32 = 4;
 const READER: u32 = 8;
 
+/// In `holder`: `stamp` is of this hold. A bit that no [`MemberRef`] has.
+const STAMPED: u64 = 1 << 63;
+
 /// What a monitor is besides the user's lock.
 pub(crate) struct MonitorCell {
     hot: CachePadded<Hot>,
     /// `CLOSED`, once more, for a writer that comes: see "Cache lines". Written under the line's lock.
     closed: AtomicU32,
+    /// When the hold was stamped, in coarse milliseconds; 0 while that is being done. Written under the line's lock.
+    stamp: PlainU64,
     line: LightMutex<Line>,
     /// Who waits for a change of the data (`when`).
     pub(crate) when: Condition,
@@ -69,8 +81,8 @@ pub(crate) struct MonitorCell {
 struct Hot {
     /// See the table in the head of this file.
     word: AtomicU32,
-    /// The member that holds the lock exclusively, 0 for none.
-    holder: AtomicU32,
+    /// The member that holds the lock exclusively, as a word, 0 for none; with `STAMPED`: see "Since when".
+    holder: AtomicU64,
 }
 
 /// Guarded by its mutex.
@@ -82,6 +94,17 @@ struct Line {
     closed_for: Option<&'static Waiter>,
     /// How many threads are linked.
     threads: u32,
+}
+
+/// A monitor's lock as a reader sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct SeenLock {
+    /// Who holds it exclusively; nobody, if it is free or held for reading.
+    pub(crate) holder: MemberRef,
+    /// Since when at least, in coarse milliseconds.
+    pub(crate) since: Option<u64>,
+    /// How many hold it for reading.
+    pub(crate) readers: u32,
 }
 
 /// Whether that is this one.
@@ -115,8 +138,9 @@ impl Line {
 arena!(
     /// Every monitor of the process.
     monitors: MonitorCell = || MonitorCell {
-        hot: CachePadded::new(Hot { word: AtomicU32::new(0), holder: AtomicU32::new(0) }),
+        hot: CachePadded::new(Hot { word: AtomicU32::new(0), holder: AtomicU64::new(0) }),
         closed: AtomicU32::new(0),
+        stamp: PlainU64::new(0),
         line: LightMutex::new(Line::EMPTY),
         when: Condition::new(),
         name: Text::new(),
@@ -176,13 +200,14 @@ impl MonitorCell {
             self.hot.word.fetch_add(READER, AcqRel);
         } else {
             // Ordering: Relaxed, see "Who holds it": the unlock's read-modify-write of `word` publishes the clearing.
-            self.hot.holder.store(member::current(), Relaxed);
+            self.hot.holder.store(member::me().word(), Relaxed);
         }
     }
 
     /// The data were changed: has those look again who wait for that.
     #[cold]
     pub(super) fn notify_when(&self) {
+        self.when.note_notifier(None);
         self.when.notify_all();
     }
 
@@ -224,10 +249,34 @@ impl MonitorCell {
         self.hot.holder.load(Relaxed) != 0 || self.hot.word.load(Relaxed) >= READER
     }
 
-    /// The member that holds the lock exclusively, 0 for none.
-    pub(crate) fn holder(&self) -> u32 {
-        self.hot.holder.load(Relaxed)
+    /// Who holds it, as a reader without any lock sees it.
+    pub(crate) fn look(&self) -> SeenLock {
+        // Ordering: Acquire, partner of the AcqRel in `stamp_hold`: what `stamp` says is of this hold or of a later one.
+        let holder = self.hot.holder.load(Acquire);
+        let stamp = self.stamp.load(Relaxed);
+        SeenLock {
+            holder: MemberRef::from_word(holder & !STAMPED),
+            since: (holder & STAMPED != 0 && stamp != 0).then_some(stamp),
+            readers: self.hot.word.load(Relaxed) / READER,
+        }
     }
+
+    /// See "Since when". Under the line's lock.
+    #[cfg(not(unwedge_loom))]
+    fn stamp_hold(&self) {
+        let holder = self.hot.holder.load(Relaxed);
+        if holder != 0 && holder & STAMPED == 0 {
+            self.stamp.store(0, Relaxed);
+            // Ordering: AcqRel, partner of the Acquire in `look`.
+            if self.hot.holder.compare_exchange(holder, holder | STAMPED, AcqRel, Relaxed).is_ok() {
+                // After the step, so that it is never of a time before the hold.
+                self.stamp.store(sys::coarse_millis(), Relaxed);
+            }
+        }
+    }
+
+    #[cfg(unwedge_loom)]
+    fn stamp_hold(&self) {}
 
     /// Brings the bits in line with the line. At least one read-modify-write.
     fn refresh(&self, line: &Line) {
@@ -260,6 +309,7 @@ impl MonitorCell {
         let mut line = self.line.lock();
         line.link(waiter);
         self.refresh(&line);
+        self.stamp_hold();
     }
 
     /// For waiters that were notified: see [`Morphing`].
@@ -300,6 +350,9 @@ impl MonitorCell {
         }
         let was_closed = line.take_out(waiter);
         self.refresh(&line);
+        if has_lock && line.list.front().is_some() {
+            self.stamp_hold();
+        }
         // A turn that was not used goes on; so does the duty of one behind whom others queued without a try. A reader that has the lock lets
         // the readers behind it in.
         let next_reader = has_lock && waiter.is_shared() && line.list.front().is_some_and(Waiter::is_shared);

@@ -1,31 +1,79 @@
-//! A wait as a report sees it: read without a lock (L8).
+//! A wait as a report sees it: read without a lock, and without a byte allocated (L8).
 
 use std::panic::Location;
 
 use super::condition::Condition;
+use super::debtor::Debtor;
 use super::line::MonitorCell;
-use super::waiter::{IDLE, STATE, WAKER, Waiter, What, waiters};
+use super::waiter::{IDLE, Kind, NOTIFIED, QUEUED, STATE, STOPPED, TURN, WAITING, WAKER, Waiter, What, waiters};
+use crate::registry::domain::DomainRef;
+use crate::registry::member::MemberRef;
+use crate::registry::text::Copied;
 use crate::sys::{self, Acquire, Relaxed};
 
+/// How far a wait has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// Waits for its event.
+    Waiting,
+    /// Had its event, or wants nothing else, and waits in a monitor's line.
+    Queued,
+    /// Was woken to try the lock, or its event has come, and has not run since.
+    Woken,
+    /// A stop has ended it, and it has not run since.
+    Stopped,
+}
+
 /// A wait.
+#[derive(Clone, Copy)]
 pub(crate) struct Seen {
-    pub(crate) state: u64,
+    /// Its slot.
+    pub(crate) index: u32,
+    pub(crate) stage: Stage,
     pub(crate) what: What,
-    pub(crate) member: u32,
+    pub(crate) is_task: bool,
+    /// Who waits.
+    pub(crate) member: MemberRef,
     pub(crate) monitor: Option<&'static MonitorCell>,
+    /// Whether it wants the monitor's lock for reading.
+    pub(crate) shared: bool,
     pub(crate) condition: Option<&'static Condition>,
-    pub(crate) operation: String,
-    pub(crate) object: String,
+    pub(crate) debtor: Debtor,
+    pub(crate) operation: Copied<2>,
+    pub(crate) object: Copied<6>,
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) location: Option<&'static Location<'static>>,
     pub(crate) age_ms: u64,
+    /// For how long a task has been woken and not polled.
+    pub(crate) woken_ms: Option<u64>,
 }
 
 /// Every wait of the process.
-pub(crate) fn look() -> Vec<Seen> {
+pub(crate) fn look() -> impl Iterator<Item = Seen> {
     let now = sys::coarse_millis();
-    waiters().look().filter_map(|waiter| waiter.look(now)).collect()
+    waiters().look().filter_map(move |(index, waiter)| waiter.look(index, now))
+}
+
+/// The wait in a slot, if there is one now.
+pub(crate) fn look_at(index: u32) -> Option<Seen> {
+    waiters().find(index)?.look(index, sys::coarse_millis())
+}
+
+impl Seen {
+    /// The domain whose members it waits for to end.
+    pub(crate) fn end_of(&self) -> Option<DomainRef> {
+        // Of which the words are kept where others have an offset and a length: `Stop::watcher_note`.
+        (self.what == What::End && !self.operation.is_empty())
+            .then(|| DomainRef::from_words(self.offset, self.length))
+            .flatten()
+    }
+
+    /// Whether what it wants now is the lock of its monitor.
+    pub(crate) fn wants_lock(&self) -> bool {
+        // Where there is a monitor, `Woken` is a turn.
+        self.what == What::Lock || self.stage == Stage::Queued || (self.stage == Stage::Woken && self.monitor.is_some())
+    }
 }
 
 impl What {
@@ -42,29 +90,48 @@ impl What {
     }
 }
 
+impl Stage {
+    fn of(state: u64) -> Option<Self> {
+        Some(match state {
+            WAITING => Stage::Waiting,
+            QUEUED => Stage::Queued,
+            TURN | NOTIFIED => Stage::Woken,
+            STOPPED => Stage::Stopped,
+            _ => return None,
+        })
+    }
+}
+
 impl Waiter {
-    fn look(&self, now: u64) -> Option<Seen> {
+    fn look(&self, index: u32, now: u64) -> Option<Seen> {
         // Ordering: Acquire, partner of the Release in `Ticket::begin`.
         let word = self.word.load(Acquire);
+        let stage = Stage::of(word & STATE)?;
         let what = What::from_code(self.what.load(Relaxed))?;
-        if word & STATE == IDLE {
-            return None;
-        }
         let began = self.began.load(Relaxed);
         let location = self.location.load(Relaxed);
+        let owed = matches!(what, What::Completion | What::End);
+        let is_task = self.kind.load(Relaxed) == Kind::Task as u8;
+        let age_ms = now.saturating_sub(self.since.load(Relaxed));
+        let was_woken = is_task && matches!(stage, Stage::Woken | Stage::Stopped);
         let seen = Seen {
-            state: word & STATE,
+            index,
+            stage,
             what,
-            member: self.member.load(Relaxed),
+            is_task,
+            member: MemberRef::from_word(self.member.load(Relaxed)),
             monitor: self.monitor.get(),
+            shared: self.shared.load(Relaxed) != 0,
             condition: self.condition.get(),
-            operation: self.operation.get(),
-            object: self.object.get(),
+            debtor: self.debtor(began),
+            operation: if owed { self.operation.copy() } else { Copied::EMPTY },
+            object: if owed { self.object.copy() } else { Copied::EMPTY },
             offset: self.offset.load(Relaxed),
             length: self.length.load(Relaxed),
             // SAFETY: what is stored here is null or came from a `&'static Location`, and it is never written through.
             location: unsafe { location.as_ref() },
-            age_ms: now.saturating_sub(self.since.load(Relaxed)),
+            age_ms,
+            woken_ms: was_woken.then(|| now.saturating_sub(self.woken.load(Relaxed)).min(age_ms)),
         };
         // The slot may have changed hands meanwhile: then this is a mixture, and is not shown. (The owner retires the word before it writes the
         // next wait's fields. Ordering: the fence, partner of the one in `Ticket::begin`, keeps the look at the word behind the looks at the fields.)

@@ -6,6 +6,7 @@
 //! | `ticket` | the owner's side of a wait |
 //! | `spare` | the slots that a thread keeps |
 //! | `look` | a wait as a report sees it |
+//! | `debtor` | who owes what is waited for |
 //! | `waker` | where a task's waker lies |
 //! | `list` | the FIFO list of slots |
 //! | `condition` | the waiters of one condition; notification and wait morphing |
@@ -15,12 +16,13 @@
 //! | `condvar` | what users see of a condition variable; a thread's waits over a lock that unwedge does not own |
 //! | `foreign` | a task's |
 
-mod condition;
+pub(crate) mod condition;
 pub(crate) mod condvar;
+pub(crate) mod debtor;
 mod foreign;
 pub(crate) mod future;
 pub(crate) mod guard;
-mod line;
+pub(crate) mod line;
 mod list;
 pub(crate) mod look;
 pub(crate) mod monitor;

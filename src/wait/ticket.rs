@@ -74,13 +74,15 @@ impl Ticket {
         waiter.shared.store(u8::from(note.shared), Relaxed);
         waiter.condition.set(note.condition);
         waiter.passing.set(None);
-        waiter.member.store(member::current(), Relaxed);
+        waiter.member.store(member::me().word(), Relaxed);
         waiter.what.store(note.what as u8, Relaxed);
         if let Some((operation, object, offset, length)) = note.owed {
             waiter.operation.set(operation);
             waiter.object.set(object);
             waiter.offset.store(offset, Relaxed);
             waiter.length.store(length, Relaxed);
+        } else if note.what == What::End {
+            waiter.operation.clear();
         }
         waiter.location.store(std::ptr::from_ref(note.location).cast_mut(), Relaxed);
         waiter.since.store(sys::coarse_millis(), Relaxed);

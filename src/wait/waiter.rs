@@ -43,6 +43,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::task::Waker;
 
 use super::condition::Condition;
+use super::debtor::Debtor;
 use super::line::MonitorCell;
 use super::waker::WakerWords;
 use crate::registry::arena::arena;
@@ -114,7 +115,8 @@ pub(crate) struct Waiter {
     /// The condition variable whose `notify_one` it consumed: to whom it goes on if a stop comes in between (L3). Set before `QUEUED`.
     pub(super) passing: Link<Condition>,
     // What a report says of it. Written by the owner before the word is published.
-    pub(super) member: PlainU32,
+    /// A [`MemberRef`](crate::registry::member::MemberRef) as a word.
+    pub(super) member: PlainU64,
     pub(super) what: PlainU8,
     /// The condition variable it waits on.
     pub(super) condition: Link<Condition>,
@@ -124,6 +126,10 @@ pub(crate) struct Waiter {
     pub(super) length: PlainU64,
     pub(super) location: PlainPtr<Location<'static>>,
     pub(super) since: PlainU64,
+    /// When a task was woken. Written by who is about to wake it.
+    pub(super) woken: PlainU64,
+    /// Who owes what it waits for, and in which wait: see [`Debtor`].
+    debtor: PlainU64,
     /// Its own place in the arena. Written by who claims it.
     index: PlainU32,
 }
@@ -145,7 +151,7 @@ arena!(
         shared: PlainU8::new(0),
         overtaken: PlainU32::new(0),
         passing: Link::new(),
-        member: PlainU32::new(0),
+        member: PlainU64::new(0),
         what: PlainU8::new(0),
         condition: Link::new(),
         operation: Text::new(),
@@ -154,6 +160,8 @@ arena!(
         length: PlainU64::new(0),
         location: PlainPtr::new(std::ptr::null_mut()),
         since: PlainU64::new(0),
+        woken: PlainU64::new(0),
+        debtor: PlainU64::new(0),
         index: PlainU32::new(0),
     }
 );
@@ -256,6 +264,9 @@ impl Waiter {
     fn rouse_from(&'static self, word: u64, to: u64) -> Result<Wake, u64> {
         let is_thread = self.is_thread();
         let copy = self.waker.copy();
+        if !is_thread {
+            self.woken.store(sys::coarse_millis(), Relaxed);
+        }
         // Ordering: AcqRel, as in `advance`; Acquire also for the waker.
         self.word.compare_exchange(word, word & !(STATE | WAKER) | to, AcqRel, Acquire)?;
         Ok(if is_thread {
@@ -266,6 +277,16 @@ impl Waiter {
         } else {
             Wake::Later
         })
+    }
+
+    /// Says who owes what is waited for, in the wait that began with this count. In any other one it means nothing.
+    pub(crate) fn set_debtor(&self, debtor: Debtor, began: u64) {
+        self.debtor.store(debtor.in_wait(began), Relaxed);
+    }
+
+    /// Who owes what is waited for, in the wait that began with this count.
+    pub(super) fn debtor(&self, began: u64) -> Debtor {
+        Debtor::of_wait(self.debtor.load(Relaxed), began)
     }
 
     fn domain(&self) -> Option<DomainRef> {
@@ -328,7 +349,7 @@ pub(crate) fn stop_all() {
     }
     // Wakers are foreign code: one that blocks keeps nobody from being stopped, and no thread from being woken.
     if tasks {
-        for waiter in waiters().look() {
+        for (_, waiter) in waiters().look() {
             let word = waiter.word.load(Acquire);
             if word & (STATE | WAKER) == STOPPED | WAKER {
                 // Who fails here was overtaken by the owner, which knows of its stop.

@@ -1,0 +1,367 @@
+//! The answer to "why does it not stop?": a walk over the snapshot.
+//!
+//! Each member has at most one wait that is *followed*: the one that it has besides waiting for its domain's stop. A wait leads to the member that holds the
+//! lock or owes the result, or it is where the chain ends ([`End`]). So the graph is a function, and following it comes to an end or to a cycle, which is a
+//! deadlock. A member that waits for several things at once (a task) ends its chain, unless all of them are storage's: which of them it needs is not
+//! known, and nothing is guessed.
+//!
+//! A shutdown waits for *all* members of a domain: it is followed to one that waits for the shutdown in turn, if there is one, else to the most to blame.
+//!
+//! What is blamed is the end of a chain, and first the one for which most wait in turn: how long somebody waits says little, for a beacon that waits
+//! for its stop has waited longest.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::registry::member::MemberRef;
+use crate::registry::text::Copied;
+use crate::wait::debtor::Debtor;
+use crate::wait::line::SeenLock;
+use crate::wait::look::{Seen, Stage};
+use crate::wait::waiter::What;
+
+use super::parts::{Party, WaitReport};
+use super::snapshot::Snapshot;
+
+/// Why something does not stop, or does not go on: a chain of waits and its end.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Cause {
+    /// What is at the end of the chain.
+    pub kind: CauseKind,
+    /// Who waits for whom: each step's wait leads to the next step's member. The last one is to blame. In a deadlock the last one waits for the first.
+    pub chain: Vec<Step>,
+    /// How many of the report's threads and tasks wait for this end, directly or in turn; with those of the chain.
+    pub blocked: usize,
+    /// The names of some of those that are not in the chain.
+    pub others: Vec<String>,
+    /// How many of them wait in turn: for one that waits itself.
+    pub(super) in_turn: usize,
+}
+
+/// What is at the end of a chain of waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CauseKind {
+    /// The chain is a cycle.
+    Deadlock,
+    /// Who holds the lock or owes the result has ended.
+    Gone,
+    /// An operation of storage.
+    Storage,
+    /// A task that was woken and has not been polled since.
+    Unpolled,
+    /// A thread or task that runs, or blocks outside unwedge.
+    Outside,
+    /// A wait of which nobody knows who is to end it: a condition variable, a result of which nobody said that he owes it, readers.
+    Unknown,
+    /// A task that waits for several things at once.
+    Several,
+    /// It waits for the stop, and ends with it.
+    Idle,
+}
+
+/// A step of a chain.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Step {
+    /// Who waits.
+    pub member: Party,
+    /// For what; `None` for one that runs, or blocks outside unwedge.
+    pub wait: Option<WaitReport>,
+}
+
+impl Cause {
+    /// Who is at the end of the chain: the one to look at.
+    #[must_use]
+    pub fn culprit(&self) -> Option<&Step> {
+        self.chain.last()
+    }
+
+    /// For how long the last wait of the chain has lasted.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.culprit().and_then(|step| step.wait.as_ref()).map_or(Duration::ZERO, |wait| wait.age)
+    }
+}
+
+/// How many names of others are given.
+const NAMES: usize = 8;
+
+/// The longest chain that is told. A longer one ends there.
+const LONGEST: usize = 64;
+
+/// Where the wait that is followed leads.
+#[derive(Clone, Copy)]
+enum Follow {
+    /// To the member at this place.
+    To(u32),
+    Ends(CauseKind),
+}
+
+/// What ends are the same: of one key there is one cause.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+enum Key {
+    Member(u32),
+    Slot(*const ()),
+    Operation(Copied<2>, Copied<6>, u64),
+    Idle,
+}
+
+/// The graph of a snapshot.
+struct Graph<'a> {
+    snapshot: &'a Snapshot,
+    /// For each place: the wait that is followed, and where it leads.
+    follows: Vec<(Option<&'a Seen>, Follow)>,
+    /// For each place: the place where its chain ends; in a cycle the lowest.
+    ends: Vec<u32>,
+    in_cycle: Vec<bool>,
+}
+
+/// Why those at these places do not go on, the worst first.
+pub(super) fn explain(snapshot: &Snapshot, roots: &[u32]) -> Vec<Cause> {
+    let graph = Graph::new(snapshot);
+    let mut found: HashMap<Key, Vec<u32>> = HashMap::new();
+    for root in roots {
+        found.entry(graph.key(graph.ends[*root as usize])).or_default().push(*root);
+    }
+    let mut causes: Vec<_> = found.into_values().map(|blocked| graph.cause(&blocked)).collect();
+    causes.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| name_of(a).cmp(name_of(b))));
+    causes
+}
+
+fn rank(cause: &Cause) -> (u8, std::cmp::Reverse<(usize, Duration)>) {
+    let class = match cause.kind {
+        CauseKind::Deadlock => 0,
+        CauseKind::Gone => 1,
+        CauseKind::Storage | CauseKind::Unpolled => 2,
+        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if cause.in_turn > 0 => 2,
+        CauseKind::Outside => 3,
+        CauseKind::Unknown | CauseKind::Several => 4,
+        CauseKind::Idle => 5,
+    };
+    (class, std::cmp::Reverse((cause.blocked, cause.age())))
+}
+
+fn name_of(cause: &Cause) -> &str {
+    cause.culprit().map_or("", |step| &step.member.name)
+}
+
+impl<'a> Graph<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let count = snapshot.members.len();
+        let follows = (0..count as u32).map(|place| follow(snapshot, place)).collect();
+        let mut this = Graph { snapshot, follows, ends: vec![0; count], in_cycle: vec![false; count] };
+        this.follow_shutdowns();
+        this.find_ends();
+        this
+    }
+
+    /// Says for each that waits for a domain's members which of them it is followed to.
+    fn follow_shutdowns(&mut self) {
+        for place in 0..self.follows.len() as u32 {
+            let Some(domain) = self.follows[place as usize].0.and_then(Seen::end_of) else { continue };
+            let left = self.snapshot.members.iter().enumerate().filter_map(|(at, member)| {
+                let waited_for = member.domain.is_some_and(|of| of == domain) && !member.shuts_down;
+                (waited_for && at as u32 != place).then_some(at as u32)
+            });
+            let mut worst: Option<(u8, u32)> = None;
+            for member in left {
+                let (end, leads_back) = self.walk(member, place);
+                let class = if leads_back { 0 } else { 1 + end as u8 };
+                if worst.is_none_or(|(known, _)| class < known) {
+                    worst = Some((class, member));
+                }
+            }
+            if let Some((_, to)) = worst {
+                self.follows[place as usize].1 = Follow::To(to);
+            }
+        }
+    }
+
+    /// Where a chain ends, and whether it comes past `looked_for`.
+    fn walk(&self, from: u32, looked_for: u32) -> (CauseKind, bool) {
+        let mut at = from;
+        for _ in 0..LONGEST {
+            if at == looked_for {
+                return (CauseKind::Deadlock, true);
+            }
+            match self.follows[at as usize].1 {
+                Follow::To(next) => at = next,
+                Follow::Ends(kind) => return (kind, false),
+            }
+        }
+        (CauseKind::Deadlock, false)
+    }
+
+    fn find_ends(&mut self) {
+        const NEW: u8 = 0;
+        const ON_PATH: u8 = 1;
+        const DONE: u8 = 2;
+        let mut state = vec![NEW; self.follows.len()];
+        let mut path = Vec::new();
+        for start in 0..self.follows.len() as u32 {
+            let mut at = start;
+            while state[at as usize] == NEW {
+                state[at as usize] = ON_PATH;
+                path.push(at);
+                match self.follows[at as usize].1 {
+                    Follow::To(next) => at = next,
+                    Follow::Ends(_) => break,
+                }
+            }
+            let end = match state[at as usize] {
+                DONE => self.ends[at as usize],
+                _ if matches!(self.follows[at as usize].1, Follow::Ends(_)) => at,
+                _ => {
+                    // Back on the path: from there on it is a cycle.
+                    let begin = path.iter().position(|place| *place == at).unwrap_or(0);
+                    for place in &path[begin..] {
+                        self.in_cycle[*place as usize] = true;
+                    }
+                    path[begin..].iter().copied().min().unwrap_or(at)
+                }
+            };
+            for place in path.drain(..) {
+                state[place as usize] = DONE;
+                self.ends[place as usize] = end;
+            }
+        }
+    }
+
+    fn kind(&self, end: u32) -> CauseKind {
+        match self.follows[end as usize].1 {
+            Follow::Ends(kind) => kind,
+            Follow::To(_) => CauseKind::Deadlock,
+        }
+    }
+
+    fn key(&self, end: u32) -> Key {
+        let slot = |wait: &Seen| {
+            let condition = wait.condition.map(|condition| std::ptr::from_ref(condition).cast());
+            condition.filter(|_| !wait.wants_lock()).or(wait.monitor.map(|cell| std::ptr::from_ref(cell).cast()))
+        };
+        match (self.kind(end), self.follows[end as usize].0) {
+            (CauseKind::Idle, _) => Key::Idle,
+            (CauseKind::Storage, Some(wait)) if !wait.object.is_empty() => {
+                Key::Operation(wait.operation, wait.object, wait.offset)
+            }
+            (CauseKind::Gone | CauseKind::Unknown, Some(wait)) => slot(wait).map_or(Key::Member(end), Key::Slot),
+            _ => Key::Member(end),
+        }
+    }
+
+    /// The cause that those have in common.
+    fn cause(&self, blocked: &[u32]) -> Cause {
+        // The shortest chain that shows it: from the one to blame, where that is one of the report's.
+        let own = |place: &&u32| self.ends[**place as usize] == **place || self.in_cycle[**place as usize];
+        let oldest = |place: &&u32| self.follows[**place as usize].0.map_or(0, |wait| wait.age_ms);
+        let from = blocked.iter().filter(own).max_by_key(oldest).or_else(|| blocked.iter().max_by_key(oldest));
+        let from = from.copied().unwrap_or(0);
+        let places = self.chain(from);
+        let kind = self.kind(self.ends[from as usize]);
+        let others = blocked.iter().filter(|place| !places.contains(place)).take(NAMES);
+        Cause {
+            kind,
+            blocked: blocked.len(),
+            in_turn: blocked.iter().filter(|place| self.ends[**place as usize] != **place).count(),
+            others: others.map(|place| self.snapshot.party_at(*place).name).collect(),
+            chain: places.iter().map(|place| self.step(*place)).collect(),
+        }
+    }
+
+    fn chain(&self, from: u32) -> Vec<u32> {
+        let mut places = vec![from];
+        let mut at = from;
+        while let Follow::To(next) = self.follows[at as usize].1 {
+            if places.contains(&next) || places.len() == LONGEST {
+                break;
+            }
+            places.push(next);
+            at = next;
+        }
+        places
+    }
+
+    fn step(&self, place: u32) -> Step {
+        let wait = self.follows[place as usize].0.map(|seen| self.snapshot.wait(seen));
+        Step { member: self.snapshot.party_at(place), wait }
+    }
+}
+
+/// The wait of a member that is followed, and where it leads.
+fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
+    let mut real = snapshot.waits_of(place).filter(|wait| wait.what != What::Stop || wait.stage != Stage::Waiting);
+    let Some(first) = real.next() else {
+        return match snapshot.waits_of(place).next() {
+            Some(idle) => (Some(idle), Follow::Ends(CauseKind::Idle)),
+            None => (None, Follow::Ends(CauseKind::Outside)),
+        };
+    };
+    let mut oldest = first;
+    let mut count = 1;
+    let mut all_storage = is_storage(first);
+    for wait in real {
+        count += 1;
+        all_storage &= is_storage(wait);
+        let is_sooner = wait.woken_ms.is_some() && oldest.woken_ms.is_none();
+        if is_sooner || (wait.age_ms > oldest.age_ms && oldest.woken_ms.is_none()) {
+            oldest = wait;
+        }
+    }
+    let leads = match lead_in(snapshot, oldest) {
+        leads if count == 1 || all_storage => leads,
+        leads @ Follow::Ends(CauseKind::Unpolled) => leads,
+        _ => Follow::Ends(CauseKind::Several),
+    };
+    (Some(oldest), leads)
+}
+
+fn is_storage(wait: &Seen) -> bool {
+    wait.what == What::Completion && wait.debtor == Debtor::Storage && wait.stage == Stage::Waiting
+}
+
+/// Where a wait leads, as far as the registry's words tell.
+#[derive(Clone, Copy)]
+pub(super) enum Lead {
+    /// To this member, if it has not ended.
+    To(MemberRef),
+    Ends(CauseKind),
+}
+
+/// Where a wait leads. `lock`: the lock of its monitor. Allocates nothing.
+pub(super) fn lead(wait: &Seen, lock: Option<SeenLock>) -> Lead {
+    match wait.stage {
+        Stage::Woken | Stage::Stopped if wait.is_task => return Lead::Ends(CauseKind::Unpolled),
+        // A thread that is about to run.
+        Stage::Stopped => return Lead::Ends(CauseKind::Outside),
+        Stage::Woken if wait.monitor.is_none() => return Lead::Ends(CauseKind::Outside),
+        _ => {}
+    }
+    if wait.wants_lock() {
+        return match lock.map(|lock| lock.holder) {
+            None | Some(MemberRef::NOBODY) => Lead::Ends(CauseKind::Unknown),
+            Some(holder) => Lead::To(holder),
+        };
+    }
+    match (wait.what, wait.debtor) {
+        (What::Completion, Debtor::Storage) => Lead::Ends(CauseKind::Storage),
+        (What::Completion, Debtor::Member(member)) => Lead::To(member),
+        (What::Stop, _) => Lead::Ends(CauseKind::Idle),
+        _ => Lead::Ends(CauseKind::Unknown),
+    }
+}
+
+/// Where a wait leads in a snapshot.
+fn lead_in(snapshot: &Snapshot, wait: &Seen) -> Follow {
+    let lock = wait.monitor.and_then(|cell| snapshot.lock_of(cell)).map(|lock| lock.seen);
+    match lead(wait, lock) {
+        Lead::Ends(kind) => Follow::Ends(kind),
+        Lead::To(member) => match snapshot.place(member) {
+            Some(place) => Follow::To(place),
+            // It has begun since.
+            None if member.look().is_some() => Follow::Ends(CauseKind::Outside),
+            None => Follow::Ends(CauseKind::Gone),
+        },
+    }
+}

@@ -1,0 +1,308 @@
+//! The report of the whole process, for one who may neither allocate nor take a lock: a crash handler.
+//!
+//! It walks the registry itself and keeps nothing but a buffer on the stack. What it has to remember of a member (the wait in which it saw it, how many
+//! chains end there) it notes in that member's slot.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::registry::member::{self, Kind, MemberRef, SeenMember};
+use crate::sys::{self, Relaxed};
+use crate::wait::debtor::Debtor;
+use crate::wait::line::monitors;
+use crate::wait::look::{self, Seen};
+use crate::wait::waiter::What;
+
+use super::explain::{CauseKind, Lead, lead};
+use super::text::{Grouped, Seconds};
+
+/// Writes who waits for what in this process, in all domains and outside of them, to a file descriptor: in the first lines what is to blame.
+///
+/// It allocates nothing, takes no lock and is async-signal-safe, so that it may be called in a signal handler, a crash handler and a panic hook, whoever is
+/// stuck and whatever that one holds. What changes while it reads may be shown as it was at two moments.
+///
+/// ```
+/// use unwedge::report::report_fd;
+///
+/// std::panic::set_hook(Box::new(|panic| {
+///     eprintln!("{panic}");
+///     report_fd(std::io::stderr()).ok();
+/// }));
+/// # drop(std::panic::take_hook());
+/// ```
+///
+/// # Errors
+/// The first error of a write; nothing is written after it.
+pub fn report_fd(fd: impl AsFd) -> io::Result<()> {
+    let mut out = Out { fd: fd.as_fd(), buffer: [0; SIZE], len: 0, error: None };
+    // What goes wrong is kept in `error`.
+    let _ = write_all(&mut out);
+    out.flush();
+    out.error.map_or(Ok(()), |error| Err(error.into()))
+}
+
+const SIZE: usize = 1024;
+
+/// A buffer before a file descriptor.
+struct Out<'a> {
+    fd: BorrowedFd<'a>,
+    buffer: [u8; SIZE],
+    len: usize,
+    error: Option<rustix::io::Errno>,
+}
+
+impl Out<'_> {
+    fn flush(&mut self) {
+        let mut rest = &self.buffer[..self.len];
+        while !rest.is_empty() && self.error.is_none() {
+            match rustix::io::write(self.fd, rest) {
+                Ok(0) => self.error = Some(rustix::io::Errno::IO),
+                Ok(written) => rest = &rest[written.min(rest.len())..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => self.error = Some(error),
+            }
+        }
+        self.len = 0;
+    }
+}
+
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            if self.len == SIZE {
+                self.flush();
+            }
+            let fits = rest.len().min(SIZE - self.len);
+            self.buffer[self.len..self.len + fits].copy_from_slice(&rest[..fits]);
+            self.len += fits;
+            rest = &rest[fits..];
+        }
+        if self.error.is_some() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// The longest chain that is followed.
+const LONGEST: u32 = 64;
+
+fn write_all(out: &mut Out<'_>) -> fmt::Result {
+    let (count, waiting) = note_waits();
+    note_ends();
+    writeln!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
+    write_blamed(out)?;
+    for member in member::look() {
+        write_member(out, &member)?;
+    }
+    write_locks(out)
+}
+
+/// Notes in each member's slot a wait of it. How many members there are, and how many wait.
+fn note_waits() -> (u32, u32) {
+    let mut count = 0;
+    for seen in member::look() {
+        if let Some(slot) = seen.member.slot() {
+            slot.seen_in.store(0, Relaxed);
+            slot.seen_blocked.store(0, Relaxed);
+        }
+        count += 1;
+    }
+    let mut waiting = 0;
+    for wait in look::look() {
+        let Some(slot) = wait.member.slot() else { continue };
+        let known = slot.seen_in.load(Relaxed);
+        waiting += u32::from(known == 0);
+        // A wait for the stop says nothing beside another one.
+        if known == 0 || wait.what != What::Stop {
+            slot.seen_in.store(wait.index, Relaxed);
+        }
+    }
+    (count, waiting)
+}
+
+/// The wait that was noted of a member, if it still waits there.
+fn wait_of(member: MemberRef) -> Option<Seen> {
+    match member.slot()?.seen_in.load(Relaxed) {
+        0 => None,
+        index => look::look_at(index).filter(|wait| wait.member == member),
+    }
+}
+
+/// Where a member's wait leads.
+fn follow(member: MemberRef) -> Lead {
+    let Some(wait) = wait_of(member) else { return Lead::Ends(CauseKind::Outside) };
+    match lead(&wait, wait.monitor.map(|cell| cell.look())) {
+        Lead::To(next) if next.look().is_none() => Lead::Ends(CauseKind::Gone),
+        lead => lead,
+    }
+}
+
+/// The member at which a chain ends. In a cycle: the one with the lowest slot, and `true`.
+fn end_of(member: MemberRef) -> (MemberRef, bool) {
+    let mut at = member;
+    let mut lowest = member;
+    for step in 0..2 * LONGEST {
+        match follow(at) {
+            Lead::To(next) => at = next,
+            Lead::Ends(_) => return (at, false),
+        }
+        // After so many steps it is in the cycle, if there is one; from there on the lowest is looked for.
+        lowest = if step <= LONGEST || at.index() < lowest.index() { at } else { lowest };
+    }
+    (lowest, true)
+}
+
+/// Notes at the end of each chain how many lead to it.
+fn note_ends() {
+    for seen in member::look().filter(|seen| wait_of(seen.member).is_some()) {
+        if let Some(slot) = end_of(seen.member).0.slot() {
+            slot.seen_blocked.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// The deadlocks, and the end of waits for which most wait.
+fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
+    let mut worst: Option<(u32, SeenMember)> = None;
+    for seen in member::look() {
+        let (end, is_cycle) = end_of(seen.member);
+        if end != seen.member {
+            continue;
+        }
+        if is_cycle {
+            write_cycle(out, seen.member)?;
+            continue;
+        }
+        let blocked = seen.member.slot().map_or(0, |slot| slot.seen_blocked.load(Relaxed));
+        let is_idle = matches!(follow(seen.member), Lead::Ends(CauseKind::Idle));
+        if blocked > 0 && !is_idle && worst.is_none_or(|(most, _)| blocked > most) {
+            worst = Some((blocked, seen));
+        }
+    }
+    let Some((blocked, seen)) = worst else { return Ok(()) };
+    write!(out, "to blame: ")?;
+    write_party(out, &seen)?;
+    write_wait_of(out, seen.member)?;
+    writeln!(out, "; {blocked} wait for that")
+}
+
+fn write_cycle(out: &mut Out<'_>, first: MemberRef) -> fmt::Result {
+    write!(out, "a deadlock: ")?;
+    let mut at = first;
+    for _ in 0..LONGEST {
+        write_ref(out, at)?;
+        write_wait_of(out, at)?;
+        match follow(at) {
+            Lead::To(next) if next != first => {
+                write!(out, "; ")?;
+                at = next;
+            }
+            _ => break,
+        }
+    }
+    writeln!(out)
+}
+
+fn write_member(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
+    write!(out, "  ")?;
+    if let Some(domain) = seen.domain {
+        write!(out, "{}: ", domain.name())?;
+    }
+    write_party(out, seen)?;
+    write_wait_of(out, seen.member)?;
+    writeln!(out)
+}
+
+fn write_locks(out: &mut Out<'_>) -> fmt::Result {
+    let now = sys::coarse_millis();
+    for (_, cell) in monitors().look() {
+        let seen = cell.look();
+        if seen.holder == MemberRef::NOBODY {
+            continue;
+        }
+        write!(out, "  lock {}: held by ", cell.name.copy())?;
+        write_ref(out, seen.holder)?;
+        if let Some(since) = seen.since {
+            write!(out, " for at least {}", seconds(now.saturating_sub(since)))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn seconds(ms: u64) -> Seconds {
+    Seconds(Duration::from_millis(ms))
+}
+
+fn write_party(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
+    let kind = if seen.kind == Kind::Task { "task" } else { "thread" };
+    write!(out, "{kind} \"{}\"", seen.name)?;
+    if seen.tid != 0 { write!(out, " (tid {})", seen.tid) } else { Ok(()) }
+}
+
+/// A member that may have ended.
+fn write_ref(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
+    match (member.look(), member.last_name()) {
+        (Some(seen), _) => write_party(out, &seen),
+        (None, Some(name)) => write!(out, "\"{name}\", which has ended"),
+        (None, None) => write!(out, "a thread or task that has ended"),
+    }
+}
+
+/// What a member waits for, and who owes or holds it.
+fn write_wait_of(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
+    let Some(wait) = wait_of(member) else { return write!(out, " runs, or blocks outside unwedge") };
+    write!(out, " waits {} for ", seconds(wait.age_ms))?;
+    let lock = wait.monitor.filter(|_| wait.wants_lock());
+    match (wait.what, lock) {
+        (_, Some(cell)) => write!(out, "lock {}", cell.name.copy())?,
+        (What::Lock, None) => write!(out, "a lock that others also take directly")?,
+        (What::Condition, None) => write!(out, "a condition variable")?,
+        (What::Predicate, None) => write!(out, "a change")?,
+        (What::Completion, None) => write_owed(out, &wait)?,
+        (What::Stop, None) => write!(out, "the stop")?,
+        (What::End, None) => write!(out, "threads and tasks to end")?,
+    }
+    if let (Some(cell), None) = (wait.monitor, lock) {
+        write!(out, " of {}", cell.name.copy())?;
+    }
+    if let Some(location) = wait.location {
+        write!(out, " ({}:{})", location.file(), location.line())?;
+    }
+    if let Some(since) = wait.woken_ms {
+        write!(out, ", was woken and has not been polled for {}", seconds(since))?;
+    }
+    match (lock.map(|cell| cell.look()), wait.condition) {
+        (Some(seen), _) if seen.holder != MemberRef::NOBODY => {
+            write!(out, ", held by ")?;
+            write_ref(out, seen.holder)
+        }
+        (Some(seen), _) if seen.readers != 0 => write!(out, ", held by {} readers", seen.readers),
+        (None, Some(condition)) => {
+            write!(out, ", notified by unknown")?;
+            let Some(last) = condition.last_notifier() else { return Ok(()) };
+            write!(out, ", last by \"{}\"", last.name)?;
+            if last.member.look().is_none() { write!(out, ", which has ended") } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_owed(out: &mut Out<'_>, wait: &Seen) -> fmt::Result {
+    write!(out, "{}", wait.operation)?;
+    if !wait.object.is_empty() {
+        write!(out, " {}", wait.object)?;
+    }
+    if wait.length != 0 {
+        write!(out, " at {}, {} bytes", Grouped(wait.offset), Grouped(wait.length))?;
+    }
+    match wait.debtor {
+        Debtor::Unknown => write!(out, ", owed by unknown"),
+        Debtor::Storage => Ok(()),
+        Debtor::Member(member) => {
+            write!(out, ", owed by ")?;
+            write_ref(out, member)
+        }
+    }
+}

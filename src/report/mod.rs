@@ -1,0 +1,241 @@
+//! The report: who has not ended, and where it waits.
+//!
+//! It is made from the registry, without a lock that a stuck thread could hold (L8).
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `parts` | what a report is made of |
+//! | `snapshot` | the registry at a moment |
+//! | `explain` | the walk over it: deadlocks, and where chains of waits end |
+//! | `text`, `json`, `dot` | its forms: for a terminal, for programs, for Graphviz |
+//! | `fd` | the report of the whole process, for a signal handler |
+
+mod dot;
+mod explain;
+mod fd;
+#[cfg(all(feature = "json", not(unwedge_loom)))]
+mod json;
+mod parts;
+mod snapshot;
+mod text;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::registry::member::Kind;
+use crate::stop::Rest;
+
+pub use explain::{Cause, CauseKind, Step};
+pub use fd::report_fd;
+pub use parts::{
+    HeldBy, LockReport, MemberReport, Notified, OperationReport, Outcome, OwedBy, Party, PhaseReport, WaitReport,
+    WaitsFor,
+};
+
+use snapshot::Snapshot;
+
+/// Who has not ended in a domain, where it waits, and what a shutdown had to leave.
+///
+/// ```
+/// use std::time::Duration;
+/// use unwedge::{Completion, Plan, Stop};
+///
+/// let stop = Stop::new("mds.a");
+/// let (never, mut read) = Completion::<u8>::new("read", &stop);
+/// stop.spawn("replay", move || read.wait())?;
+/// while stop.report().members().iter().all(|member| member.waits.is_empty()) {
+///     std::thread::yield_now();
+/// }
+/// let report = stop.report();
+/// assert_eq!(report.members()[0].name, "replay");
+/// assert_eq!(report.members()[0].waits[0].what, "read");
+/// # stop.shutdown(Plan::within(Duration::from_secs(10)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Report {
+    domain: String,
+    reason: Option<Arc<str>>,
+    members: Vec<MemberReport>,
+    causes: Vec<Cause>,
+    locks: Vec<LockReport>,
+    operations: Vec<OperationReport>,
+    phases: Vec<PhaseReport>,
+    panicked: Vec<String>,
+    rest: Rest,
+    elapsed: Option<Duration>,
+}
+
+impl Report {
+    pub(crate) fn new(
+        domain: &str,
+        reason: Option<Arc<str>>,
+        left: impl Iterator<Item = (u32, Arc<str>, Kind)>,
+        panicked: Vec<String>,
+    ) -> Self {
+        let snapshot = Snapshot::take();
+        let mut holdings = snapshot.holdings().into_iter().peekable();
+        let mut placed: Vec<_> = left.map(|(slot, name, kind)| (snapshot.place_in(slot), name, kind)).collect();
+        placed.sort_unstable_by_key(|(place, _, _)| *place);
+        let mut members = Vec::with_capacity(placed.len());
+        let mut places = Vec::with_capacity(placed.len());
+        for (place, name, kind) in placed {
+            let mut member = MemberReport {
+                id: 0,
+                name: name.as_ref().to_owned(),
+                is_task: kind == Kind::Task,
+                tid: 0,
+                waits: Vec::new(),
+                holds: Vec::new(),
+            };
+            // One that has ended since has no place, or a stranger's.
+            if let Some(place) = place.filter(|place| snapshot.is(*place, &name, kind)) {
+                member.tid = snapshot.members[place as usize].tid;
+                member.id = snapshot.members[place as usize].member.word();
+                member.waits = snapshot.waits_of(place).map(|wait| snapshot.wait(wait)).collect();
+                while holdings.next_if(|(holder, _)| *holder < place).is_some() {}
+                while let Some((_, lock)) = holdings.next_if(|(holder, _)| *holder == place) {
+                    member.holds.push(lock);
+                }
+                places.push(place);
+            }
+            members.push(member);
+        }
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        Report {
+            domain: domain.to_owned(),
+            reason,
+            members,
+            causes: explain::explain(&snapshot, &places),
+            locks: snapshot.locks_of(&places),
+            operations: snapshot.operations_of(&places),
+            phases: Vec::new(),
+            panicked,
+            rest: Rest::default(),
+            elapsed: None,
+        }
+    }
+
+    pub(crate) fn finish(&mut self, phases: Vec<PhaseReport>, rest: Rest, elapsed: Duration) {
+        self.phases = phases;
+        self.rest = rest;
+        self.elapsed = Some(elapsed);
+    }
+
+    /// Whether everything has ended: every thread is joined, every task and callback done, nothing left in the kernel, no phase's thread left. (A
+    /// phase that was given up in time is no blemish of the stop; [`phases`](Self::phases) tells.)
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.members.is_empty()
+            && self.rest == Rest::default()
+            && self.phases.iter().all(|phase| phase.outcome != Outcome::Left)
+    }
+
+    /// Name of the domain.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Why the stop was requested, if it was.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Who has not ended, by name.
+    #[must_use]
+    pub fn members(&self) -> &[MemberReport] {
+        &self.members
+    }
+
+    /// Why it does not stop, the worst first: each end of a chain of waits of those that have not ended, with what leads to it.
+    ///
+    /// ```
+    /// use unwedge::{Completion, Plan, Stop, report::CauseKind};
+    /// use std::time::Duration;
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let never = Stop::new("another life");
+    /// let (completer, mut ack) = Completion::<u8>::new("ack", &never);
+    /// let (told, is_told) = std::sync::mpsc::channel();
+    /// stop.spawn("dispatch", move || {
+    ///     completer.owed_by_me();
+    ///     told.send(()).ok();
+    ///     std::thread::sleep(Duration::from_millis(300));        // busy elsewhere
+    ///     completer.complete(7)
+    /// })?;
+    /// is_told.recv()?;
+    /// stop.spawn("beacon", move || ack.wait())?;
+    /// let report = loop {
+    ///     let report = stop.report();
+    ///     if report.members().iter().any(|member| !member.waits.is_empty()) { break report }
+    /// };
+    /// let cause = &report.causes()[0];
+    /// assert_eq!(cause.kind, CauseKind::Outside);
+    /// assert_eq!(cause.culprit().map(|step| &*step.member.name), Some("dispatch"));
+    /// assert_eq!(cause.others, ["beacon"]);
+    /// # stop.shutdown(Plan::within(Duration::from_secs(10)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn causes(&self) -> &[Cause] {
+        &self.causes
+    }
+
+    /// The locks of monitors that they hold or wait for, those with the longest queue first.
+    #[must_use]
+    pub fn locks(&self) -> &[LockReport] {
+        &self.locks
+    }
+
+    /// The operations of storage that they wait for, those waited for longest first. (One for which nobody waits yet is counted by
+    /// [`io::Io::metrics`](crate::io::Io::metrics).)
+    #[must_use]
+    pub fn operations(&self) -> &[OperationReport] {
+        &self.operations
+    }
+
+    /// How the phases of the shutdown ended, in order.
+    #[must_use]
+    pub fn phases(&self) -> &[PhaseReport] {
+        &self.phases
+    }
+
+    /// The names of threads and tasks that panicked.
+    #[must_use]
+    pub fn panicked(&self) -> &[String] {
+        &self.panicked
+    }
+
+    /// How many I/O operations were left in the kernel, with their buffers leaked.
+    #[must_use]
+    pub fn leaked_operations(&self) -> usize {
+        self.rest.leaked.operations
+    }
+
+    /// How many bytes of buffers were leaked with them.
+    #[must_use]
+    pub fn leaked_bytes(&self) -> usize {
+        self.rest.leaked.bytes
+    }
+
+    /// How many threads are left that are not members: of the I/O, stuck in the kernel; of the callbacks; or in a thread-local's destructor.
+    #[must_use]
+    pub fn leaked_threads(&self) -> usize {
+        self.rest.leaked.threads
+    }
+
+    /// How many domains (this one, its children) another shutdown was still closing when this one had no more time: what that one has to leave is
+    /// in its own report.
+    #[must_use]
+    pub fn closing(&self) -> usize {
+        self.rest.busy
+    }
+
+    /// How long the shutdown took.
+    #[must_use]
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.elapsed
+    }
+}

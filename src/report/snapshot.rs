@@ -1,0 +1,305 @@
+//! The registry as it was at a moment: every member, wait and lock of the process, read without a lock (L8).
+//!
+//! The parts are read one after the other, so what moves meanwhile may be seen at two moments; what has hung for a while is seen as it is. Nobody is taken
+//! for somebody else: references carry the life of the member that is meant.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::registry::member::{self, Kind, MemberRef, SeenMember};
+use crate::registry::text::{Copied, Text};
+use crate::wait::debtor::Debtor;
+use crate::wait::line::{MonitorCell, SeenLock, monitors};
+use crate::wait::look::{self, Seen, Stage};
+use crate::wait::waiter::What;
+
+use super::parts::{HeldBy, LockReport, Notified, OperationReport, OwedBy, Party, WaitReport, WaitsFor};
+
+/// See the head of this file.
+pub(super) struct Snapshot {
+    pub(super) members: Vec<SeenMember>,
+    /// The member of each slot: its place in `members`, plus one.
+    places: Vec<u32>,
+    /// Sorted by the place of who waits.
+    waits: Vec<(u32, Seen)>,
+    /// Where each member's waits begin in `waits`; one more at the end.
+    begins: Vec<u32>,
+    locks: HashMap<*const MonitorCell, Lock>,
+}
+
+/// A monitor's lock.
+pub(super) struct Lock {
+    pub(super) name: Copied<4>,
+    pub(super) seen: SeenLock,
+    pub(super) queue: usize,
+}
+
+impl Snapshot {
+    pub(super) fn take() -> Self {
+        let seen: Vec<Seen> = look::look().collect();
+        let members: Vec<SeenMember> = member::look().collect();
+        let slots = members.last().map_or(0, |last| last.member.index() as usize + 1);
+        let mut places = vec![0; slots];
+        for (place, seen) in members.iter().enumerate() {
+            places[seen.member.index() as usize] = place as u32 + 1;
+        }
+        let mut this = Snapshot { members, places, waits: Vec::new(), begins: Vec::new(), locks: HashMap::new() };
+        this.waits = seen.into_iter().filter_map(|wait| Some((this.place(wait.member)?, wait))).collect();
+        this.waits.sort_by_key(|(place, _)| *place);
+        this.note_begins();
+        this.note_locks();
+        this
+    }
+
+    fn note_begins(&mut self) {
+        let mut begins = vec![0; self.members.len() + 1];
+        for (place, _) in &self.waits {
+            begins[*place as usize + 1] += 1;
+        }
+        for at in 1..begins.len() {
+            begins[at] += begins[at - 1];
+        }
+        self.begins = begins;
+    }
+
+    fn note_locks(&mut self) {
+        for (_, cell) in monitors().look() {
+            let seen = cell.look();
+            if seen.holder != MemberRef::NOBODY || seen.readers != 0 {
+                self.locks.insert(cell, Lock { name: cell.name.copy(), seen, queue: 0 });
+            }
+        }
+        for (_, wait) in &self.waits {
+            if let Some(cell) = wait.monitor.filter(|_| wait.wants_lock()) {
+                let lock = self.locks.entry(cell).or_insert_with(|| Lock {
+                    name: cell.name.copy(),
+                    seen: cell.look(),
+                    queue: 0,
+                });
+                lock.queue += 1;
+            }
+        }
+    }
+
+    /// The place of a member that has not ended.
+    pub(super) fn place(&self, member: MemberRef) -> Option<u32> {
+        let place = self.places.get(member.index() as usize)?.checked_sub(1)?;
+        (self.members[place as usize].member == member).then_some(place)
+    }
+
+    /// The place of whoever is in a slot.
+    pub(super) fn place_in(&self, slot: u32) -> Option<u32> {
+        self.places.get(slot as usize)?.checked_sub(1)
+    }
+
+    /// Whether that is at this place, by what a domain knows of its members.
+    pub(super) fn is(&self, place: u32, name: &str, kind: Kind) -> bool {
+        let seen = &self.members[place as usize];
+        let known = Text::<4>::new();
+        known.set(name);
+        seen.kind == kind && seen.name == known.copy()
+    }
+
+    /// The operations of storage that those wait for.
+    pub(super) fn operations_of(&self, places: &[u32]) -> Vec<OperationReport> {
+        let mut operations = Vec::new();
+        for place in places {
+            let waits =
+                self.waits_of(*place).filter(|wait| wait.what == What::Completion && wait.debtor == Debtor::Storage);
+            operations.extend(waits.map(|wait| OperationReport {
+                operation: wait.operation.to_string(),
+                object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
+                offset: wait.offset,
+                length: wait.length,
+                age: Duration::from_millis(wait.age_ms),
+                waiter: self.party_at(*place),
+            }));
+        }
+        operations.sort_by_key(|operation| std::cmp::Reverse(operation.age));
+        operations
+    }
+
+    /// What a member waits for.
+    pub(super) fn waits_of(&self, place: u32) -> impl Iterator<Item = &Seen> {
+        let place = place as usize;
+        self.waits[self.begins[place] as usize..self.begins[place + 1] as usize].iter().map(|(_, wait)| wait)
+    }
+
+    /// A monitor's lock, if it is held or waited for.
+    pub(super) fn lock_of(&self, cell: &'static MonitorCell) -> Option<&Lock> {
+        self.locks.get(&std::ptr::from_ref(cell))
+    }
+
+    /// The locks that somebody of these holds or waits for, and who holds which.
+    pub(super) fn locks_of(&self, places: &[u32]) -> Vec<LockReport> {
+        let mut cells: Vec<_> = places
+            .iter()
+            .flat_map(|place| self.waits_of(*place))
+            .filter_map(|wait| wait.monitor.map(std::ptr::from_ref))
+            .collect();
+        let mut ours = vec![false; self.members.len()];
+        for place in places {
+            ours[*place as usize] = true;
+        }
+        let held =
+            self.locks.iter().filter(|(_, lock)| self.place(lock.seen.holder).is_some_and(|at| ours[at as usize]));
+        cells.extend(held.map(|(cell, _)| *cell));
+        cells.sort_unstable();
+        cells.dedup();
+        let now = crate::sys::coarse_millis();
+        let mut locks: Vec<_> = cells
+            .into_iter()
+            .filter_map(|cell| self.locks.get(&cell))
+            .map(|lock| LockReport {
+                name: lock.name.to_string(),
+                held_by: self.held_by(lock),
+                held_for: lock.seen.since.map(|since| Duration::from_millis(now.saturating_sub(since))),
+                queue: lock.queue,
+            })
+            .collect();
+        locks.sort_by(|a, b| b.queue.cmp(&a.queue).then_with(|| a.name.cmp(&b.name)));
+        locks
+    }
+
+    /// The names of the locks that are held exclusively, by who holds them: sorted by place.
+    pub(super) fn holdings(&self) -> Vec<(u32, String)> {
+        let held = self.locks.values().filter_map(|lock| Some((self.place(lock.seen.holder)?, lock.name.to_string())));
+        let mut held: Vec<_> = held.collect();
+        held.sort();
+        held
+    }
+
+    pub(super) fn party(&self, member: MemberRef) -> Party {
+        match self.place(member) {
+            Some(place) => self.party_at(place),
+            // It may have begun since.
+            None => match member.look() {
+                Some(seen) => party(&seen),
+                None => Party {
+                    id: member.word(),
+                    name: member.last_name().map(|name| name.to_string()).unwrap_or_default(),
+                    is_task: false,
+                    tid: 0,
+                    has_ended: true,
+                },
+            },
+        }
+    }
+
+    pub(super) fn party_at(&self, place: u32) -> Party {
+        party(&self.members[place as usize])
+    }
+
+    pub(super) fn held_by(&self, lock: &Lock) -> HeldBy {
+        match (lock.seen.holder, lock.seen.readers) {
+            (MemberRef::NOBODY, 0) => HeldBy::Nobody,
+            (MemberRef::NOBODY, readers) => HeldBy::Readers(readers),
+            (holder, _) => HeldBy::Member(self.party(holder)),
+        }
+    }
+
+    /// A wait, as the report has it.
+    pub(super) fn wait(&self, seen: &Seen) -> WaitReport {
+        let lock = seen.monitor.and_then(|cell| self.lock_of(cell));
+        let holder =
+            lock.filter(|_| seen.wants_lock()).map(|lock| lock.seen.holder).filter(|it| *it != MemberRef::NOBODY);
+        let holder = holder.map(|holder| {
+            let name = self.party(holder).name;
+            if holder == seen.member { format!("{name}, which is itself: a deadlock") } else { name }
+        });
+        WaitReport {
+            what: self.what(seen),
+            on: self.on(seen),
+            location: seen.location,
+            age: Duration::from_millis(seen.age_ms),
+            holder,
+            woken: matches!(seen.stage, Stage::Woken | Stage::Stopped),
+            woken_for: seen.woken_ms.map(Duration::from_millis),
+        }
+    }
+
+    fn what(&self, seen: &Seen) -> String {
+        let name = || seen.monitor.map(|cell| cell.name.copy()).unwrap_or(Copied::EMPTY);
+        let has_turn = matches!(seen.stage, Stage::Queued | Stage::Woken) && seen.monitor.is_some();
+        match seen.what {
+            What::Lock if seen.monitor.is_none() => "a lock that others also take (notified)".to_owned(),
+            What::Lock => format!("lock {}", name()),
+            What::Condition if has_turn => format!("lock {} (notified)", name()),
+            What::Predicate if has_turn => format!("lock {} (to look again)", name()),
+            What::Condition => match seen.monitor {
+                Some(_) => format!("a condition variable of {}", name()),
+                None => "a condition variable".to_owned(),
+            },
+            What::Predicate => match seen.monitor {
+                Some(_) => format!("a change of {}", name()),
+                None => "a change".to_owned(),
+            },
+            What::Completion => owed_text(seen),
+            What::Stop => "the stop".to_owned(),
+            What::End => "threads and tasks to end".to_owned(),
+        }
+    }
+
+    fn on(&self, seen: &Seen) -> WaitsFor {
+        let name = || seen.monitor.map(|cell| cell.name.get()).unwrap_or_default();
+        if seen.wants_lock() {
+            let lock = seen.monitor.and_then(|cell| self.lock_of(cell));
+            let held_by = lock.map_or(HeldBy::Nobody, |lock| self.held_by(lock));
+            return WaitsFor::Lock { name: name(), shared: seen.shared, held_by };
+        }
+        match seen.what {
+            What::Lock | What::Condition => {
+                let monitor = seen.monitor.map(|cell| cell.name.get());
+                WaitsFor::Condition { monitor, notified_by: self.notified(seen) }
+            }
+            What::Predicate => WaitsFor::Change { monitor: name(), changed_by: self.notified(seen) },
+            What::Completion => WaitsFor::Completion {
+                operation: seen.operation.to_string(),
+                object: (!seen.object.is_empty()).then(|| seen.object.to_string()),
+                offset: seen.offset,
+                length: seen.length,
+                owed_by: match seen.debtor {
+                    Debtor::Unknown => OwedBy::Unknown,
+                    Debtor::Storage => OwedBy::Storage,
+                    Debtor::Member(member) => OwedBy::Member(self.party(member)),
+                },
+            },
+            What::Stop => WaitsFor::Stop,
+            What::End => WaitsFor::End { of: (!seen.object.is_empty()).then(|| seen.object.to_string()) },
+        }
+    }
+
+    fn notified(&self, seen: &Seen) -> Option<Notified> {
+        let notifier = seen.condition?.last_notifier()?;
+        let mut by = self.party(notifier.member);
+        if by.has_ended {
+            by.name = notifier.name.to_string();
+        }
+        Some(Notified { by, location: notifier.location })
+    }
+}
+
+fn party(seen: &SeenMember) -> Party {
+    Party {
+        id: seen.member.word(),
+        name: seen.name.to_string(),
+        is_task: seen.kind == Kind::Task,
+        tid: seen.tid,
+        has_ended: false,
+    }
+}
+
+/// What a completion owes, in words.
+fn owed_text(seen: &Seen) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(64);
+    // Writing to a string does not fail.
+    let _ = write!(text, "{}", seen.operation);
+    if !seen.object.is_empty() {
+        let _ = write!(text, " {}", seen.object);
+    }
+    if seen.length != 0 {
+        let _ = write!(text, " at {}, {} bytes", seen.offset, seen.length);
+    }
+    text
+}

@@ -1,0 +1,314 @@
+//! The report as text for a terminal. The first lines say why it does not stop; then come those that have not ended, and what else there is.
+
+use std::fmt::{self, Formatter};
+use std::time::Duration;
+
+use super::Report;
+use super::explain::{Cause, CauseKind, Step};
+use super::parts::{HeldBy, MemberReport, Notified, Outcome, OwedBy, Party, WaitReport, WaitsFor};
+
+/// How many causes the text names.
+const CAUSES: usize = 2;
+
+/// How many members the text names.
+const MEMBERS: usize = 100;
+
+/// How many locks the text names.
+const LOCKS: usize = 20;
+
+/// A number with a comma before each three digits.
+pub(super) struct Grouped(pub(super) u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let digits = self.0.checked_ilog10().unwrap_or(0);
+        for at in (0..=digits).rev() {
+            write!(f, "{}", self.0 / 10_u64.pow(at) % 10)?;
+            if at != 0 && at % 3 == 0 {
+                f.write_str(",")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Seconds with one decimal.
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0.as_millis() + 50) / 100;
+        write!(f, "{}.{} s", tenths / 10, tenths % 10)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.write_head(f)?;
+        self.write_causes(f)?;
+        self.write_members(f)?;
+        self.write_locks(f)?;
+        self.write_rest(f)
+    }
+}
+
+impl Report {
+    fn write_head(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.domain)?;
+        match (&self.reason, self.elapsed) {
+            (None, _) => write!(f, "no stop requested"),
+            (Some(reason), None) => write!(f, "stopping ({reason})"),
+            (Some(reason), Some(elapsed)) if self.is_clean() => write!(f, "stopped ({reason}) in {elapsed:.1?}"),
+            (Some(reason), Some(elapsed)) => write!(f, "NOT STOPPED ({reason}) after {elapsed:.1?}"),
+        }
+    }
+
+    fn write_causes(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let told: Vec<_> = self.causes.iter().filter(|cause| self.is_told(cause)).collect();
+        for cause in told.iter().take(CAUSES) {
+            match &self.reason {
+                Some(_) => write!(f, "\n  stop waits for {cause:#}")?,
+                None => write!(f, "\n  {cause}")?,
+            }
+        }
+        if told.len() > CAUSES {
+            write!(f, "\n  and {} more", told.len() - CAUSES)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a cause is worth a line: one that merely waits for the stop, or for work, is none until it should have ended.
+    fn is_told(&self, cause: &Cause) -> bool {
+        match cause.kind {
+            CauseKind::Idle => false,
+            CauseKind::Unknown | CauseKind::Outside | CauseKind::Several => self.reason.is_some() || cause.in_turn > 0,
+            _ => true,
+        }
+    }
+
+    fn write_members(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let shown = &self.members[..self.members.len().min(MEMBERS)];
+        let heads: Vec<_> = shown.iter().map(head).collect();
+        let width = heads.iter().map(|head| head.chars().count()).max().unwrap_or(0);
+        for (member, head) in shown.iter().zip(&heads) {
+            write!(f, "\n  {head:width$}")?;
+            if member.waits.is_empty() {
+                write!(f, " runs, or blocks outside unwedge")?;
+            }
+            for wait in &member.waits {
+                write_wait(f, wait)?;
+            }
+            if !member.holds.is_empty() {
+                write!(f, "; holds {}", member.holds.join(", "))?;
+            }
+        }
+        if self.members.len() > MEMBERS {
+            write!(f, "\n  and {} more threads and tasks", self.members.len() - MEMBERS)?;
+        }
+        Ok(())
+    }
+
+    fn write_locks(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let waited_for: Vec<_> = self.locks.iter().filter(|lock| lock.queue > 0).collect();
+        for lock in waited_for.iter().take(LOCKS) {
+            write!(f, "\n  lock {}: {}", lock.name, Held(&lock.held_by))?;
+            if let Some(age) = lock.held_for {
+                write!(f, " for at least {}", Seconds(age))?;
+            }
+            write!(f, ", {} waiting", lock.queue)?;
+        }
+        if waited_for.len() > LOCKS {
+            write!(f, "\n  and {} more locks", waited_for.len() - LOCKS)?;
+        }
+        Ok(())
+    }
+
+    fn write_rest(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for phase in &self.phases {
+            let outcome = match &phase.outcome {
+                Outcome::Done => "done".to_owned(),
+                Outcome::Stopped => "given up: its time was up".to_owned(),
+                Outcome::Failed(why) => format!("failed: {why}"),
+                Outcome::Left => "its time was up, and its thread has not ended".to_owned(),
+            };
+            write!(f, "\n  phase {}: {outcome} ({:.1?})", phase.name, phase.elapsed)?;
+        }
+        let leaked = &self.rest.leaked;
+        if leaked.operations != 0 {
+            write!(f, "\n  in the kernel: {} operations, {} bytes leaked", leaked.operations, leaked.bytes)?;
+        }
+        if self.leaked_threads() != 0 {
+            write!(f, "\n  threads left: {}", self.leaked_threads())?;
+        }
+        if self.rest.late_callbacks != 0 {
+            write!(f, "\n  callbacks left: {}", self.rest.late_callbacks)?;
+        }
+        if self.rest.busy != 0 {
+            write!(f, "\n  still being closed by another shutdown: {} domains", self.rest.busy)?;
+        }
+        for name in &self.panicked {
+            write!(f, "\n  panicked: {name}")?;
+        }
+        Ok(())
+    }
+}
+
+fn head(member: &MemberReport) -> String {
+    let kind = if member.is_task { "task" } else { "thread" };
+    match member.tid {
+        0 => format!("{kind} {}", member.name),
+        tid => format!("{kind} {} (tid {tid})", member.name),
+    }
+}
+
+fn write_wait(f: &mut Formatter<'_>, wait: &WaitReport) -> fmt::Result {
+    write!(f, " waits {} for {}", Seconds(wait.age), wait.what)?;
+    if let Some(holder) = &wait.holder {
+        write!(f, ", held by {holder}")?;
+    }
+    if wait.woken {
+        write!(f, ", woken but not run yet")?;
+    }
+    if let Some(since) = wait.woken_for {
+        write!(f, " (for {})", Seconds(since))?;
+    }
+    if let Some(location) = wait.location {
+        write!(f, " ({location})")?;
+    }
+    Ok(())
+}
+
+/// Who holds a lock, in words.
+struct Held<'a>(&'a HeldBy);
+
+impl fmt::Display for Held<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            HeldBy::Nobody => f.write_str("held by nobody"),
+            HeldBy::Readers(count) => write!(f, "held by {count} readers"),
+            HeldBy::Member(party) => write!(f, "held by {}", Ended(party)),
+        }
+    }
+}
+
+/// A party, and that it has ended if it has.
+struct Ended<'a>(&'a Party);
+
+impl fmt::Display for Ended<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        if self.0.has_ended {
+            f.write_str(", which has ended")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a wait is for, in a sentence.
+pub(super) struct For<'a>(pub(super) &'a WaitsFor);
+
+impl fmt::Display for For<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            WaitsFor::Lock { name, .. } if name.is_empty() => f.write_str("a lock that others also take directly"),
+            WaitsFor::Lock { name, .. } => write!(f, "lock {name}"),
+            WaitsFor::Condition { monitor: Some(monitor), .. } => write!(f, "a condition variable of {monitor}"),
+            WaitsFor::Condition { .. } => f.write_str("a condition variable"),
+            WaitsFor::Change { monitor, .. } => write!(f, "a change of {monitor}"),
+            WaitsFor::Completion { operation, object, offset, length, .. } => {
+                f.write_str(operation)?;
+                match object {
+                    // "end of" has the word already.
+                    Some(object) if operation.ends_with("of") => write!(f, " {object}")?,
+                    Some(object) => write!(f, " of {object}")?,
+                    None => {}
+                }
+                if *length != 0 {
+                    write!(f, " at {}", Grouped(*offset))?;
+                }
+                Ok(())
+            }
+            WaitsFor::Stop => f.write_str("the stop"),
+            WaitsFor::End { of: Some(of) } => write!(f, "the end of the threads and tasks of {of}"),
+            WaitsFor::End { of: None } => f.write_str("threads and tasks to end"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    /// The chain in a sentence: `thread "replay" waits 3.2 s for ...`. The alternate form goes on after "waits for": `thread "replay", which waits ...`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.kind == CauseKind::Deadlock {
+            f.write_str("a deadlock: ")?;
+        }
+        for (at, step) in self.chain.iter().enumerate() {
+            if at == 0 {
+                write!(f, "{}", step.member)?;
+            }
+            let next = self.chain.get(at + 1);
+            self.write_step(f, step, at == 0, next)?;
+        }
+        let rest = self.blocked.saturating_sub(self.chain.len()).max(self.others.len());
+        if rest > 0 {
+            write!(f, "; {rest} more wait for that: {}", self.others.join(", "))?;
+            if rest > self.others.len() {
+                f.write_str(", ...")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cause {
+    /// One step: what it waits for, and who is the next.
+    fn write_step(&self, f: &mut Formatter<'_>, step: &Step, is_first: bool, next: Option<&Step>) -> fmt::Result {
+        let is_subject = is_first && (self.kind == CauseKind::Deadlock || !f.alternate());
+        f.write_str(if is_subject { "" } else { ", which" })?;
+        let Some(wait) = &step.wait else { return f.write_str(" runs, or blocks outside unwedge") };
+        let on = For(&wait.on);
+        if let Some(since) = wait.woken_for {
+            write!(f, " waited for {on}, was woken and has not been polled for {}", Seconds(since))?;
+            return write_place(f, wait);
+        }
+        write!(f, " waits {} for {on}", Seconds(wait.age))?;
+        write_place(f, wait)?;
+        match &wait.on {
+            WaitsFor::Lock { held_by, name, .. } if !name.is_empty() => write!(f, ", {}", Held(held_by)),
+            WaitsFor::Completion { owed_by: OwedBy::Member(party), .. } => write!(f, ", owed by {}", Ended(party)),
+            WaitsFor::Completion { owed_by: OwedBy::Unknown, .. } => f.write_str(", owed by unknown"),
+            WaitsFor::Condition { notified_by: by, .. } | WaitsFor::Change { changed_by: by, .. } => {
+                write_notifier(f, by.as_ref())
+            }
+            WaitsFor::End { .. } => next.map_or(Ok(()), |next| write!(f, ": {}", next.member)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_place(f: &mut Formatter<'_>, wait: &WaitReport) -> fmt::Result {
+    wait.location.map_or(Ok(()), |location| write!(f, " ({location})"))
+}
+
+fn write_notifier(f: &mut Formatter<'_>, notified: Option<&Notified>) -> fmt::Result {
+    f.write_str("; who is to end that wait is unknown")?;
+    match notified {
+        None => f.write_str(", nobody has yet"),
+        Some(Notified { by, location: None }) => write!(f, ", last it was {}", Ended(by)),
+        Some(Notified { by, location: Some(location) }) => write!(f, ", last it was {} ({location})", Ended(by)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Grouped, Seconds};
+    use std::time::Duration;
+
+    #[test]
+    fn numbers_are_grouped_and_seconds_have_one_decimal() {
+        let grouped = |n| Grouped(n).to_string();
+        assert_eq!([0, 7, 999].map(grouped), ["0", "7", "999"]);
+        assert_eq!([1000, 1_048_576, u64::MAX].map(grouped), ["1,000", "1,048,576", "18,446,744,073,709,551,615"]);
+        let seconds = |ms| Seconds(Duration::from_millis(ms)).to_string();
+        assert_eq!([0, 49, 50, 3_249, 60_000].map(seconds), ["0.0 s", "0.0 s", "0.1 s", "3.2 s", "60.0 s"]);
+    }
+}
