@@ -37,4 +37,4 @@ for set in none $base $extra $pairs $all_but_one "$(without none $base $extra)";
 done
 
 # What is tested of the features that are off by default.
-cargo test --package unwedge --features "$(without none $extra)" --test io --test io_export
+cargo test --package unwedge --features "$(without none $extra)" --test io --test io_export --test report_watch

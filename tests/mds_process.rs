@@ -423,6 +423,42 @@ fn sigterm_ends_a_server_whose_storage_hangs() {
 }
 
 #[test]
+fn sigquit_has_a_server_say_what_it_waits_for() {
+    let (fixture, socket) = stage();
+    let path = fixture.dirty().join("objects").join("200.00000001");
+    let good = fs::read(&path).expect("there");
+    pipe_instead(&path);
+    let mut pipe = fs::File::options().read(true).write(true).open(&path).expect("a pipe");
+    pipe.write_all(&good[..4096]).expect("it holds more");
+    let mut server = Server::start(&fixture.dirty(), &socket);
+    let stderr = server.child.as_mut().and_then(|child| child.stderr.take()).expect("it is piped");
+    let (tell, told) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            tell.send(line).ok();
+        }
+    });
+    // From its socket on it has its handlers.
+    let client = server.connect();
+    let until = Instant::now() + PATIENCE;
+    let blamed = loop {
+        assert!(Instant::now() < until, "the report does not say it");
+        server.signal(libc::SIGQUIT);
+        // The replay's next read, once it has come that far.
+        let line = told.recv_timeout(PATIENCE).expect("a line");
+        if line.contains("waits ") && line.contains("200.00000001") {
+            break line;
+        }
+    };
+    assert!(blamed.contains("thread \"replay\" waits ") || blamed.contains("thread replay"), "{blamed}");
+    drop(client);
+    server.signal(libc::SIGTERM);
+    let (status, _, _) = server.wait();
+    assert_eq!(status.code(), Some(0));
+    reader.join().expect("no panic");
+}
+
+#[test]
 fn a_pool_whose_omap_is_a_pipe_is_none() {
     let (fixture, socket) = stage();
     pipe_instead(&fixture.dirty().join("omap.jsonl"));

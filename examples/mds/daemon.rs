@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use unwedge::io::Io;
-use unwedge::report::Outcome;
+use unwedge::report::{Outcome, report_fd};
 use unwedge::{Plan, Stop};
 
 use crate::life::Life;
@@ -47,6 +47,31 @@ pub fn stop_on_signals(runtime: &Runtime, stop: &Stop) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// From now on SIGQUIT has the domain's report printed, and a panic what the whole process waits for: why does it not stop? The thread that prints has a
+/// runtime of its own, so that it is there when the daemon's is stuck.
+pub fn report_on_signals(stop: &Stop) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start a runtime for SIGQUIT")?;
+    let entered = runtime.enter();
+    let mut signals = signal(SignalKind::quit()).context("cannot watch for SIGQUIT")?;
+    drop(entered);
+    let stop = stop.clone();
+    let print = move || {
+        runtime.block_on(async {
+            while signals.recv().await.is_some() {
+                eprintln!("mds: {}", stop.report());
+            }
+        });
+    };
+    std::thread::Builder::new().name("report".into()).spawn(print).context("cannot start a thread for SIGQUIT")?;
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        // What cannot be written has nowhere to be told.
+        let _ = report_fd(std::io::stderr());
+    }));
+    Ok(())
+}
+
 /// Serves a pool until SIGTERM or SIGINT.
 pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     pool::check(folder)?;
@@ -54,6 +79,7 @@ pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let stop = Stop::new("mds");
     stop_on_signals(&runtime, &stop)?;
+    report_on_signals(&stop)?;
     let socket = Socket::bind(socket)?;
     let io = Io::new(&stop).context("cannot start I/O")?;
     let store = match FileStore::open(&io, &stop, folder) {

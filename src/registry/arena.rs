@@ -96,6 +96,11 @@ impl<T> Arena<T> {
         })
     }
 
+    /// How many slots were ever given out, in use or not: for readers who make room.
+    pub(crate) fn count(&self) -> usize {
+        self.len.load(Relaxed) as usize
+    }
+
     /// The slot at an index that may be any number, if it was ever made. For readers, as [`look`](Self::look).
     pub(crate) fn find(&'static self, index: u32) -> Option<&'static T> {
         if index == 0 || index >= self.len.load(Relaxed) {

@@ -152,6 +152,11 @@ impl Member {
     }
 }
 
+/// Room for so many members holds them all, but for those that come.
+pub(crate) fn most() -> usize {
+    members().count()
+}
+
 /// Every member that has not ended. Takes no lock and allocates nothing.
 pub(crate) fn look() -> impl Iterator<Item = SeenMember> {
     members().look().filter_map(|(index, member)| member.look(index))

@@ -76,6 +76,13 @@ pub(crate) struct Copied<const WORDS: usize>([u64; WORDS]);
 impl<const WORDS: usize> Copied<WORDS> {
     pub(crate) const EMPTY: Self = Copied([0; WORDS]);
 
+    /// What a [`Text`] would say that was set to this.
+    pub(crate) fn of(text: &str) -> Self {
+        let set = Text::new();
+        set.set(text);
+        set.copy()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.first().is_none_or(|word| word.to_ne_bytes()[0] == 0)
     }

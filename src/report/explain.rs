@@ -10,6 +10,7 @@
 //! What is blamed is the end of a chain, and first the one for which most wait in turn: how long somebody waits says little, for a beacon that waits
 //! for its stop has waited longest.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -85,6 +86,14 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// For how long the oldest wait of the chain has lasted.
+    #[cfg(all(feature = "tracing", not(unwedge_loom)))]
+    pub(super) fn longest(&self) -> Duration {
+        self.chain.iter().filter_map(|step| step.wait.as_ref()).map(|wait| wait.age).max().unwrap_or_default()
+    }
+}
+
 /// How many names of others are given.
 const NAMES: usize = 8;
 
@@ -118,33 +127,49 @@ struct Graph<'a> {
     in_cycle: Vec<bool>,
 }
 
-/// Why those at these places do not go on, the worst first.
-pub(super) fn explain(snapshot: &Snapshot, roots: &[u32]) -> Vec<Cause> {
+/// The most causes that are told: a daemon may have thousands of operations out.
+const MOST: usize = 64;
+
+/// Those that end in the same, before it is told.
+struct Group {
+    end: u32,
+    /// From where the chain is told: see `Graph::prefers`.
+    from: u32,
+    blocked: usize,
+    in_turn: usize,
+}
+
+/// Why those at these places do not go on, the worst first, and how many causes more there are.
+pub(super) fn explain(snapshot: &Snapshot, roots: &[u32]) -> (Vec<Cause>, usize) {
     let graph = Graph::new(snapshot);
-    let mut found: HashMap<Key, Vec<u32>> = HashMap::new();
-    for root in roots {
-        found.entry(graph.key(graph.ends[*root as usize])).or_default().push(*root);
+    let mut known: HashMap<Key, u32> = HashMap::new();
+    let mut group_of_end = vec![u32::MAX; snapshot.members.len()];
+    let mut groups: Vec<Group> = Vec::new();
+    for &root in roots {
+        let end = graph.ends[root as usize];
+        let mut at = group_of_end[end as usize];
+        if at == u32::MAX {
+            at = *known.entry(graph.key(end)).or_insert(groups.len() as u32);
+            group_of_end[end as usize] = at;
+        }
+        if at as usize == groups.len() {
+            groups.push(Group { end, from: root, blocked: 0, in_turn: 0 });
+        }
+        let group = &mut groups[at as usize];
+        group.blocked += 1;
+        group.in_turn += usize::from(end != root);
+        if graph.prefers(root, group.from) {
+            group.from = root;
+        }
     }
-    let mut causes: Vec<_> = found.into_values().map(|blocked| graph.cause(&blocked)).collect();
-    causes.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| name_of(a).cmp(name_of(b))));
-    causes
-}
-
-fn rank(cause: &Cause) -> (u8, std::cmp::Reverse<(usize, Duration)>) {
-    let class = match cause.kind {
-        CauseKind::Deadlock => 0,
-        CauseKind::Gone => 1,
-        CauseKind::Storage | CauseKind::Unpolled => 2,
-        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if cause.in_turn > 0 => 2,
-        CauseKind::Outside => 3,
-        CauseKind::Unknown | CauseKind::Several => 4,
-        CauseKind::Idle => 5,
-    };
-    (class, std::cmp::Reverse((cause.blocked, cause.age())))
-}
-
-fn name_of(cause: &Cause) -> &str {
-    cause.culprit().map_or("", |step| &step.member.name)
+    let mut ranked: Vec<_> = (0..groups.len() as u32).map(|at| (graph.rank(&groups[at as usize]), at)).collect();
+    ranked.sort_unstable();
+    let told = ranked.iter().take(MOST);
+    let causes = told.map(|(_, at)| {
+        let others = roots.iter().copied().filter(|root| group_of_end[graph.ends[*root as usize] as usize] == *at);
+        graph.cause(&groups[*at as usize], others)
+    });
+    (causes.collect(), groups.len().saturating_sub(MOST))
 }
 
 impl<'a> Graph<'a> {
@@ -251,21 +276,42 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The cause that those have in common.
-    fn cause(&self, blocked: &[u32]) -> Cause {
-        // The shortest chain that shows it: from the one to blame, where that is one of the report's.
-        let own = |place: &&u32| self.ends[**place as usize] == **place || self.in_cycle[**place as usize];
-        let oldest = |place: &&u32| self.follows[**place as usize].0.map_or(0, |wait| wait.age_ms);
-        let from = blocked.iter().filter(own).max_by_key(oldest).or_else(|| blocked.iter().max_by_key(oldest));
-        let from = from.copied().unwrap_or(0);
-        let places = self.chain(from);
-        let kind = self.kind(self.ends[from as usize]);
-        let others = blocked.iter().filter(|place| !places.contains(place)).take(NAMES);
+    fn age(&self, place: u32) -> u64 {
+        self.follows[place as usize].0.map_or(0, |wait| wait.age_ms)
+    }
+
+    /// Whether the chain is rather told from the first: from the one to blame, where that is one of the report's; then from the oldest.
+    fn prefers(&self, one: u32, other: u32) -> bool {
+        let rank = |place: u32| {
+            let is_own = self.ends[place as usize] == place || self.in_cycle[place as usize];
+            (is_own, self.age(place), Reverse(place))
+        };
+        rank(one) > rank(other)
+    }
+
+    /// The less, the worse.
+    fn rank(&self, group: &Group) -> (u8, Reverse<(usize, u64)>, u32) {
+        let class = match self.kind(group.end) {
+            CauseKind::Deadlock => 0,
+            CauseKind::Gone => 1,
+            CauseKind::Storage | CauseKind::Unpolled => 2,
+            CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if group.in_turn > 0 => 2,
+            CauseKind::Outside => 3,
+            CauseKind::Unknown | CauseKind::Several => 4,
+            CauseKind::Idle => 5,
+        };
+        (class, Reverse((group.blocked, self.age(group.end))), group.end)
+    }
+
+    /// The cause that a group has in common.
+    fn cause(&self, group: &Group, members: impl Iterator<Item = u32>) -> Cause {
+        let places = self.chain(group.from);
+        let others = members.filter(|place| !places.contains(place)).take(NAMES);
         Cause {
-            kind,
-            blocked: blocked.len(),
-            in_turn: blocked.iter().filter(|place| self.ends[**place as usize] != **place).count(),
-            others: others.map(|place| self.snapshot.party_at(*place).name).collect(),
+            kind: self.kind(group.end),
+            blocked: group.blocked,
+            in_turn: group.in_turn,
+            others: others.map(|place| self.snapshot.party_at(place).name).collect(),
             chain: places.iter().map(|place| self.step(*place)).collect(),
         }
     }

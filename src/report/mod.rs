@@ -8,6 +8,7 @@
 //! | `snapshot` | the registry at a moment |
 //! | `explain` | the walk over it: deadlocks, and where chains of waits end |
 //! | `text`, `json`, `dot` | its forms: for a terminal, for programs, for Graphviz |
+//! | `watch` | a thread that tells `tracing` when something waits longer than it should |
 //! | `fd` | the report of the whole process, for a signal handler |
 
 mod dot;
@@ -18,6 +19,8 @@ mod json;
 mod parts;
 mod snapshot;
 mod text;
+#[cfg(all(feature = "tracing", not(unwedge_loom)))]
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +61,7 @@ pub struct Report {
     reason: Option<Arc<str>>,
     members: Vec<MemberReport>,
     causes: Vec<Cause>,
+    more_causes: usize,
     locks: Vec<LockReport>,
     operations: Vec<OperationReport>,
     phases: Vec<PhaseReport>,
@@ -74,39 +78,25 @@ impl Report {
         panicked: Vec<String>,
     ) -> Self {
         let snapshot = Snapshot::take();
-        let mut holdings = snapshot.holdings().into_iter().peekable();
-        let mut placed: Vec<_> = left.map(|(slot, name, kind)| (snapshot.place_in(slot), name, kind)).collect();
-        placed.sort_unstable_by_key(|(place, _, _)| *place);
-        let mut members = Vec::with_capacity(placed.len());
-        let mut places = Vec::with_capacity(placed.len());
-        for (place, name, kind) in placed {
-            let mut member = MemberReport {
-                id: 0,
-                name: name.as_ref().to_owned(),
-                is_task: kind == Kind::Task,
-                tid: 0,
-                waits: Vec::new(),
-                holds: Vec::new(),
-            };
+        let holdings = snapshot.holdings();
+        let mut left: Vec<_> = left.map(|(slot, name, kind)| (name, snapshot.place_in(slot), kind)).collect();
+        // Before they are made: a report's members are large to move about.
+        left.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut members = Vec::with_capacity(left.len());
+        let mut places = Vec::with_capacity(left.len());
+        for (name, place, kind) in left {
             // One that has ended since has no place, or a stranger's.
-            if let Some(place) = place.filter(|place| snapshot.is(*place, &name, kind)) {
-                member.tid = snapshot.members[place as usize].tid;
-                member.id = snapshot.members[place as usize].member.word();
-                member.waits = snapshot.waits_of(place).map(|wait| snapshot.wait(wait)).collect();
-                while holdings.next_if(|(holder, _)| *holder < place).is_some() {}
-                while let Some((_, lock)) = holdings.next_if(|(holder, _)| *holder == place) {
-                    member.holds.push(lock);
-                }
-                places.push(place);
-            }
-            members.push(member);
+            let place = place.filter(|place| snapshot.is(*place, &name, kind));
+            members.push(snapshot.member(&name, kind, place, &holdings));
+            places.extend(place);
         }
-        members.sort_by(|a, b| a.name.cmp(&b.name));
+        let (causes, more_causes) = explain::explain(&snapshot, &places);
         Report {
             domain: domain.to_owned(),
             reason,
             members,
-            causes: explain::explain(&snapshot, &places),
+            causes,
+            more_causes,
             locks: snapshot.locks_of(&places),
             operations: snapshot.operations_of(&places),
             phases: Vec::new(),
@@ -150,6 +140,7 @@ impl Report {
     }
 
     /// Why it does not stop, the worst first: each end of a chain of waits of those that have not ended, with what leads to it.
+    /// At most 64 of them.
     ///
     /// ```
     /// use unwedge::{Completion, Plan, Stop, report::CauseKind};

@@ -7,22 +7,23 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
-use crate::registry::text::{Copied, Text};
+use crate::registry::text::Copied;
 use crate::wait::debtor::Debtor;
 use crate::wait::line::{MonitorCell, SeenLock, monitors};
 use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
-use super::parts::{HeldBy, LockReport, Notified, OperationReport, OwedBy, Party, WaitReport, WaitsFor};
+use super::parts::{HeldBy, LockReport, MemberReport, Notified, OperationReport, OwedBy, Party, WaitReport, WaitsFor};
 
 /// See the head of this file.
 pub(super) struct Snapshot {
     pub(super) members: Vec<SeenMember>,
     /// The member of each slot: its place in `members`, plus one.
     places: Vec<u32>,
-    /// Sorted by the place of who waits.
-    waits: Vec<(u32, Seen)>,
-    /// Where each member's waits begin in `waits`; one more at the end.
+    waits: Vec<Seen>,
+    /// The waits by the place of who waits. (They themselves are large to move about.)
+    order: Vec<u32>,
+    /// Where each member's waits begin in `order`; one more at the end.
     begins: Vec<u32>,
     locks: HashMap<*const MonitorCell, Lock>,
 }
@@ -36,28 +37,39 @@ pub(super) struct Lock {
 
 impl Snapshot {
     pub(super) fn take() -> Self {
-        let seen: Vec<Seen> = look::look().collect();
-        let members: Vec<SeenMember> = member::look().collect();
-        let slots = members.last().map_or(0, |last| last.member.index() as usize + 1);
+        // Members after waits: who has begun to wait since is not seen, and who has ended since has no waits.
+        let mut waits = Vec::with_capacity(look::most());
+        waits.extend(look::look());
+        let mut members = Vec::with_capacity(member::most());
+        members.extend(member::look());
+        let slots = members.last().map_or(0, |last: &SeenMember| last.member.index() as usize + 1);
         let mut places = vec![0; slots];
         for (place, seen) in members.iter().enumerate() {
             places[seen.member.index() as usize] = place as u32 + 1;
         }
-        let mut this = Snapshot { members, places, waits: Vec::new(), begins: Vec::new(), locks: HashMap::new() };
-        this.waits = seen.into_iter().filter_map(|wait| Some((this.place(wait.member)?, wait))).collect();
-        this.waits.sort_by_key(|(place, _)| *place);
-        this.note_begins();
+        let mut this =
+            Snapshot { members, places, waits, order: Vec::new(), begins: Vec::new(), locks: HashMap::new() };
+        this.note_order();
         this.note_locks();
         this
     }
 
-    fn note_begins(&mut self) {
+    fn note_order(&mut self) {
+        let places: Vec<Option<u32>> = self.waits.iter().map(|wait| self.place(wait.member)).collect();
         let mut begins = vec![0; self.members.len() + 1];
-        for (place, _) in &self.waits {
+        for place in places.iter().flatten() {
             begins[*place as usize + 1] += 1;
         }
         for at in 1..begins.len() {
             begins[at] += begins[at - 1];
+        }
+        let mut next = begins.clone();
+        self.order = vec![0; next.last().map_or(0, |count| *count as usize)];
+        for (wait, place) in places.into_iter().enumerate() {
+            if let Some(place) = place {
+                self.order[next[place as usize] as usize] = wait as u32;
+                next[place as usize] += 1;
+            }
         }
         self.begins = begins;
     }
@@ -69,7 +81,7 @@ impl Snapshot {
                 self.locks.insert(cell, Lock { name: cell.name.copy(), seen, queue: 0 });
             }
         }
-        for (_, wait) in &self.waits {
+        for wait in &self.waits {
             if let Some(cell) = wait.monitor.filter(|_| wait.wants_lock()) {
                 let lock = self.locks.entry(cell).or_insert_with(|| Lock {
                     name: cell.name.copy(),
@@ -95,34 +107,56 @@ impl Snapshot {
     /// Whether that is at this place, by what a domain knows of its members.
     pub(super) fn is(&self, place: u32, name: &str, kind: Kind) -> bool {
         let seen = &self.members[place as usize];
-        let known = Text::<4>::new();
-        known.set(name);
-        seen.kind == kind && seen.name == known.copy()
+        seen.kind == kind && seen.name == Copied::of(name)
+    }
+
+    /// A member of the report; without a place: one that has ended since. `holdings` as of [`holdings`](Self::holdings).
+    pub(super) fn member(
+        &self,
+        name: &str,
+        kind: Kind,
+        place: Option<u32>,
+        holdings: &[(u32, String)],
+    ) -> MemberReport {
+        let seen = place.map(|place| &self.members[place as usize]);
+        let (begin, end) = place.map_or((0, 0), |place| {
+            let begin = holdings.partition_point(|(holder, _)| *holder < place);
+            (begin, begin + holdings[begin..].partition_point(|(holder, _)| *holder == place))
+        });
+        MemberReport {
+            id: seen.map_or(0, |seen| seen.member.word()),
+            name: name.to_owned(),
+            is_task: kind == Kind::Task,
+            tid: seen.map_or(0, |seen| seen.tid),
+            waits: place.into_iter().flat_map(|place| self.waits_of(place)).map(|wait| self.wait(wait)).collect(),
+            holds: holdings[begin..end].iter().map(|(_, lock)| lock.clone()).collect(),
+        }
     }
 
     /// The operations of storage that those wait for.
     pub(super) fn operations_of(&self, places: &[u32]) -> Vec<OperationReport> {
-        let mut operations = Vec::new();
-        for place in places {
-            let waits =
-                self.waits_of(*place).filter(|wait| wait.what == What::Completion && wait.debtor == Debtor::Storage);
-            operations.extend(waits.map(|wait| OperationReport {
-                operation: wait.operation.to_string(),
-                object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
-                offset: wait.offset,
-                length: wait.length,
-                age: Duration::from_millis(wait.age_ms),
-                waiter: self.party_at(*place),
-            }));
-        }
-        operations.sort_by_key(|operation| std::cmp::Reverse(operation.age));
-        operations
+        let mut waits: Vec<_> = places
+            .iter()
+            .flat_map(|place| self.waits_of(*place).map(|wait| (*place, wait)))
+            .filter(|(_, wait)| wait.what == What::Completion && wait.debtor == Debtor::Storage)
+            .collect();
+        waits.sort_by_key(|(_, wait)| std::cmp::Reverse(wait.age_ms));
+        let operation = |(place, wait): (u32, &Seen)| OperationReport {
+            operation: wait.operation.to_string(),
+            object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
+            offset: wait.offset,
+            length: wait.length,
+            age: Duration::from_millis(wait.age_ms),
+            waiter: self.party_at(place),
+        };
+        waits.into_iter().map(operation).collect()
     }
 
     /// What a member waits for.
     pub(super) fn waits_of(&self, place: u32) -> impl Iterator<Item = &Seen> {
         let place = place as usize;
-        self.waits[self.begins[place] as usize..self.begins[place + 1] as usize].iter().map(|(_, wait)| wait)
+        let order = &self.order[self.begins[place] as usize..self.begins[place + 1] as usize];
+        order.iter().map(|wait| &self.waits[*wait as usize])
     }
 
     /// A monitor's lock, if it is held or waited for.
@@ -200,16 +234,17 @@ impl Snapshot {
 
     /// A wait, as the report has it.
     pub(super) fn wait(&self, seen: &Seen) -> WaitReport {
-        let lock = seen.monitor.and_then(|cell| self.lock_of(cell));
-        let holder =
-            lock.filter(|_| seen.wants_lock()).map(|lock| lock.seen.holder).filter(|it| *it != MemberRef::NOBODY);
-        let holder = holder.map(|holder| {
-            let name = self.party(holder).name;
-            if holder == seen.member { format!("{name}, which is itself: a deadlock") } else { name }
-        });
+        let on = self.on(seen);
+        let holder = match &on {
+            WaitsFor::Lock { held_by: HeldBy::Member(holder), .. } if holder.id == seen.member.word() => {
+                Some(format!("{}, which is itself: a deadlock", holder.name))
+            }
+            WaitsFor::Lock { held_by: HeldBy::Member(holder), .. } => Some(holder.name.clone()),
+            _ => None,
+        };
         WaitReport {
             what: self.what(seen),
-            on: self.on(seen),
+            on,
             location: seen.location,
             age: Duration::from_millis(seen.age_ms),
             holder,

@@ -72,13 +72,13 @@ impl Report {
             }
         }
         if told.len() > CAUSES {
-            write!(f, "\n  and {} more", told.len() - CAUSES)?;
+            write!(f, "\n  and {} more", told.len() - CAUSES + self.more_causes)?;
         }
         Ok(())
     }
 
     /// Whether a cause is worth a line: one that merely waits for the stop, or for work, is none until it should have ended.
-    fn is_told(&self, cause: &Cause) -> bool {
+    pub(super) fn is_told(&self, cause: &Cause) -> bool {
         match cause.kind {
             CauseKind::Idle => false,
             CauseKind::Unknown | CauseKind::Outside | CauseKind::Several => self.reason.is_some() || cause.in_turn > 0,

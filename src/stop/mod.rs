@@ -215,6 +215,12 @@ impl Stop {
         self.is_requested()
     }
 
+    /// A handle that does not keep the domain.
+    #[cfg(all(feature = "tracing", not(unwedge_loom)))]
+    pub(crate) fn downgrade(&self) -> WeakStop {
+        WeakStop(Arc::downgrade(&self.inner))
+    }
+
     fn of(inner: Arc<Inner>) -> Self {
         Stop { domain: inner.domain, inner }
     }
@@ -256,6 +262,18 @@ impl Stop {
             at += 1;
         }
         family
+    }
+}
+
+/// A handle that does not keep its domain.
+#[cfg(all(feature = "tracing", not(unwedge_loom)))]
+pub(crate) struct WeakStop(Weak<Inner>);
+
+#[cfg(all(feature = "tracing", not(unwedge_loom)))]
+impl WeakStop {
+    /// The domain, if it is still there.
+    pub(crate) fn upgrade(&self) -> Option<Stop> {
+        self.0.upgrade().map(Stop::of)
     }
 }
 

@@ -49,6 +49,11 @@ pub(crate) struct Seen {
     pub(crate) woken_ms: Option<u64>,
 }
 
+/// Room for so many waits holds them all, but for those that come.
+pub(crate) fn most() -> usize {
+    waiters().count()
+}
+
 /// Every wait of the process.
 pub(crate) fn look() -> impl Iterator<Item = Seen> {
     let now = sys::coarse_millis();

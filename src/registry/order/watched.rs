@@ -1,0 +1,224 @@
+//! The hooks, where the order is watched.
+//!
+//! What a member holds and owes stands in its slot, under a lock of its own; the graph has one too. Neither is held while the other is taken, nor over foreign
+//! code (L6): who is told of an inversion is told by the thread that found it, after both were let go. What that one locks in turn is not watched.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::Inversion;
+use super::graph::{Graph, Item};
+use crate::registry::member::{self, MemberRef};
+use crate::sys::{Mutex, PlainU64, Relaxed};
+
+/// Where something was taken.
+pub(crate) type Place = &'static Location<'static>;
+
+#[inline]
+pub(crate) fn place(at: &'static Location<'static>) -> Place {
+    at
+}
+
+/// The class of a monitor, and which one of it this is.
+pub(crate) struct Class {
+    class: u32,
+    instance: u64,
+    order: Option<u64>,
+}
+
+static GRAPH: Mutex<Option<Graph>> = Mutex::new(None);
+static FOUND: Mutex<Vec<Inversion>> = Mutex::new(Vec::new());
+static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
+static INSTANCES: PlainU64 = PlainU64::new(1);
+
+type Hook = Arc<dyn Fn(&Inversion) + Send + Sync>;
+
+thread_local! {
+    /// Whether this thread tells of an inversion.
+    static TELLS: Cell<bool> = const { Cell::new(false) };
+    /// Pairs of classes of which this thread knows that they are in the graph.
+    static KNOWN: RefCell<HashMap<(u32, u32), ()>> = RefCell::new(HashMap::new());
+}
+
+fn with_graph<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
+    f(GRAPH.lock().get_or_insert_with(Graph::default))
+}
+
+fn new_instance() -> u64 {
+    INSTANCES.fetch_add(1, Relaxed)
+}
+
+impl Class {
+    pub(crate) fn new(name: &'static str, made: Place) -> Self {
+        Class { class: with_graph(|graph| graph.class(name, made)), instance: new_instance(), order: None }
+    }
+
+    pub(crate) fn set_order(&mut self, order: u64) {
+        self.order = Some(order);
+    }
+
+    fn item(&self, at: Place) -> Item {
+        Item { class: self.class, instance: self.instance, order: self.order, at }
+    }
+}
+
+/// The class of a completion: where it was made. What is owed completes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Debt(Place);
+
+impl Debt {
+    #[inline]
+    pub(crate) fn new(made: Place) -> Self {
+        Debt(made)
+    }
+
+    fn item(self, name: &str, at: Place) -> Item {
+        // One of a class is as good as another: whose result it is, is not known before it is owed.
+        Item { class: with_graph(|graph| graph.class(name, self.0)), instance: 0, order: None, at }
+    }
+}
+
+/// What a member holds and owes, in its slot; and by what it is found again.
+pub(crate) struct HeldList(Mutex<Vec<(Item, Key)>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// A monitor's number.
+    Monitor(u64),
+    /// The address of a completion's cell.
+    Cell(usize),
+}
+
+impl HeldList {
+    pub(crate) const fn new() -> Self {
+        HeldList(Mutex::new(Vec::new()))
+    }
+
+    /// Another member has the slot.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    fn add(&self, item: Item, key: Key) {
+        self.0.lock().push((item, key));
+    }
+
+    fn remove(&self, key: Key) {
+        let mut held = self.0.lock();
+        if let Some(at) = held.iter().rposition(|(_, known)| *known == key) {
+            held.remove(at);
+        }
+    }
+}
+
+/// That a monitor is held, until this is dropped: by whom, wherever the guard has come to.
+pub(crate) struct Held {
+    by: MemberRef,
+    instance: u64,
+}
+
+impl Held {
+    pub(crate) fn new(class: &Class, at: Place) -> Self {
+        let by = member::me();
+        if let Some(slot) = by.slot() {
+            slot.held.add(class.item(at), Key::Monitor(class.instance));
+        }
+        Held { by, instance: class.instance }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(slot) = self.by.slot() {
+            slot.held.remove(Key::Monitor(self.instance));
+        }
+    }
+}
+
+/// A monitor's lock is wanted, and will be waited for if need be.
+pub(crate) fn want(class: &Class, at: Place) {
+    wanted(|| class.item(at));
+}
+
+/// The result of a completion is waited for.
+pub(crate) fn wait_for(debt: Debt, operation: &str, object: &str, at: Place) {
+    wanted(|| debt.item(&name_of(operation, object), at));
+}
+
+/// Who runs here owes the result whose cell is at this address.
+pub(crate) fn owe(debt: Debt, operation: &str, cell: usize, at: Place) {
+    if let Some(slot) = member::me().slot() {
+        slot.held.add(debt.item(operation, at), Key::Cell(cell));
+    }
+}
+
+/// A thread or task owes its end, for as long as it runs.
+pub(crate) fn owe_end(member: MemberRef, debt: Debt, name: &str, cell: usize) {
+    if let Some(slot) = member.slot() {
+        slot.held.add(debt.item(&name_of("end of", name), debt.0), Key::Cell(cell));
+    }
+}
+
+/// What was owed is given, or given up.
+pub(crate) fn paid(by: MemberRef, cell: usize) {
+    if let Some(slot) = by.slot() {
+        slot.held.remove(Key::Cell(cell));
+    }
+}
+
+/// Of threads and tasks each name is a class; of operations the object says nothing.
+fn name_of(operation: &str, object: &str) -> String {
+    if operation == "end of" { format!("{operation} {object}") } else { operation.to_owned() }
+}
+
+fn wanted(item: impl FnOnce() -> Item) {
+    let Some(slot) = member::me().slot() else { return };
+    let held: Vec<Item> = {
+        let held = slot.held.0.lock();
+        if held.is_empty() {
+            return;
+        }
+        held.iter().map(|(item, _)| *item).collect()
+    };
+    let wanted = item();
+    for held in held {
+        let pair = (held.class, wanted.class);
+        let is_known = pair.0 != pair.1 && KNOWN.with_borrow(|known| known.contains_key(&pair));
+        if is_known || TELLS.get() {
+            continue;
+        }
+        let inversion = with_graph(|graph| graph.add(&held, &wanted));
+        KNOWN.with_borrow_mut(|known| known.insert(pair, ()));
+        if let Some(inversion) = inversion {
+            tell(inversion);
+        }
+    }
+}
+
+#[cold]
+fn tell(inversion: Inversion) {
+    FOUND.lock().push(inversion.clone());
+    TELLS.set(true);
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: "unwedge::order", "{inversion}");
+    let hook = HOOK.lock().clone();
+    match hook {
+        Some(hook) => crate::error::contain(|| hook(&inversion)),
+        #[expect(clippy::print_stderr, reason = "as a debug build's other checks do; a hook takes its place")]
+        None if cfg!(debug_assertions) => eprintln!("unwedge: {inversion}"),
+        None => {}
+    }
+    TELLS.set(false);
+}
+
+/// What was found so far in this process.
+pub(crate) fn found() -> Vec<Inversion> {
+    FOUND.lock().clone()
+}
+
+/// Has a hook told of what is found from now on.
+pub(crate) fn set_hook(hook: Hook) {
+    *HOOK.lock() = Some(hook);
+}
