@@ -1,6 +1,7 @@
 //! A short text that is written by one and read by anyone at any time, without a lock and without pointers.
 
 use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 
 use crate::sys::{PlainU64, Relaxed};
 
@@ -10,16 +11,22 @@ use crate::sys::{PlainU64, Relaxed};
 /// a report for a human.
 pub(crate) struct Text<const WORDS: usize>([PlainU64; WORDS]);
 
+/// How many bytes of a text there is room for, cut at a character.
+fn fitting(text: &str, room: usize) -> usize {
+    let mut end = text.len().min(room);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    end
+}
+
 impl<const WORDS: usize> Text<WORDS> {
     pub(crate) const fn new() -> Self {
         Text([const { PlainU64::new(0) }; WORDS])
     }
 
     pub(crate) fn set(&self, text: &str) {
-        let mut end = text.len().min(WORDS * 8);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = fitting(text, WORDS * 8);
         // Put together in a register: bytes that were just written one by one would be slow to read back as a word.
         let eight = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)).to_le();
         let full = text.as_bytes()[..end].chunks_exact(8);
@@ -70,21 +77,32 @@ impl<const WORDS: usize> Text<WORDS> {
 }
 
 /// What a [`Text`] said at a moment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Copied<const WORDS: usize>([u64; WORDS]);
 
 impl<const WORDS: usize> Copied<WORDS> {
     pub(crate) const EMPTY: Self = Copied([0; WORDS]);
 
-    /// What a [`Text`] would say that was set to this.
-    pub(crate) fn of(text: &str) -> Self {
-        let set = Text::new();
-        set.set(text);
-        set.copy()
+    /// Whether it is what a [`Text`] says that was set to this.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        let bytes = self.0.map(u64::to_ne_bytes);
+        let bytes = bytes.as_flattened();
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let fits = fitting(text, WORDS * 8);
+        text.as_bytes()[..fits] == bytes[..end]
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.first().is_none_or(|word| word.to_ne_bytes()[0] == 0)
+    }
+}
+
+impl<const WORDS: usize> Hash for Copied<WORDS> {
+    /// One word of it all: a report has thousands of them to look up.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(
+            self.0.iter().fold(0, |sum, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)),
+        );
     }
 }
 
@@ -131,5 +149,9 @@ mod tests {
         let other = Text::<2>::new();
         other.set("a");
         assert_eq!(text.copy(), other.copy(), "what is behind the end says nothing");
+        for name in ["", "a", "fifteen bytes ü", "sixteen bytes.. and more", "sixteen bytes.ü€"] {
+            text.set(name);
+            assert!(text.copy().is(name) && !text.copy().is("b"));
+        }
     }
 }

@@ -102,7 +102,7 @@ impl Report {
             .map(|step| step.member.id)
             .collect();
         let mut graph = Graph::default();
-        for member in &self.members {
+        for member in self.members() {
             let party = Party {
                 id: member.id,
                 name: member.name.clone(),

@@ -306,7 +306,9 @@ impl<'a> Graph<'a> {
     /// The cause that a group has in common.
     fn cause(&self, group: &Group, members: impl Iterator<Item = u32>) -> Cause {
         let places = self.chain(group.from);
-        let others = members.filter(|place| !places.contains(place)).take(NAMES);
+        // A look at all members, so only where there is somebody.
+        let most = if group.blocked > 1 { NAMES } else { 0 };
+        let others = members.filter(|place| !places.contains(place)).take(most);
         Cause {
             kind: self.kind(group.end),
             blocked: group.blocked,

@@ -341,9 +341,9 @@ impl Report {
             clean: self.is_clean(),
             elapsed_ms: self.elapsed.map(ms),
             causes: self.causes.iter().map(cause).collect(),
-            members: self.members.iter().map(member).collect(),
+            members: self.members().iter().map(member).collect(),
             locks: self.locks.iter().map(lock).collect(),
-            operations: self.operations.iter().map(operation).collect(),
+            operations: self.operations().iter().map(operation).collect(),
             phases: self.phases.iter().map(phase).collect(),
             panicked: &self.panicked,
             leaked: Leaked {

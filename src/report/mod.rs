@@ -23,6 +23,8 @@ mod text;
 mod watch;
 
 use std::sync::Arc;
+#[expect(clippy::disallowed_types, reason = "what is made once is made of a snapshot, which nobody changes")]
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::registry::member::Kind;
@@ -59,15 +61,28 @@ use snapshot::Snapshot;
 pub struct Report {
     domain: String,
     reason: Option<Arc<str>>,
-    members: Vec<MemberReport>,
+    left: Vec<Left>,
+    /// Made when it is asked for: of thousands, only a few are shown mostly.
+    members: OnceLock<Vec<MemberReport>>,
     causes: Vec<Cause>,
     more_causes: usize,
     locks: Vec<LockReport>,
-    operations: Vec<OperationReport>,
+    operations: OnceLock<Vec<OperationReport>>,
     phases: Vec<PhaseReport>,
     panicked: Vec<String>,
     rest: Rest,
     elapsed: Option<Duration>,
+    /// What all is made of.
+    snapshot: Arc<Snapshot>,
+}
+
+/// A member that has not ended.
+#[derive(Debug, Clone)]
+struct Left {
+    name: Arc<str>,
+    kind: Kind,
+    /// Its place in the snapshot.
+    place: Option<u32>,
 }
 
 impl Report {
@@ -78,31 +93,30 @@ impl Report {
         panicked: Vec<String>,
     ) -> Self {
         let snapshot = Snapshot::take();
-        let holdings = snapshot.holdings();
-        let mut left: Vec<_> = left.map(|(slot, name, kind)| (name, snapshot.place_in(slot), kind)).collect();
-        // Before they are made: a report's members are large to move about.
-        left.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut members = Vec::with_capacity(left.len());
-        let mut places = Vec::with_capacity(left.len());
-        for (name, place, kind) in left {
-            // One that has ended since has no place, or a stranger's.
-            let place = place.filter(|place| snapshot.is(*place, &name, kind));
-            members.push(snapshot.member(&name, kind, place, &holdings));
-            places.extend(place);
-        }
+        let mut left: Vec<_> = left
+            .map(|(slot, name, kind)| {
+                // One that has ended since has no place, or a stranger's.
+                let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
+                Left { name, kind, place }
+            })
+            .collect();
+        left.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.place.cmp(&b.place)));
+        let places: Vec<_> = left.iter().filter_map(|left| left.place).collect();
         let (causes, more_causes) = explain::explain(&snapshot, &places);
         Report {
             domain: domain.to_owned(),
             reason,
-            members,
+            left,
+            members: OnceLock::new(),
             causes,
             more_causes,
             locks: snapshot.locks_of(&places),
-            operations: snapshot.operations_of(&places),
+            operations: OnceLock::new(),
             phases: Vec::new(),
             panicked,
             rest: Rest::default(),
             elapsed: None,
+            snapshot: Arc::new(snapshot),
         }
     }
 
@@ -116,7 +130,7 @@ impl Report {
     /// phase that was given up in time is no blemish of the stop; [`phases`](Self::phases) tells.)
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.members.is_empty()
+        self.left.is_empty()
             && self.rest == Rest::default()
             && self.phases.iter().all(|phase| phase.outcome != Outcome::Left)
     }
@@ -136,7 +150,14 @@ impl Report {
     /// Who has not ended, by name.
     #[must_use]
     pub fn members(&self) -> &[MemberReport] {
-        &self.members
+        self.members.get_or_init(|| self.first_members(self.left.len()))
+    }
+
+    /// The first so many of them.
+    fn first_members(&self, count: usize) -> Vec<MemberReport> {
+        let holdings = self.snapshot.holdings();
+        let left = self.left.iter().take(count);
+        left.map(|left| self.snapshot.member(&left.name, left.kind, left.place, &holdings)).collect()
     }
 
     /// Why it does not stop, the worst first: each end of a chain of waits of those that have not ended, with what leads to it.
@@ -184,7 +205,10 @@ impl Report {
     /// [`io::Io::metrics`](crate::io::Io::metrics).)
     #[must_use]
     pub fn operations(&self) -> &[OperationReport] {
-        &self.operations
+        self.operations.get_or_init(|| {
+            let places: Vec<_> = self.left.iter().filter_map(|left| left.place).collect();
+            self.snapshot.operations_of(&places)
+        })
     }
 
     /// How the phases of the shutdown ended, in order.

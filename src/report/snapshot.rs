@@ -4,10 +4,12 @@
 //! for somebody else: references carry the life of the member that is meant.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::text::Copied;
+use crate::wait::condition::Notifier;
 use crate::wait::debtor::Debtor;
 use crate::wait::line::{MonitorCell, SeenLock, monitors};
 use crate::wait::look::{self, Seen, Stage};
@@ -25,7 +27,17 @@ pub(super) struct Snapshot {
     order: Vec<u32>,
     /// Where each member's waits begin in `order`; one more at the end.
     begins: Vec<u32>,
-    locks: HashMap<*const MonitorCell, Lock>,
+    /// The locks that are held, and those of every monitor that a wait is of.
+    locks: HashMap<Slot, Lock>,
+    /// Who notified the conditions that are waited on.
+    notifiers: HashMap<Slot, Notifier>,
+}
+
+/// The address of a monitor's or a condition's slot: what tells it from others, and nothing is read there.
+type Slot = usize;
+
+fn slot<T>(of: &'static T) -> Slot {
+    std::ptr::from_ref(of).addr()
 }
 
 /// A monitor's lock.
@@ -33,6 +45,15 @@ pub(super) struct Lock {
     pub(super) name: Copied<4>,
     pub(super) seen: SeenLock,
     pub(super) queue: usize,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("members", &self.members.len())
+            .field("waits", &self.waits.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Snapshot {
@@ -47,8 +68,15 @@ impl Snapshot {
         for (place, seen) in members.iter().enumerate() {
             places[seen.member.index() as usize] = place as u32 + 1;
         }
-        let mut this =
-            Snapshot { members, places, waits, order: Vec::new(), begins: Vec::new(), locks: HashMap::new() };
+        let mut this = Snapshot {
+            members,
+            places,
+            waits,
+            order: Vec::new(),
+            begins: Vec::new(),
+            locks: HashMap::new(),
+            notifiers: HashMap::new(),
+        };
         this.note_order();
         this.note_locks();
         this
@@ -78,17 +106,22 @@ impl Snapshot {
         for (_, cell) in monitors().look() {
             let seen = cell.look();
             if seen.holder != MemberRef::NOBODY || seen.readers != 0 {
-                self.locks.insert(cell, Lock { name: cell.name.copy(), seen, queue: 0 });
+                self.locks.insert(slot(cell), Lock { name: cell.name.copy(), seen, queue: 0 });
             }
         }
         for wait in &self.waits {
-            if let Some(cell) = wait.monitor.filter(|_| wait.wants_lock()) {
-                let lock = self.locks.entry(cell).or_insert_with(|| Lock {
+            if let Some(cell) = wait.monitor {
+                let lock = self.locks.entry(slot(cell)).or_insert_with(|| Lock {
                     name: cell.name.copy(),
                     seen: cell.look(),
                     queue: 0,
                 });
-                lock.queue += 1;
+                lock.queue += usize::from(wait.wants_lock());
+            }
+            if let Some(condition) = wait.condition.filter(|_| !wait.wants_lock()) {
+                if let Some(last) = condition.last_notifier() {
+                    self.notifiers.entry(slot(condition)).or_insert(last);
+                }
             }
         }
     }
@@ -107,7 +140,7 @@ impl Snapshot {
     /// Whether that is at this place, by what a domain knows of its members.
     pub(super) fn is(&self, place: u32, name: &str, kind: Kind) -> bool {
         let seen = &self.members[place as usize];
-        seen.kind == kind && seen.name == Copied::of(name)
+        seen.kind == kind && seen.name.is(name)
     }
 
     /// A member of the report; without a place: one that has ended since. `holdings` as of [`holdings`](Self::holdings).
@@ -161,16 +194,13 @@ impl Snapshot {
 
     /// A monitor's lock, if it is held or waited for.
     pub(super) fn lock_of(&self, cell: &'static MonitorCell) -> Option<&Lock> {
-        self.locks.get(&std::ptr::from_ref(cell))
+        self.locks.get(&slot(cell))
     }
 
     /// The locks that somebody of these holds or waits for, and who holds which.
     pub(super) fn locks_of(&self, places: &[u32]) -> Vec<LockReport> {
-        let mut cells: Vec<_> = places
-            .iter()
-            .flat_map(|place| self.waits_of(*place))
-            .filter_map(|wait| wait.monitor.map(std::ptr::from_ref))
-            .collect();
+        let mut cells: Vec<_> =
+            places.iter().flat_map(|place| self.waits_of(*place)).filter_map(|wait| wait.monitor.map(slot)).collect();
         let mut ours = vec![false; self.members.len()];
         for place in places {
             ours[*place as usize] = true;
@@ -253,8 +283,13 @@ impl Snapshot {
         }
     }
 
+    /// The name of a wait's monitor.
+    fn name_of(&self, seen: &Seen) -> Copied<4> {
+        seen.monitor.and_then(|cell| self.lock_of(cell)).map_or(Copied::EMPTY, |lock| lock.name)
+    }
+
     fn what(&self, seen: &Seen) -> String {
-        let name = || seen.monitor.map(|cell| cell.name.copy()).unwrap_or(Copied::EMPTY);
+        let name = || self.name_of(seen);
         let has_turn = matches!(seen.stage, Stage::Queued | Stage::Woken) && seen.monitor.is_some();
         match seen.what {
             What::Lock if seen.monitor.is_none() => "a lock that others also take (notified)".to_owned(),
@@ -276,7 +311,7 @@ impl Snapshot {
     }
 
     fn on(&self, seen: &Seen) -> WaitsFor {
-        let name = || seen.monitor.map(|cell| cell.name.get()).unwrap_or_default();
+        let name = || self.name_of(seen).to_string();
         if seen.wants_lock() {
             let lock = seen.monitor.and_then(|cell| self.lock_of(cell));
             let held_by = lock.map_or(HeldBy::Nobody, |lock| self.held_by(lock));
@@ -284,7 +319,7 @@ impl Snapshot {
         }
         match seen.what {
             What::Lock | What::Condition => {
-                let monitor = seen.monitor.map(|cell| cell.name.get());
+                let monitor = seen.monitor.map(|_| name());
                 WaitsFor::Condition { monitor, notified_by: self.notified(seen) }
             }
             What::Predicate => WaitsFor::Change { monitor: name(), changed_by: self.notified(seen) },
@@ -305,7 +340,7 @@ impl Snapshot {
     }
 
     fn notified(&self, seen: &Seen) -> Option<Notified> {
-        let notifier = seen.condition?.last_notifier()?;
+        let notifier = self.notifiers.get(&slot(seen.condition?))?;
         let mut by = self.party(notifier.member);
         if by.has_ended {
             by.name = notifier.name.to_string();

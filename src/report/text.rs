@@ -87,7 +87,7 @@ impl Report {
     }
 
     fn write_members(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let shown = &self.members[..self.members.len().min(MEMBERS)];
+        let shown = self.first_members(MEMBERS);
         let heads: Vec<_> = shown.iter().map(head).collect();
         let width = heads.iter().map(|head| head.chars().count()).max().unwrap_or(0);
         for (member, head) in shown.iter().zip(&heads) {
@@ -102,8 +102,8 @@ impl Report {
                 write!(f, "; holds {}", member.holds.join(", "))?;
             }
         }
-        if self.members.len() > MEMBERS {
-            write!(f, "\n  and {} more threads and tasks", self.members.len() - MEMBERS)?;
+        if self.left.len() > MEMBERS {
+            write!(f, "\n  and {} more threads and tasks", self.left.len() - MEMBERS)?;
         }
         Ok(())
     }

@@ -81,13 +81,15 @@ impl Crowd {
         Ok(Crowd { stop, frozen, _io: io })
     }
 
-    /// Times reports, and sees that each says who is to blame.
+    /// Times reports, as an operator sees them (the text names the causes and a hundred of those that wait), and sees that each says who is to blame.
     fn report(&self, count: usize) -> Vec<Duration> {
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
             let begun = Instant::now();
             let report = self.stop.report();
+            let text = report.to_string();
             times.push(begun.elapsed());
+            assert!(text.contains("thread \"replay\" waits "), "{text}");
             assert_eq!(report.members().len(), THREADS + TASKS);
             let cause = &report.causes()[0];
             assert_eq!(cause.kind, CauseKind::Storage);
