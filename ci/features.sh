@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 base="uring tokio parking_lot parking_lot_0_13"
-extra="bytes json metrics tracing"
+extra="bytes json lockdep metrics tracing"
 
 # Prints a list of words with commas between them, without the word $1.
 without() {

@@ -26,6 +26,8 @@ use std::ptr::NonNull;
 use super::Owed;
 use crate::registry::domain::DomainRef;
 use crate::registry::link::Link;
+use crate::registry::member::{self, MemberRef};
+use crate::registry::order::{self, Debt, Place};
 use crate::sys::{AcqRel, Acquire, AtomicU64, PlainU64, Relaxed, Release, UnsafeCell};
 use crate::wait::debtor::Debtor;
 use crate::wait::ticket::Ticket;
@@ -53,6 +55,8 @@ struct Cell<V> {
     began: PlainU64,
     /// Who owes the value, if somebody has said so: a [`Debtor`] as a word.
     debtor: PlainU64,
+    /// For the order of locks.
+    class: Debt,
     /// The wait of a task. The completion's alone, and taken out before it says that it is gone.
     ticket: UnsafeCell<ManuallyDrop<Option<Ticket>>>,
 }
@@ -74,21 +78,21 @@ impl<V> Cell<V> {
 
 /// A new cell: its two ends.
 #[inline]
-pub(super) fn cell<V>(domain: DomainRef, owed: Owed) -> (Sender<V>, Receiver<V>) {
-    let cell = make(EMPTY, MaybeUninit::uninit(), domain, owed);
+pub(super) fn cell<V>(domain: DomainRef, owed: Owed, class: Debt) -> (Sender<V>, Receiver<V>) {
+    let cell = make(EMPTY, MaybeUninit::uninit(), domain, owed, class);
     (Sender(cell), Receiver(cell))
 }
 
 /// A new cell with its value in it, whose completer is gone.
 #[inline]
-pub(super) fn full<V>(value: V, domain: DomainRef) -> Receiver<V> {
-    Receiver(make(READY, MaybeUninit::new(value), domain, Owed::from("")))
+pub(super) fn full<V>(value: V, domain: DomainRef, class: Debt) -> Receiver<V> {
+    Receiver(make(READY, MaybeUninit::new(value), domain, Owed::from(""), class))
 }
 
 /// Writes the fields where they will lie. A cell that is put together on the stack and moved to its place is copied two words at a time, and each such load
 /// waits until the stores of the single words are through: a quarter of a completion's whole cost.
 #[inline]
-fn make<V>(word: u64, value: MaybeUninit<V>, domain: DomainRef, owed: Owed) -> NonNull<Cell<V>> {
+fn make<V>(word: u64, value: MaybeUninit<V>, domain: DomainRef, owed: Owed, class: Debt) -> NonNull<Cell<V>> {
     let cell = NonNull::from(Box::leak(Box::<Cell<V>>::new_uninit())).cast::<Cell<V>>();
     let place = cell.as_ptr();
     macro_rules! write {
@@ -110,6 +114,7 @@ fn make<V>(word: u64, value: MaybeUninit<V>, domain: DomainRef, owed: Owed) -> N
     write!(waiter, Link::new());
     write!(began, PlainU64::new(0));
     write!(debtor, PlainU64::new(0));
+    write!(class, class);
     write!(ticket, UnsafeCell::new(ManuallyDrop::new(None)));
     cell
 }
@@ -161,9 +166,12 @@ impl<V> Sender<V> {
         self.cell().debtor.store(debtor.word(), Relaxed);
     }
 
-    /// Says who owes the value, also to who waits for it.
-    pub(super) fn now_owed_by(&self, debtor: Debtor) {
+    /// Says that who runs here owes the value, also to who waits for it.
+    pub(super) fn now_owed_by_me(&self, at: Place) {
         let cell = self.cell();
+        self.paid();
+        let debtor = Debtor::Member(member::me());
+        order::owe(cell.class, cell.owed.operation, self.0.addr().get(), at);
         self.owed_by(debtor);
         // Ordering: AcqRel, partner of the step to `WAITED` in `register`: the later of the two sees what the other one wrote before.
         if cell.word.fetch_add(0, AcqRel) & TAG == WAITED {
@@ -174,9 +182,26 @@ impl<V> Sender<V> {
         }
     }
 
+    /// What its debtor owes from now on is not this.
+    #[inline]
+    fn paid(&self) {
+        if order::WATCHED {
+            if let Debtor::Member(member) = Debtor::from_word(self.cell().debtor.load(Relaxed)) {
+                order::paid(member, self.0.addr().get());
+            }
+        }
+    }
+
+    /// As [`owed_by`](Self::owed_by): the end of a member, for as long as it runs.
+    pub(super) fn owed_as_end_of(&self, member: MemberRef, name: &str) {
+        self.owed_by(Debtor::Member(member));
+        order::owe_end(member, self.cell().class, name, self.0.addr().get());
+    }
+
     /// Gives the value to the completion, or back if that is gone.
     #[inline]
     pub(super) fn send(self, value: V) -> Result<(), V> {
+        self.paid();
         let cell = self.cell();
         cell.value.with_mut(|place| {
             // SAFETY: before `READY` the value is the completer's alone (table above).
@@ -230,6 +255,11 @@ impl<V> Receiver<V> {
         self.cell().domain
     }
 
+    /// Its class, for the order of locks.
+    pub(super) fn class(&self) -> Debt {
+        self.cell().class
+    }
+
     /// What is owed.
     #[inline]
     pub(super) fn owed(&self) -> &Owed {
@@ -263,7 +293,7 @@ impl<V> Receiver<V> {
                     // Ordering: Release, partner of the Acquire loads in `send`: the waiter's name is seen.
                     match cell.word.compare_exchange(word, ((word & !TAG) + VERSION) | WAITED, AcqRel, Acquire) {
                         Ok(_) => {
-                            // After the step: see `now_owed_by`. The wait is the caller's, and goes on.
+                            // After the step: see `now_owed_by_me`. The wait is the caller's, and goes on.
                             match Debtor::from_word(cell.debtor.load(Relaxed)) {
                                 Debtor::Unknown => {}
                                 debtor => waiter.set_debtor(debtor, began),

@@ -15,8 +15,10 @@ use std::time::Instant;
 
 use crate::error::{Abandoned, Stopped, WaitError};
 use crate::registry::domain::DomainRef;
-use crate::registry::member;
+use crate::registry::member::MemberRef;
+use crate::registry::order::{self, Debt};
 use crate::stop::Stop;
+#[cfg(not(unwedge_loom))]
 use crate::wait::debtor::Debtor;
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{Kind, NOTIFIED, STOPPED, WAITING, What};
@@ -104,20 +106,25 @@ pub struct Completer<T, E: From<Abandoned> = Abandoned> {
 impl<T, E: From<Abandoned>> Completion<T, E> {
     /// A result owed in the domain `stop`, and who owes it. What is owed is a name, or an [`Owed`] that says more.
     #[inline]
+    #[cfg_attr(any(debug_assertions, feature = "lockdep"), track_caller)]
     pub fn new(owed: impl Into<Owed>, stop: &Stop) -> (Completer<T, E>, Self) {
         Self::new_in(owed, *stop.domain())
     }
 
     #[inline]
+    #[cfg_attr(any(debug_assertions, feature = "lockdep"), track_caller)]
     pub(crate) fn new_in(owed: impl Into<Owed>, domain: DomainRef) -> (Completer<T, E>, Self) {
-        let (sender, receiver) = cell::cell(domain, owed.into());
+        let (sender, receiver) = cell::cell(domain, owed.into(), Debt::new(order::place(Location::caller())));
         (Completer { sender: Some(sender) }, Completion { receiver: Some(receiver) })
     }
 
     /// A result that is there already.
     #[inline]
+    #[cfg_attr(any(debug_assertions, feature = "lockdep"), track_caller)]
     pub fn ready(result: Result<T, E>, stop: &Stop) -> Self {
-        Completion { receiver: Some(cell::full(Some(result), *stop.domain())) }
+        Completion {
+            receiver: Some(cell::full(Some(result), *stop.domain(), Debt::new(order::place(Location::caller())))),
+        }
     }
 
     /// Whether the result is there.
@@ -245,6 +252,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         if ticket.is_over() {
             return Err(WaitError::Stopped);
         }
+        self.note_order(location);
         if self.register(&ticket) {
             return Ok(());
         }
@@ -261,6 +269,16 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         let owed = self.owed();
         let owed = owed.map(|owed| (owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length));
         Note { domain, owed, ..Note::endless(What::Completion, location) }
+    }
+
+    /// For the order of locks: a wait for it begins.
+    #[inline]
+    fn note_order(&self, location: &'static Location<'static>) {
+        if let Some(receiver) = self.receiver.as_ref().filter(|_| order::WATCHED) {
+            let owed = receiver.owed();
+            let object = owed.object.as_deref().unwrap_or("");
+            order::wait_for(receiver.class(), owed.operation, object, order::place(location));
+        }
     }
 
     fn register(&mut self, ticket: &Ticket) -> bool {
@@ -331,6 +349,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         if ticket.is_over() {
             return Poll::Ready(Err(Stopped));
         }
+        self.note_order(location);
         if let Some(receiver) = &mut self.receiver {
             if !receiver.register(&ticket) {
                 *receiver.ticket() = Some(ticket);
@@ -400,13 +419,22 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     /// assert_eq!(ack.wait()?, Ok(7));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn owed_by_me(&self) {
         if let Some(sender) = &self.sender {
-            sender.now_owed_by(Debtor::Member(member::me()));
+            sender.now_owed_by_me(order::place(Location::caller()));
+        }
+    }
+
+    /// Says that the result is the end of a member, before anybody can wait for it.
+    pub(crate) fn owed_as_end_of(&self, member: MemberRef, name: &str) {
+        if let Some(sender) = &self.sender {
+            sender.owed_as_end_of(member, name);
         }
     }
 
     /// Says who owes the result, before anybody can wait for it.
+    #[cfg(not(unwedge_loom))]
     #[inline]
     pub(crate) fn owed_by(&self, debtor: Debtor) {
         if let Some(sender) = &self.sender {

@@ -15,6 +15,7 @@ use crate::sys::{self, Acquire, PlainU8, PlainU32, PlainU64, Relaxed, Release};
 use super::arena::arena;
 use super::domain::{DomainCell, DomainRef};
 use super::link::Link;
+use super::order::HeldList;
 use super::text::{Copied, Text};
 
 /// What kind of member.
@@ -37,6 +38,8 @@ pub(crate) struct Member {
     domain_live: PlainU64,
     /// In how many shutdowns of its domain it is itself: nobody waits for it there. Written by the domain.
     shuts_down: PlainU32,
+    /// For the order of locks.
+    pub(super) held: HeldList,
     // A reader's notes, for one that may not allocate: of two readers at once each may find the other's.
     /// The wait in which it saw this member. Whoever uses it looks whether that is still so.
     pub(crate) seen_in: PlainU32,
@@ -54,6 +57,7 @@ arena!(
         domain: Link::new(),
         domain_live: PlainU64::new(0),
         shuts_down: PlainU32::new(0),
+        held: HeldList::new(),
         seen_in: PlainU32::new(0),
         seen_blocked: PlainU32::new(0),
     }
@@ -192,6 +196,7 @@ impl Membership {
         member.domain.set(cell);
         member.domain_live.store(live.unwrap_or(0), Relaxed);
         member.shuts_down.store(0, Relaxed);
+        member.held.clear();
         let life = next_life(member.life.load(Relaxed));
         // Ordering: Release, partner of the Acquire in `Member::look`.
         member.life.store(life, Release);

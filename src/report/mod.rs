@@ -16,6 +16,8 @@ mod explain;
 mod fd;
 #[cfg(all(feature = "json", not(unwedge_loom)))]
 mod json;
+#[expect(clippy::disallowed_types, reason = "a report is made outside of models' races, and of its own data")]
+mod once;
 mod parts;
 mod snapshot;
 mod text;
@@ -23,11 +25,10 @@ mod text;
 mod watch;
 
 use std::sync::Arc;
-#[expect(clippy::disallowed_types, reason = "what is made once is made of a snapshot, which nobody changes")]
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::registry::member::Kind;
+use crate::registry::order;
 use crate::stop::Rest;
 
 pub use explain::{Cause, CauseKind, Step};
@@ -37,7 +38,16 @@ pub use parts::{
     WaitsFor,
 };
 
+pub use crate::registry::order::{Inversion, Order};
+
+use once::Once;
 use snapshot::Snapshot;
+
+/// Has a hook told of each inversion that is found from now on, by the thread that found it, before it takes the lock; a second hook takes the place of the first.
+/// It may panic, as a test's may: then nothing was taken. See [`Report::inversions`].
+pub fn on_inversion(hook: impl Fn(&Inversion) + Send + Sync + 'static) {
+    order::set_hook(Arc::new(hook));
+}
 
 /// Who has not ended in a domain, where it waits, and what a shutdown had to leave.
 ///
@@ -63,11 +73,12 @@ pub struct Report {
     reason: Option<Arc<str>>,
     left: Vec<Left>,
     /// Made when it is asked for: of thousands, only a few are shown mostly.
-    members: OnceLock<Vec<MemberReport>>,
+    members: Once<Vec<MemberReport>>,
     causes: Vec<Cause>,
     more_causes: usize,
     locks: Vec<LockReport>,
-    operations: OnceLock<Vec<OperationReport>>,
+    operations: Once<Vec<OperationReport>>,
+    inversions: Vec<Inversion>,
     phases: Vec<PhaseReport>,
     panicked: Vec<String>,
     rest: Rest,
@@ -107,11 +118,12 @@ impl Report {
             domain: domain.to_owned(),
             reason,
             left,
-            members: OnceLock::new(),
+            members: Once::new(),
             causes,
             more_causes,
             locks: snapshot.locks_of(&places),
-            operations: OnceLock::new(),
+            operations: Once::new(),
+            inversions: order::found(),
             phases: Vec::new(),
             panicked,
             rest: Rest::default(),
@@ -150,7 +162,7 @@ impl Report {
     /// Who has not ended, by name.
     #[must_use]
     pub fn members(&self) -> &[MemberReport] {
-        self.members.get_or_init(|| self.first_members(self.left.len()))
+        self.members.get(|| self.first_members(self.left.len()))
     }
 
     /// The first so many of them.
@@ -205,10 +217,49 @@ impl Report {
     /// [`io::Io::metrics`](crate::io::Io::metrics).)
     #[must_use]
     pub fn operations(&self) -> &[OperationReport] {
-        self.operations.get_or_init(|| {
+        self.operations.get(|| {
             let places: Vec<_> = self.left.iter().filter_map(|left| left.place).collect();
             self.snapshot.operations_of(&places)
         })
+    }
+
+    /// Where this process has taken locks, or waited, in orders that contradict each other: found in debug builds and with the feature `lockdep`, and empty
+    /// without.
+    ///
+    /// A monitor's class is its name and where it was made; a completion's is what it owes and where it was made. Holding one and wanting another one is an
+    /// order; waiting for a result is wanting it, and owing one ([`Completer::owed_by_me`](crate::Completer::owed_by_me)) is holding it. So a wait for a thread's
+    /// end with a lock held that the thread takes is an inversion, although it did not deadlock this time. Each is found once. What is
+    /// tried without waiting (`try_lock`) is never one, and instances of one class are none as long as no two of them are taken in both orders, or in the
+    /// order of [`Monitor::with_order`](crate::Monitor::with_order).
+    ///
+    /// One that is found is also told to `tracing` (a warning of the target `unwedge::order`), and to the hook of [`on_inversion`]; without a hook a debug build
+    /// prints it to stderr.
+    ///
+    /// ```
+    /// use unwedge::{Monitor, Stop, report};
+    ///
+    /// report::on_inversion(|_| ());                               // nothing is printed
+    /// let stop = Stop::new("mds.a");
+    /// let mds = Monitor::new("mds_lock", std::sync::Mutex::new(()), &stop);
+    /// let admin = Monitor::new("admin_lock", std::sync::Mutex::new(()), &stop);
+    /// {
+    ///     let _mds = mds.lock()?;
+    ///     let _admin = admin.lock()?;
+    /// }
+    /// {
+    ///     let _admin = admin.lock()?;
+    ///     let _mds = mds.lock()?;                                 // nobody else was there: no deadlock
+    /// }
+    /// if cfg!(debug_assertions) {
+    ///     let inversion = &stop.report().inversions()[0];
+    ///     assert_eq!((&*inversion.now.held, &*inversion.now.wanted), ("admin_lock", "mds_lock"));
+    ///     assert_eq!((&*inversion.before[0].held, &*inversion.before[0].wanted), ("mds_lock", "admin_lock"));
+    /// }
+    /// # Ok::<(), unwedge::Stopped>(())
+    /// ```
+    #[must_use]
+    pub fn inversions(&self) -> &[Inversion] {
+        &self.inversions
     }
 
     /// How the phases of the shutdown ended, in order.

@@ -146,6 +146,9 @@ impl Report {
         if self.rest.busy != 0 {
             write!(f, "\n  still being closed by another shutdown: {} domains", self.rest.busy)?;
         }
+        for inversion in &self.inversions {
+            write!(f, "\n  {inversion}")?;
+        }
         for name in &self.panicked {
             write!(f, "\n  panicked: {name}")?;
         }

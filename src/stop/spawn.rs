@@ -19,7 +19,6 @@ use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
 use crate::registry::member::{self, Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex};
-use crate::wait::debtor::Debtor;
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
 
@@ -341,7 +340,7 @@ impl Stop {
         let name: Arc<str> = name.into();
         let owed = Owed { operation: "end of", object: Some(Object::from(&*name)), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
-        completer.owed_by(Debtor::Member(membership.member()));
+        completer.owed_as_end_of(membership.member(), &name);
         let number = self.inner.members.add(member, &name, kind);
         let ending = Ending { stop: self.clone(), membership, number, panicked: false };
         (ending, completer, Spawned { completion, member, number, name })

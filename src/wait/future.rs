@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use crate::error::Stopped;
 use crate::lock::{Lock, LockData};
 use crate::registry::domain::DomainRef;
+use crate::registry::order::{self, Place};
 use crate::sys;
 
 use super::condition::Condition;
@@ -24,10 +25,11 @@ fn poll_pending<'a, L: Lock, M: Mode<L>>(
     pending: &mut Pending,
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
+    at: Place,
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
     loop {
-        if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain)) {
+        if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain, at)) {
             return ready;
         }
         if !sys::look_as_task(|| pending.may_go_on()) && pending.ticket().set_waker(cx.waker()) {
@@ -62,14 +64,15 @@ impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
             if this.domain.is_over() {
                 return Poll::Ready(Err(Stopped));
             }
-            if let Some(guard) = this.monitor.try_acquire(this.domain) {
+            this.monitor.wanted(this.location);
+            if let Some(guard) = this.monitor.try_acquire(this.domain, order::place(this.location)) {
                 return Poll::Ready(Ok(guard));
             }
             let note = this.monitor.note(What::Lock, M::SHARED, None, this.domain, this.location);
             this.pending = Some(Pending::in_line(this.monitor.cell, Kind::Task, &note)?);
         }
         let Some(pending) = &mut this.pending else { return Poll::Pending };
-        let result = ready!(poll_pending(pending, this.monitor, this.domain, cx));
+        let result = ready!(poll_pending(pending, this.monitor, this.domain, order::place(this.location), cx));
         this.pending = None;
         Poll::Ready(result)
     }
@@ -81,12 +84,18 @@ pub struct Wait<'a, L, M = Exclusive> {
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     pending: Result<Pending, Stopped>,
+    at: Place,
     _mode: PhantomData<fn() -> M>,
 }
 
 impl<'a, L, M> Wait<'a, L, M> {
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, pending: Result<Pending, Stopped>) -> Self {
-        Wait { monitor, domain, pending, _mode: PhantomData }
+    pub(super) fn new(
+        monitor: &'a Monitor<L>,
+        domain: &'a DomainRef,
+        pending: Result<Pending, Stopped>,
+        at: Place,
+    ) -> Self {
+        Wait { monitor, domain, pending, at, _mode: PhantomData }
     }
 }
 
@@ -97,7 +106,7 @@ impl<'a, L: Lock, M: Mode<L>> Future for Wait<'a, L, M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let result = match &mut this.pending {
-            Ok(pending) => ready!(poll_pending(pending, this.monitor, this.domain, cx)),
+            Ok(pending) => ready!(poll_pending(pending, this.monitor, this.domain, this.at, cx)),
             Err(stopped) => Err(*stopped),
         };
         this.pending = Err(Stopped);
@@ -204,14 +213,15 @@ fn poll_first<'a, L: Lock>(
         if domain.is_over() {
             return Poll::Ready(Err(Stopped));
         }
-        if let Some(guard) = monitor.try_acquire(domain) {
+        monitor.wanted(location);
+        if let Some(guard) = monitor.try_acquire(domain, order::place(location)) {
             return Poll::Ready(Ok(guard));
         }
         let note = monitor.note(What::Lock, false, None, domain, location);
         *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note)?);
     }
     let result = match pending {
-        Some(waiting) => ready!(poll_pending(waiting, monitor, domain, cx)),
+        Some(waiting) => ready!(poll_pending(waiting, monitor, domain, order::place(location), cx)),
         None => Err(Stopped),
     };
     *pending = None;

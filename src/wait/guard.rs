@@ -14,6 +14,7 @@ use crate::completion::{Completer, Completion};
 use crate::error::{Abandoned, Stopped, Timed};
 use crate::lock::{Lock, LockData, SharedLock};
 use crate::registry::domain::DomainRef;
+use crate::registry::order::{self, Held, Place};
 use crate::stop::Stop;
 
 use super::condition::Condition;
@@ -93,6 +94,8 @@ pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
     dirty: u64,
     /// Dropped in `drop`, between what comes before and after an unlock, and nowhere else.
     guard: ManuallyDrop<M::Guard<'a>>,
+    /// For the order of locks.
+    held: Held,
     _mode: PhantomData<fn() -> M>,
 }
 
@@ -126,13 +129,16 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
 
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[inline]
-    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>) -> Self {
-        MonitorGuard { monitor, domain, dirty: 0, guard: ManuallyDrop::new(guard), _mode: PhantomData }
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>, at: Place) -> Self {
+        let held = monitor.held(at);
+        MonitorGuard { monitor, domain, dirty: 0, guard: ManuallyDrop::new(guard), held, _mode: PhantomData }
     }
 
     /// The lock's own guard; the lock stays held, and the monitor believes it held until a new guard around it is dropped.
     pub(super) fn into_raw(self) -> M::Guard<'a> {
         let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used or dropped afterwards, so that this is dropped once, here.
+        unsafe { std::ptr::read(&this.held) }.end();
         // SAFETY: `this` is not used or dropped afterwards.
         unsafe { ManuallyDrop::take(&mut this.guard) }
     }
@@ -221,8 +227,9 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[track_caller]
     pub fn wait_async(self, condvar: &'a Condvar) -> Wait<'a, L, M> {
         let (monitor, domain) = (self.monitor, self.domain);
-        let pending = self.begin_async(condvar.condition(), Location::caller());
-        Wait::new(monitor, domain, pending)
+        let location = Location::caller();
+        let pending = self.begin_async(condvar.condition(), location);
+        Wait::new(monitor, domain, pending, order::place(location))
     }
 
     /// Registers a task and lets go of the lock.
@@ -248,12 +255,14 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
         let note = monitor.note(what, M::SHARED, Some(condition), domain, location);
         let mut pending = Pending::on(condition, Kind::Thread, &note)?;
         drop(self);
-        if let Poll::Ready(result) = pending.block(deadline, || monitor.try_guard(domain)) {
+        monitor.wanted(location);
+        let at = order::place(location);
+        if let Poll::Ready(result) = pending.block(deadline, || monitor.try_guard(domain, at)) {
             return Ok(Timed { guard: result?, timed_out: false });
         }
         // The deadline ends the wait for the condition, and never the one for the lock.
         let timed_out = pending.expire();
-        match pending.block(None, || monitor.try_guard(domain)) {
+        match pending.block(None, || monitor.try_guard(domain, at)) {
             Poll::Ready(result) => Ok(Timed { guard: result?, timed_out }),
             Poll::Pending => unreachable!("a wait without a deadline ends with an outcome"),
         }

@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use crate::error::{Stopped, WaitError};
 use crate::lock::{Lock, LockData, SharedLock};
 use crate::registry::domain::DomainRef;
+use crate::registry::order::{self, Class, Held, Place};
 use crate::stop::Stop;
 use crate::sys;
 
@@ -65,6 +66,7 @@ pub struct Monitor<L> {
     pub(super) index: u32,
     pub(super) home: DomainRef,
     stop: Stop,
+    class: Class,
     /// Apart from the rest, see "Cache lines" in `line`.
     pub(super) lock: CachePadded<L>,
 }
@@ -78,6 +80,7 @@ enum NotHad {
 
 impl<L> Monitor<L> {
     /// A monitor over `lock`, in the domain `stop`. The name (cut to 32 bytes) is what reports call it.
+    #[cfg_attr(any(debug_assertions, feature = "lockdep"), track_caller)]
     pub fn new(name: &'static str, lock: L, stop: &Stop) -> Self {
         let index = MonitorCell::claim(name);
         Monitor {
@@ -85,8 +88,40 @@ impl<L> Monitor<L> {
             index,
             home: *stop.domain(),
             stop: stop.clone(),
+            class: Class::new(name, order::place(Location::caller())),
             lock: CachePadded::new(lock),
         }
+    }
+
+    /// Gives this monitor a place among those of its class (its name, and where it is made): where several are held at once, they are taken in rising order.
+    ///
+    /// Only the watch over the order of locks knows it: see [`Report::inversions`](crate::report::Report::inversions). Without an order such monitors may be
+    /// taken in any, as long as no two are taken in both.
+    ///
+    /// ```
+    /// # use unwedge::{Monitor, Stop};
+    /// let stop = Stop::new("mds.a");
+    /// let ranks: Vec<_> =
+    ///     (0..16).map(|rank| Monitor::new("rank", std::sync::Mutex::new(rank), &stop).with_order(rank)).collect();
+    /// let (first, second) = (ranks[3].lock()?, ranks[7].lock()?);
+    /// # Ok::<(), unwedge::Stopped>(())
+    /// ```
+    #[must_use]
+    pub fn with_order(mut self, order: u64) -> Self {
+        self.class.set_order(order);
+        self
+    }
+
+    /// A lock of this monitor is wanted by who will wait for it if need be.
+    #[inline]
+    pub(super) fn wanted(&self, location: &'static Location<'static>) {
+        order::want(&self.class, order::place(location));
+    }
+
+    /// That it is held, for the watch over the order of locks.
+    #[inline]
+    pub(super) fn held(&self, at: Place) -> Held {
+        Held::new(&self.class, at)
     }
 
     /// The domain that ends this monitor's waits.
@@ -137,11 +172,12 @@ impl<L: Lock> Monitor<L> {
     ///
     /// # Errors
     /// [`Stopped`] if the domain's stop was requested.
+    #[cfg_attr(any(debug_assertions, feature = "lockdep"), track_caller)]
     pub fn try_lock(&self) -> Result<Option<MonitorGuard<'_, L>>, Stopped> {
         if self.home.is_over() {
             return Err(Stopped);
         }
-        Ok(self.try_acquire::<Exclusive>(&self.home))
+        Ok(self.try_acquire::<Exclusive>(&self.home, order::place(Location::caller())))
     }
 
     /// As [`lock`](Self::lock), until a deadline.
@@ -310,6 +346,7 @@ impl<L: Lock> Monitor<L> {
         if domain.is_over() {
             return Err(Stopped);
         }
+        self.wanted(Location::caller());
         let guard = match self.try_raw::<M>() {
             Ok(guard) => guard,
             Err(_) => match self.acquire_slow::<M>(domain, None, Location::caller()) {
@@ -317,7 +354,7 @@ impl<L: Lock> Monitor<L> {
                 Err(_) => return Err(Stopped),
             },
         };
-        Ok(MonitorGuard::new(self, domain, guard))
+        Ok(MonitorGuard::new(self, domain, guard, order::place(Location::caller())))
     }
 
     pub(super) fn acquire_until<'a, M: Mode<L>>(
@@ -329,11 +366,12 @@ impl<L: Lock> Monitor<L> {
         if domain.is_over() {
             return Err(WaitError::Stopped);
         }
+        self.wanted(location);
         let guard = match self.try_raw::<M>() {
             Ok(guard) => guard,
             Err(_) => self.acquire_slow::<M>(domain, deadline, location)?,
         };
-        Ok(MonitorGuard::new(self, domain, guard))
+        Ok(MonitorGuard::new(self, domain, guard, order::place(location)))
     }
 
     /// Tries the lock, unless somebody in line has precedence. The caller makes the guard.
@@ -349,16 +387,24 @@ impl<L: Lock> Monitor<L> {
 
     /// As [`try_raw`](Self::try_raw), with a guard.
     #[inline]
-    pub(super) fn try_acquire<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
-        Some(MonitorGuard::new(self, domain, self.try_raw::<M>().ok()?))
+    pub(super) fn try_acquire<'a, M: Mode<L>>(
+        &'a self,
+        domain: &'a DomainRef,
+        at: Place,
+    ) -> Option<MonitorGuard<'a, L, M>> {
+        Some(MonitorGuard::new(self, domain, self.try_raw::<M>().ok()?, at))
     }
 
     /// Tries the lock.
     #[inline]
-    pub(super) fn try_guard<'a, M: Mode<L>>(&'a self, domain: &'a DomainRef) -> Option<MonitorGuard<'a, L, M>> {
+    pub(super) fn try_guard<'a, M: Mode<L>>(
+        &'a self,
+        domain: &'a DomainRef,
+        at: Place,
+    ) -> Option<MonitorGuard<'a, L, M>> {
         let guard = M::try_lock(&self.lock)?;
         self.cell.acquired(M::SHARED);
-        Some(MonitorGuard::new(self, domain, guard))
+        Some(MonitorGuard::new(self, domain, guard, at))
     }
 
     /// Gives the lock's own guard and not a monitor's, so that the fast path can keep its guard in registers. The caller makes the guard.
@@ -383,7 +429,7 @@ impl<L: Lock> Monitor<L> {
         }
         let note = self.note(What::Lock, M::SHARED, None, domain, location);
         let mut pending = Pending::in_line(self.cell, Kind::Thread, &note)?;
-        match pending.block(deadline, || self.try_guard::<M>(domain)) {
+        match pending.block(deadline, || self.try_guard::<M>(domain, order::place(location))) {
             Poll::Ready(result) => Ok(result?.into_raw()),
             Poll::Pending => Err(WaitError::TimedOut),
         }

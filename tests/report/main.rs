@@ -7,6 +7,8 @@ mod seen;
 
 mod causes;
 mod forms;
+#[cfg(any(debug_assertions, feature = "lockdep"))]
+mod order;
 mod shapes;
 
 use std::time::Duration;

@@ -66,7 +66,8 @@ impl Graph {
         let path = self.path(wanted.class, held.class);
         self.edges.insert(key, Edge { held_at: held.at, wanted_at: wanted.at });
         self.after.entry(held.class).or_default().push(wanted.class);
-        let before = path?.windows(2).map(|pair| self.order(pair[0], pair[1], self.edges[&(pair[0], pair[1])])).collect();
+        let before =
+            path?.windows(2).map(|pair| self.order(pair[0], pair[1], self.edges[&(pair[0], pair[1])])).collect();
         self.told.insert(key).then(|| Inversion { now: self.now(held, wanted), before })
     }
 

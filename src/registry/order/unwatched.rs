@@ -6,18 +6,24 @@ use std::sync::Arc;
 use super::Inversion;
 use crate::registry::member::MemberRef;
 
+/// Whether the order is watched.
+pub(crate) const WATCHED: bool = false;
+
 /// Where something was taken.
-pub(crate) type Place = ();
+#[derive(Clone, Copy)]
+pub(crate) struct Place;
 
 #[inline(always)]
-pub(crate) fn place(_: &'static Location<'static>) -> Place {}
+pub(crate) fn place(_: &'static Location<'static>) -> Place {
+    Place
+}
 
 /// The class of a monitor.
 pub(crate) struct Class;
 
 impl Class {
     #[inline(always)]
-    pub(crate) fn new(_: &'static str, (): Place) -> Self {
+    pub(crate) fn new(_: &'static str, _: Place) -> Self {
         Class
     }
 
@@ -31,7 +37,7 @@ pub(crate) struct Debt;
 
 impl Debt {
     #[inline(always)]
-    pub(crate) fn new((): Place) -> Self {
+    pub(crate) fn new(_: Place) -> Self {
         Debt
     }
 }
@@ -41,9 +47,12 @@ pub(crate) struct Held;
 
 impl Held {
     #[inline(always)]
-    pub(crate) fn new(_: &Class, (): Place) -> Self {
+    pub(crate) fn new(_: &Class, _: Place) -> Self {
         Held
     }
+
+    #[inline(always)]
+    pub(crate) fn end(self) {}
 }
 
 /// What a member holds and owes.
@@ -59,13 +68,13 @@ impl HeldList {
 }
 
 #[inline(always)]
-pub(crate) fn want(_: &Class, (): Place) {}
+pub(crate) fn want(_: &Class, _: Place) {}
 
 #[inline(always)]
-pub(crate) fn wait_for(_: Debt, _: &str, _: &str, (): Place) {}
+pub(crate) fn wait_for(_: Debt, _: &str, _: &str, _: Place) {}
 
 #[inline(always)]
-pub(crate) fn owe(_: Debt, _: &str, _: usize, (): Place) {}
+pub(crate) fn owe(_: Debt, _: &str, _: usize, _: Place) {}
 
 #[inline(always)]
 pub(crate) fn owe_end(_: MemberRef, _: Debt, _: &str, _: usize) {}

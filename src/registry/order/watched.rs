@@ -4,7 +4,7 @@
 //! code (L6): who is told of an inversion is told by the thread that found it, after both were let go. What that one locks in turn is not watched.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use super::Inversion;
 use super::graph::{Graph, Item};
 use crate::registry::member::{self, MemberRef};
 use crate::sys::{Mutex, PlainU64, Relaxed};
+
+/// Whether the order is watched.
+pub(crate) const WATCHED: bool = true;
 
 /// Where something was taken.
 pub(crate) type Place = &'static Location<'static>;
@@ -39,7 +42,7 @@ thread_local! {
     /// Whether this thread tells of an inversion.
     static TELLS: Cell<bool> = const { Cell::new(false) };
     /// Pairs of classes of which this thread knows that they are in the graph.
-    static KNOWN: RefCell<HashMap<(u32, u32), ()>> = RefCell::new(HashMap::new());
+    static KNOWN: RefCell<HashSet<(u32, u32)>> = RefCell::new(HashSet::new());
 }
 
 fn with_graph<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
@@ -105,6 +108,10 @@ impl HeldList {
         self.0.lock().push((item, key));
     }
 
+    fn get(&self, at: usize) -> Option<Item> {
+        self.0.lock().get(at).map(|(item, _)| *item)
+    }
+
     fn remove(&self, key: Key) {
         let mut held = self.0.lock();
         if let Some(at) = held.iter().rposition(|(_, known)| *known == key) {
@@ -127,6 +134,9 @@ impl Held {
         }
         Held { by, instance: class.instance }
     }
+
+    /// As a drop.
+    pub(crate) fn end(self) {}
 }
 
 impl Drop for Held {
@@ -175,42 +185,56 @@ fn name_of(operation: &str, object: &str) -> String {
 
 fn wanted(item: impl FnOnce() -> Item) {
     let Some(slot) = member::me().slot() else { return };
-    let held: Vec<Item> = {
-        let held = slot.held.0.lock();
-        if held.is_empty() {
-            return;
-        }
-        held.iter().map(|(item, _)| *item).collect()
-    };
+    let Some(first) = slot.held.get(0) else { return };
     let wanted = item();
-    for held in held {
+    // One after the other: nothing is allocated, and no lock is held over the next step.
+    let mut next = Some(first);
+    let mut at = 0;
+    while let Some(held) = next {
+        at += 1;
+        next = slot.held.get(at);
         let pair = (held.class, wanted.class);
-        let is_known = pair.0 != pair.1 && KNOWN.with_borrow(|known| known.contains_key(&pair));
+        // A thread at its end has no such memory any more.
+        let is_known = pair.0 != pair.1 && KNOWN.try_with(|known| known.borrow().contains(&pair)).unwrap_or(false);
         if is_known || TELLS.get() {
             continue;
         }
         let inversion = with_graph(|graph| graph.add(&held, &wanted));
-        KNOWN.with_borrow_mut(|known| known.insert(pair, ()));
+        let _ = KNOWN.try_with(|known| known.borrow_mut().insert(pair));
         if let Some(inversion) = inversion {
             tell(inversion);
         }
     }
 }
 
+/// While it lives, what this thread locks is not watched.
+struct Telling;
+
+impl Telling {
+    fn begin() -> Self {
+        TELLS.set(true);
+        Telling
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        TELLS.set(false);
+    }
+}
+
 #[cold]
 fn tell(inversion: Inversion) {
     FOUND.lock().push(inversion.clone());
-    TELLS.set(true);
+    let _telling = Telling::begin();
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "unwedge::order", "{inversion}");
     let hook = HOOK.lock().clone();
     match hook {
-        Some(hook) => crate::error::contain(|| hook(&inversion)),
-        #[expect(clippy::print_stderr, reason = "as a debug build's other checks do; a hook takes its place")]
+        Some(hook) => hook(&inversion),
         None if cfg!(debug_assertions) => eprintln!("unwedge: {inversion}"),
         None => {}
     }
-    TELLS.set(false);
 }
 
 /// What was found so far in this process.
