@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sets of features build and are free of clippy's warnings: none, each alone, every pair of those that change what the others build on (`base`), all but
-# one, and all. Not all 2^7: those that only add to the surface (`extra`) know nothing of each other.
+# one, and all. Not all 2^9: those that only add to the surface (`extra`) know nothing of each other.
 set -eu
 cd "$(dirname "$0")/.."
 base="uring tokio parking_lot parking_lot_0_13"

@@ -24,6 +24,7 @@ mod text;
 #[cfg(all(feature = "tracing", not(unwedge_loom)))]
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,14 +105,15 @@ impl Report {
         panicked: Vec<String>,
     ) -> Self {
         let snapshot = Snapshot::take();
-        let mut left: Vec<_> = left
-            .map(|(slot, name, kind)| {
-                // One that has ended since has no place, or a stranger's.
-                let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
-                Left { name, kind, place }
-            })
-            .collect();
-        left.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.place.cmp(&b.place)));
+        // By name. Of thousands most share one, so that few names are compared.
+        let mut by_name: BTreeMap<Arc<str>, Vec<Left>> = BTreeMap::new();
+        for (slot, name, kind) in left {
+            // One that has ended since has no place, or a stranger's.
+            let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
+            by_name.entry(name.clone()).or_default().push(Left { name, kind, place });
+        }
+        by_name.values_mut().for_each(|same| same.sort_unstable_by_key(|left| left.place));
+        let left: Vec<Left> = by_name.into_values().flatten().collect();
         let places: Vec<_> = left.iter().filter_map(|left| left.place).collect();
         let (causes, more_causes) = explain::explain(&snapshot, &places);
         Report {

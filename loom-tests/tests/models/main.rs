@@ -15,6 +15,7 @@ mod law5;
 mod law6;
 mod law7;
 mod law8;
+mod law8_registry;
 mod light_mutex;
 mod mds;
 mod mds_admin;
