@@ -35,8 +35,9 @@ fn report_cost(criterion: &mut Criterion) {
             assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             tasks.push(task);
         }
-        let mut one =
-            |name: &str, work: &dyn Fn()| bench.bench_function(BenchmarkId::new(name, count), |b| b.iter(work));
+        let mut one = |name: &str, work: &dyn Fn()| {
+            bench.bench_function(BenchmarkId::new(name, count), |b| b.iter(work));
+        };
         one("report", &|| drop(black_box(stop.report())));
         one("report and text", &|| drop(black_box(stop.report().to_string())));
         one("report and JSON", &|| drop(black_box(stop.report().to_json())));
