@@ -195,7 +195,7 @@ impl Report {
     /// stop.spawn("beacon", move || ack.wait())?;
     /// let report = loop {
     ///     let report = stop.report();
-    ///     if report.members().iter().any(|member| !member.waits.is_empty()) { break report }
+    ///     if report.causes()[0].blocked == 2 { break report }
     /// };
     /// let cause = &report.causes()[0];
     /// assert_eq!(cause.kind, CauseKind::Outside);
@@ -253,7 +253,8 @@ impl Report {
     ///     let _mds = mds.lock()?;                                 // nobody else was there: no deadlock
     /// }
     /// if cfg!(debug_assertions) {
-    ///     let inversion = &stop.report().inversions()[0];
+    ///     let report = stop.report();
+    ///     let inversion = &report.inversions()[0];
     ///     assert_eq!((&*inversion.now.held, &*inversion.now.wanted), ("admin_lock", "mds_lock"));
     ///     assert_eq!((&*inversion.before[0].held, &*inversion.before[0].wanted), ("mds_lock", "admin_lock"));
     /// }
