@@ -185,10 +185,11 @@ impl Report {
     /// let never = Stop::new("another life");
     /// let (completer, mut ack) = Completion::<u8>::new("ack", &never);
     /// let (told, is_told) = std::sync::mpsc::channel();
+    /// let (go, gone) = std::sync::mpsc::channel::<()>();
     /// stop.spawn("dispatch", move || {
     ///     completer.owed_by_me();
     ///     told.send(()).ok();
-    ///     std::thread::sleep(Duration::from_millis(300));        // busy elsewhere
+    ///     gone.recv().ok();                                      // busy elsewhere
     ///     completer.complete(7)
     /// })?;
     /// is_told.recv()?;
@@ -201,6 +202,7 @@ impl Report {
     /// assert_eq!(cause.kind, CauseKind::Outside);
     /// assert_eq!(cause.culprit().map(|step| &*step.member.name), Some("dispatch"));
     /// assert_eq!(cause.others, ["beacon"]);
+    /// # go.send(())?;
     /// # stop.shutdown(Plan::within(Duration::from_secs(10)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
