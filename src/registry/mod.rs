@@ -15,4 +15,5 @@ pub(crate) mod arena;
 pub(crate) mod domain;
 pub(crate) mod link;
 pub(crate) mod member;
+pub(crate) mod phase;
 pub(crate) mod text;

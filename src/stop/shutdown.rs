@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::completion::Completion;
 use crate::registry::member;
+use crate::registry::phase::PhaseSlot;
 use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
@@ -175,11 +176,15 @@ impl Stop {
         self.request("shutdown");
 
         let reserve: Duration = plan.phases.iter().map(|phase| phase.limit).sum();
+        let slots =
+            plan.phases.iter().enumerate().map(|(place, phase)| PhaseSlot::plan(&phase.name, self.domain, place));
+        let slots: Vec<_> = slots.collect();
         let members_until = deadline.checked_sub(reserve).unwrap_or(begun).max(begun);
         self.wait_for_members(members_until, location);
         drop(guard);
 
-        let phases = plan.phases.into_iter().map(|phase| run_phase(phase, deadline)).collect();
+        let phases =
+            plan.phases.into_iter().zip(&slots).map(|(phase, slot)| run_phase(phase, slot, deadline)).collect();
 
         let ended = self.wait_for_members(deadline, location);
         // Who is late is named, also if it ends while the rest is cleared away.
@@ -214,11 +219,12 @@ impl Stop {
 }
 
 /// Runs a phase on a thread of its own, stops it at its deadline, and says how it ended.
-fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
+fn run_phase(phase: PlannedPhase, slot: &PhaseSlot, deadline: Instant) -> PhaseReport {
     let PlannedPhase { name, limit, step } = phase;
     let begun = sys::now();
     let until = (begun + limit).min(deadline);
     let stop = Stop::new(&name);
+    slot.begin(until.saturating_duration_since(begun));
     let own = Phase::new(stop.clone(), until);
     // The result's life is longer than the phase's.
     let life = Stop::new("phase");
@@ -230,6 +236,7 @@ fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
             let mut ended = result.wait_until(until);
             let late = ended.is_err();
             if late {
+                slot.late();
                 stop.request("the phase's time is up");
                 ended = result.wait_until(sys::now() + WAY_OUT);
             }
@@ -247,6 +254,7 @@ fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
     stop.request("the phase is over");
     let ended = stop.wait_for_members(sys::now() + WAY_OUT, Location::caller());
     let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
+    slot.end();
     let outcome = if ended && unjoined == 0 { outcome } else { Outcome::Left };
     PhaseReport::new(name, outcome, sys::now() - begun)
 }
