@@ -145,7 +145,7 @@ impl Drop for PhaseSlot {
 #[cfg_attr(any(not(test), unwedge_loom), expect(dead_code, reason = "for who reads the registry"))]
 pub(crate) fn look() -> Vec<SeenPhase> {
     let now = sys::coarse_millis();
-    phases().look().filter_map(|cell| cell.look(now)).collect()
+    phases().look().filter_map(|(_, cell)| cell.look(now)).collect()
 }
 
 impl PhaseCell {

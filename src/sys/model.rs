@@ -123,6 +123,9 @@ fn epoch() -> Instant {
     *EPOCH.get_or_init(Instant::now)
 }
 
+/// None: the model's clock stands still, so that nobody would come to the end of it.
+pub(crate) const WAY_OUT: Duration = Duration::ZERO;
+
 /// Now, on the model's clock.
 pub(crate) fn now() -> Instant {
     epoch() + Duration::from_millis(MILLIS.load(super::Acquire))
@@ -172,4 +175,9 @@ pub(crate) fn join_until(handle: JoinHandle<()>, _deadline: Instant) -> bool {
 pub(crate) fn try_join(handle: JoinHandle<()>) -> Result<(), JoinHandle<()>> {
     let _ = handle.join();
     Ok(())
+}
+
+/// In a model the process goes on to be looked at: the execution ends with a panic.
+pub(crate) fn abort(last_word: String) -> ! {
+    panic!("{last_word}")
 }
