@@ -114,7 +114,7 @@ impl Callbacks {
         let mut late = shared.wait_idle(deadline, Some(hurry));
         if late > 0 && hurry.is_over() {
             // One that was stopped only now is given time for its way out.
-            late = shared.wait_idle(deadline.min(sys::now() + WAY_OUT), None);
+            late = shared.wait_idle(deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None);
         }
         if late > 0 {
             return (1, late);

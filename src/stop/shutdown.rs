@@ -270,7 +270,7 @@ impl Course<'_> {
         let mut ended = stop.wait_for_members(deadline, Some(hurry), location);
         if !ended && hurry.is_over() {
             // Who was stopped only now is given time for its way out.
-            ended = stop.wait_for_members(deadline.min(sys::now() + WAY_OUT), None, location);
+            ended = stop.wait_for_members(deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None, location);
         }
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)

@@ -123,8 +123,11 @@ fn epoch() -> Instant {
     *EPOCH.get_or_init(Instant::now)
 }
 
-/// None: the model's clock stands still, so that nobody would come to the end of it.
-pub(crate) const WAY_OUT: Duration = Duration::ZERO;
+/// As in what ships: who was stopped at a deadline ends by itself.
+pub(crate) const WAY_OUT: Duration = Duration::from_millis(100);
+
+/// None: the model's clock stands still, so that nobody would come to the end of a wait for who heeds no stop.
+pub(crate) const HURRIED_WAY_OUT: Duration = Duration::ZERO;
 
 /// Now, on the model's clock.
 pub(crate) fn now() -> Instant {

@@ -171,6 +171,9 @@ impl Parker {
 /// How long a thread that has given its result may take for its thread-locals' destructors, and who was stopped at a deadline for the way out.
 pub(crate) const WAY_OUT: Duration = Duration::from_millis(100);
 
+/// The same for members and callbacks whose shutdown was hurried.
+pub(crate) const HURRIED_WAY_OUT: Duration = WAY_OUT;
+
 /// Now, on the clock that deadlines are on.
 pub(crate) fn now() -> Instant {
     Instant::now()
