@@ -63,7 +63,7 @@ mod wait;
 
 pub use completion::{Completer, Completion, Object, Owed};
 pub use error::{Abandoned, Stopped, Timed, WaitError};
-pub use stop::{JoinError, Phase, Plan, Spawned, Stop, StopBuilder};
+pub use stop::{JoinError, Phase, Plan, PlannedStep, Spawned, Step, Stop, StopBuilder};
 pub use wait::condvar::Condvar;
 pub use wait::future::{LockFuture, Wait, WaitWhile, When};
 pub use wait::guard::{Exclusive, Mode, MonitorGuard, Shared};

@@ -1,6 +1,8 @@
 //! `mds serve`: the server as a daemon, from its start to its orderly stop.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,6 +13,7 @@ use unwedge::report::{Outcome, report_fd};
 use unwedge::{Plan, Stop};
 
 use crate::life::Life;
+use crate::manager;
 use crate::pool;
 use crate::rank::Trouble;
 use crate::serve::{Socket, serve};
@@ -30,15 +33,22 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the tasks' runtime")
 }
 
-/// From now on SIGTERM and SIGINT request the domain's stop. They do it on a task, because a request is not for a signal handler.
+/// From now on SIGTERM and SIGINT request the domain's stop, and a second one hurries it. They do it on a task, because a request is not for a signal
+/// handler.
 pub fn stop_on_signals(runtime: &Runtime, stop: &Stop) -> anyhow::Result<()> {
     let _entered = runtime.enter();
+    let asked = Arc::new(AtomicBool::new(false));
     for (kind, name) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")] {
         let mut signals = signal(kind).with_context(|| format!("cannot watch for {name}"))?;
-        let stop = stop.clone();
+        let (stop, asked) = (stop.clone(), asked.clone());
         runtime.spawn(async move {
             while signals.recv().await.is_some() {
-                stop.request(name);
+                // Only signals count: the stop may have been requested by the server itself.
+                if asked.swap(true, Ordering::Relaxed) {
+                    stop.hurry(name);
+                } else {
+                    stop.request(name);
+                }
             }
         });
     }
@@ -95,14 +105,22 @@ pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
         let _entered = runtime.enter();
         serve(&life, socket).context("cannot use the socket")?;
     }
+    manager::ready();
+    manager::watch(&runtime, &life);
     // Until the stop, or until the server finds that it cannot serve.
     let trouble: Option<Trouble> = runtime.block_on(life.mds().when_async(|mds| mds.trouble.clone())).ok();
-    let report = life.shut_down("damaged", STOP_WITHIN, SAVE_WITHIN, DRAIN);
+    manager::stopping();
+    stop.request("damaged");
+    let plan = life.plan(STOP_WITHIN, SAVE_WITHIN).drain(DRAIN).on_progress(manager::extend);
+    let report = stop.shutdown(plan);
     let failed = report.phases().iter().find_map(|phase| match &phase.outcome {
         Outcome::Failed(why) => Some(why.clone()),
         _ => None,
     });
-    let given_up = report.phases().iter().any(|phase| matches!(phase.outcome, Outcome::Stopped | Outcome::Left));
+    let given_up = report
+        .phases()
+        .iter()
+        .any(|phase| matches!(phase.outcome, Outcome::Stopped | Outcome::Left | Outcome::Skipped));
     if !report.is_clean() || given_up {
         eprintln!("mds: {report}");
     }

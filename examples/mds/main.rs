@@ -8,6 +8,7 @@ mod dump;
 mod fixture;
 mod frozen;
 mod life;
+mod manager;
 #[cfg(test)]
 mod mutations;
 mod namespace;

@@ -33,6 +33,9 @@ pub(super) trait Backend: Send + Sync {
     /// Refuses what comes, ends what the kernel was not given, cancels what can be cancelled, and waits for the rest until `deadline`. What
     /// the kernel has even then stays with it, memory and all, and is counted.
     fn close(&self, deadline: Instant) -> Leaked;
+
+    /// The deadline of a [`close`](Self::close) that runs, or is about to, is now.
+    fn hurry(&self);
 }
 
 /// The backend for reads, writes and opens, the pool for jobs (the same one where there is no ring), and what belongs to both.

@@ -220,6 +220,16 @@ impl Service for IoService {
         super::export::closed(&self.domain, leaked);
         leaked
     }
+
+    fn hurry(&self) {
+        if self.birth.is_here() {
+            self.transfers.hurry();
+            if let Some(pool) = &self.pool {
+                backend::Backend::hurry(&**pool);
+            }
+            self.outstanding.hurry();
+        }
+    }
 }
 
 fn override_of(value: Option<&std::ffi::OsStr>) -> io::Result<Backend> {

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Abandoned, Completer, Completion, Owed, Stop, Stopped,
-    sys::{Mutex, Signal, now},
+    sys::{Mutex, PlainU8, Relaxed, Signal, now},
     wait::debtor::Debtor,
 };
 
@@ -39,20 +39,30 @@ type Hook = Box<dyn FnOnce() + Send>;
 pub(super) struct Outstanding {
     count: Mutex<usize>,
     none: Signal,
+    /// Nobody waits any more. Written and read under the lock of `count`.
+    hurried: PlainU8,
 }
 
 impl Outstanding {
     pub(super) fn new() -> Outstanding {
-        Outstanding { count: Mutex::new(0), none: Signal::default() }
+        Outstanding { count: Mutex::new(0), none: Signal::default(), hurried: PlainU8::new(0) }
     }
 
     /// Waits until none is left, or for the deadline; how many are.
     pub(super) fn wait(&self, deadline: Instant) -> usize {
         let mut count = self.count.lock();
-        while *count > 0 && now() < deadline {
+        // Ordering: Relaxed, under the lock.
+        while *count > 0 && now() < deadline && self.hurried.load(Relaxed) == 0 {
             count = self.none.wait_until(count, deadline);
         }
         *count
+    }
+
+    /// The deadline of a wait is now, of one that runs and of one to come.
+    pub(super) fn hurry(&self) {
+        let _count = self.count.lock();
+        self.hurried.store(1, Relaxed);
+        self.none.notify_all();
     }
 }
 

@@ -16,4 +16,5 @@ pub(crate) mod domain;
 pub(crate) mod link;
 pub(crate) mod member;
 pub(crate) mod order;
+pub(crate) mod phase;
 pub(crate) mod text;

@@ -287,6 +287,7 @@ fn phase(phase: &PhaseReport) -> JsonPhase<'_> {
         Outcome::Stopped => ("stopped", None),
         Outcome::Failed(why) => ("failed", Some(why.as_str())),
         Outcome::Left => ("left", None),
+        Outcome::Skipped => ("skipped", None),
     };
     JsonPhase { name: &phase.name, outcome, error, elapsed_ms: ms(phase.elapsed) }
 }
@@ -309,7 +310,7 @@ impl Report {
     /// | a party | `id`, `name`, `kind`, `tid` or null, `ended` |
     /// | `locks` | `name`, `held_by`, `readers`, `held_at_least_ms` or null, `queue` |
     /// | `operations` | `operation`, `object`, `offset`, `length`, `age_ms`, `waiter` (a party) |
-    /// | `phases` | `name`, `outcome` (`done`, `stopped`, `failed`, `left`), `error` or null, `elapsed_ms` |
+    /// | `phases` | `name`, `outcome` (`done`, `stopped`, `failed`, `left`, `skipped`), `error` or null, `elapsed_ms` |
     /// | `panicked`, `leaked` | names; `operations`, `bytes`, `threads` |
     ///
     /// ```

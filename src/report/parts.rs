@@ -208,6 +208,8 @@ pub enum Outcome {
     Failed(String),
     /// Its time was up, and its thread has not ended.
     Left,
+    /// It was not begun, because the stop was hurried.
+    Skipped,
 }
 
 impl PhaseReport {

@@ -130,6 +130,7 @@ impl Report {
                 Outcome::Stopped => "given up: its time was up".to_owned(),
                 Outcome::Failed(why) => format!("failed: {why}"),
                 Outcome::Left => "its time was up, and its thread has not ended".to_owned(),
+                Outcome::Skipped => "not begun: the stop was hurried".to_owned(),
             };
             write!(f, "\n  phase {}: {outcome} ({:.1?})", phase.name, phase.elapsed)?;
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
+use crate::registry::domain::DomainRef;
 use crate::registry::member::{Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex, Parker};
 use crate::wait::ticket::{Note, Ticket};
@@ -107,10 +108,14 @@ impl Callbacks {
     }
 
     /// Lets the callbacks that are left run, and the thread end. How many threads (one at most) and callbacks are late.
-    pub(super) fn finish(&self, deadline: Instant) -> (usize, usize) {
+    pub(super) fn finish(&self, deadline: Instant, hurry: DomainRef) -> (usize, usize) {
         let Some(Thread { shared, handle }) = self.thread.lock().take() else { return (0, 0) };
         shared.close();
-        let late = shared.wait_idle(deadline);
+        let mut late = shared.wait_idle(deadline, Some(hurry));
+        if late > 0 && hurry.is_over() {
+            // One that was stopped only now is given time for its way out.
+            late = shared.wait_idle(deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None);
+        }
         if late > 0 {
             return (1, late);
         }
@@ -151,9 +156,10 @@ impl Shared {
 
     /// Waits until no callback is left. How many are.
     #[track_caller]
-    fn wait_idle(&self, deadline: Instant) -> usize {
+    fn wait_idle(&self, deadline: Instant, hurry: Option<DomainRef>) -> usize {
         let location = std::panic::Location::caller();
-        let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Note::endless(What::End, location));
+        let note = Note { domain: hurry, ..Note::endless(What::End, location) };
+        let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &note);
         {
             let mut state = self.state.lock();
             if !state.running {
@@ -161,7 +167,9 @@ impl Shared {
             }
             state.watcher = Some(ticket.watcher());
         }
-        ticket.park_while(|state| state == WAITING, Some(deadline));
+        if !ticket.is_over() {
+            ticket.park_while(|state| state == WAITING, Some(deadline));
+        }
         if ticket.retire() == NOTIFIED { 0 } else { self.state.lock().jobs }
     }
 

@@ -12,6 +12,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::registry::domain::DomainRef;
 use crate::sys::{self, Mutex};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
@@ -25,6 +26,8 @@ pub(super) struct Clearing(Mutex<State>);
 #[derive(Default)]
 struct State {
     services: Vec<Arc<dyn Service>>,
+    /// Those that are being closed.
+    closing: Vec<Arc<dyn Service>>,
     /// What services and threads could not give back: counts for later shutdowns too.
     leaked: Leaked,
     /// How many shutdowns are at it.
@@ -41,12 +44,17 @@ struct Busy<'a> {
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let watchers = {
+        let (watchers, closed) = {
             let mut state = self.clearing.0.lock();
             state.leaked.add(self.left);
             state.busy -= 1;
-            if state.busy == 0 { std::mem::take(&mut state.watchers) } else { Vec::new() }
+            if state.busy == 0 {
+                (std::mem::take(&mut state.watchers), std::mem::take(&mut state.closing))
+            } else {
+                (Vec::new(), Vec::new())
+            }
         };
+        drop(closed);
         for watcher in watchers {
             watcher.notify();
         }
@@ -72,38 +80,55 @@ impl Clearing {
         self.0.lock().services.push(service);
     }
 
+    /// The deadline of what is being closed is now.
+    pub(super) fn hurry(&self) {
+        let closing = self.0.lock().closing.clone();
+        for service in closing {
+            service.hurry();
+        }
+    }
+
     fn begin(&self) -> (Busy<'_>, Vec<Arc<dyn Service>>) {
         let mut state = self.0.lock();
         state.busy += 1;
         let services = std::mem::take(&mut state.services);
+        state.closing.extend(services.iter().cloned());
         drop(state);
         (Busy { clearing: self, left: Leaked::default() }, services)
     }
 
     /// Waits until no shutdown is at it, but not past the deadline; `None`: not at all. What was left, and whether another one is still at it.
-    fn result(&self, deadline: Option<Instant>, location: &'static Location<'static>) -> (Leaked, bool) {
+    fn result(
+        &self,
+        deadline: Option<Instant>,
+        hurry: DomainRef,
+        location: &'static Location<'static>,
+    ) -> (Leaked, bool) {
         loop {
             let ticket = {
                 let mut state = self.0.lock();
                 if state.busy == 0 || deadline.is_none() {
                     return (state.leaked, false);
                 }
-                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &Note::endless(What::End, location));
+                let note = Note { domain: Some(hurry), ..Note::endless(What::End, location) };
+                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &note);
                 state.watchers.push(ticket.watcher());
                 ticket
             };
-            if !ticket.park_while(|state| state == WAITING, deadline) {
-                return (self.0.lock().leaked, true);
+            if ticket.is_over() || !ticket.park_while(|state| state == WAITING, deadline) {
+                let state = self.0.lock();
+                return (state.leaked, state.busy != 0);
             }
         }
     }
 }
 
-/// Clears these domains away: services by `drained_by`, callbacks by `deadline`.
+/// Clears these domains away: services by `drained_by`, callbacks by `deadline`; all of it at once when `hurry` is over.
 pub(super) fn clear(
     parts: &[Stop],
     stopper: &StopperThread,
     (drained_by, deadline): (Instant, Instant),
+    hurry: DomainRef,
     location: &'static Location<'static>,
 ) -> Rest {
     let mut rest = Rest::default();
@@ -111,10 +136,12 @@ pub(super) fn clear(
     for stop in parts {
         let (mut busy, services) = stop.inner.clearing.begin();
         for service in services {
-            busy.left.add(service.close(drained_by));
+            // A hurry that comes later finds the service among those that are being closed.
+            let by = if hurry.is_over() { sys::now() } else { drained_by };
+            busy.left.add(service.close(by));
         }
         if !stopper.is_callback_of(stop) {
-            let (threads, callbacks) = stop.inner.callbacks.finish(deadline);
+            let (threads, callbacks) = stop.inner.callbacks.finish(deadline, hurry);
             busy.left.threads += threads;
             rest.late_callbacks += callbacks;
         }
@@ -122,7 +149,7 @@ pub(super) fn clear(
     }
     let until = (!stopper.is_own).then(|| drained_by.max(sys::now() + WAY_OUT));
     for stop in parts {
-        let (left, busy) = stop.inner.clearing.result(until, location);
+        let (left, busy) = stop.inner.clearing.result(until, hurry, location);
         rest.leaked.add(left);
         rest.busy += usize::from(busy);
     }

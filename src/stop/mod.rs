@@ -5,7 +5,10 @@
 //! | `mod` | the domain, its flag and its tree |
 //! | `spawn` | threads and tasks that belong to a domain |
 //! | `callback` | the domain's callback thread |
-//! | `plan` | what a shutdown does, and its phases |
+//! | `plan` | what a shutdown does, and in what time |
+//! | `step` | a step of a plan: what it does and what it needs |
+//! | `phase` | a phase, and how it is run |
+//! | `hurry` | how a shutdown's time is taken away |
 //! | `shutdown` | the shutdown itself |
 //! | `clear` | its last stage: services, callbacks, threads at their end |
 //! | `token` | to and from tokio-util's `CancellationToken` |
@@ -18,9 +21,12 @@
 
 mod callback;
 mod clear;
+mod hurry;
+mod phase;
 mod plan;
 mod shutdown;
 mod spawn;
+mod step;
 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
 mod token;
 
@@ -39,10 +45,12 @@ use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, Kind, WAITING, What};
 
 pub(crate) use clear::Rest;
-pub use plan::{Phase, Plan};
+pub use phase::Phase;
+pub use plan::Plan;
 #[cfg(not(unwedge_loom))]
 pub(crate) use shutdown::{Leaked, Service};
 pub use spawn::{JoinError, Spawned};
+pub use step::{PlannedStep, Step};
 
 use callback::Callbacks;
 use clear::Clearing;
@@ -85,6 +93,9 @@ struct Inner {
     clearing: Clearing,
     callbacks: Callbacks,
     hook: Option<StartHook>,
+    /// Over when its shutdowns have no more time; there from the first one on. Changed under the lock of `children` too: see `hurry`.
+    hurry: Mutex<Option<DomainRef>>,
+    generation: u64,
     /// What links it to a cancellation token.
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     bridge: Mutex<Option<Arc<token::Bridge>>>,
@@ -139,6 +150,8 @@ impl Stop {
                 clearing: Clearing::new(),
                 callbacks: Callbacks::new(),
                 hook,
+                hurry: Mutex::new(None),
+                generation: sys::next_generation(),
                 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
                 bridge: Mutex::new(None),
                 _parent: parent,
@@ -146,13 +159,22 @@ impl Stop {
         }
     }
 
-    /// A part of this domain, with a stop of its own. A request of this domain's stop reaches it; a child of a stopped domain is born stopped.
+    /// A part of this domain, with a stop of its own: a rank of several that one process holds, say. A request of this domain's stop reaches it; a child of
+    /// a stopped domain is born stopped.
+    ///
+    /// Stopping a child, and shutting it down, leaves its siblings alone; a new child, of the same name if need be, is its restart. An [`Io`](crate::io::Io)
+    /// belongs to the domain that it was made in: where that is the parent's, the children's operations run on, the shutdown of a child ends their waits
+    /// and does not close it, and what the kernel still holds of them is in the report of the parent's shutdown. A child that is to account for its own has an
+    /// `Io` of its own.
     #[must_use]
     pub fn child(&self, name: &str) -> Stop {
         let child = Stop::make(name, Some(self.clone()), self.inner.hook.clone());
         let mut children = self.inner.children.lock();
         if self.is_requested() {
             child.inner.mark(&self.reason().unwrap_or_else(|| "stopped".into()));
+        }
+        if self.is_hurried() {
+            child.inner.mark_hurried();
         }
         if children.len() == children.capacity() {
             children.retain(|child| child.strong_count() > 0);
@@ -167,6 +189,20 @@ impl Stop {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Which of the process's domains this is: each has a number of its own, greater than those of all that were made before. A life that follows another
+    /// has the greater one, so that what is left of an old life (a late reply, a line in a log) can be told from the new.
+    ///
+    /// ```
+    /// let first = unwedge::Stop::new("mds.a");
+    /// let second = unwedge::Stop::new("mds.a");
+    /// assert!(second.generation() > first.generation());
+    /// assert_eq!(first.clone().generation(), first.generation());
+    /// ```
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.generation
     }
 
     /// Requests the stop: every wait of this domain and its descendants ends, now and from now on. Whether this was the first request.
@@ -305,6 +341,9 @@ impl Drop for Inner {
         }
         self.callbacks.leave();
         self.domain.release();
+        if let Some(hurry) = self.hurry.lock().take() {
+            hurry.release();
+        }
     }
 }
 

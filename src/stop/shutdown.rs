@@ -1,4 +1,4 @@
-//! The shutdown: request, wait for the members, run the phases, close the services, report.
+//! The shutdown: request, run the early phases, wait for the members, run the other phases, close the services, report.
 //!
 //! It is bounded by its plan's limit: every wait in it has a deadline, and none needs the help of storage or of a thread that is stuck (L1).
 //! It never takes a lock of the user's: the caller may hold any (L2).
@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::completion::Completion;
+use crate::registry::domain::DomainRef;
 use crate::registry::member;
+use crate::registry::phase::PhaseSlot;
 use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
-use super::clear::clear;
-use super::plan::{Phase, Plan, PlannedPhase};
+use super::clear::{Rest, clear};
+use super::phase::{End, Runner};
+use super::plan::{Plan, fit};
 use super::spawn::Left;
+use super::step::PlannedStep;
 use super::{JoinError, Stop};
 
-/// How long a thread that has given its result may take for its thread-locals' destructors, and a phase that was stopped for its way out.
-pub(super) const WAY_OUT: Duration = Duration::from_millis(100);
+pub(super) use crate::sys::WAY_OUT;
 
 /// What a service could not give back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +43,9 @@ impl Leaked {
 pub(crate) trait Service: Send + Sync {
     /// Ends it by the deadline. What has to be left, because the kernel holds it, is counted.
     fn close(&self, deadline: Instant) -> Leaked;
+
+    /// The deadline is now: of a `close` that runs on another thread, or that will come.
+    fn hurry(&self);
 }
 
 /// The thread or task that shuts a domain down: nobody waits for it there (L7). Until this is dropped: then it is a member like any other.
@@ -136,7 +142,7 @@ impl Stop {
         let stop = self.clone();
         let own = life.clone();
         let started = sys::spawn_service("uw-shutdown", move || {
-            let report = stop.shut_down(plan, &thread, (), location);
+            let report = stop.shut_down(plan, (me, &thread), (), location);
             drop(own);
             drop(completer.complete(report));
         });
@@ -160,44 +166,49 @@ impl Stop {
     fn shut_down_here<G>(&self, plan: Plan, guard: G, location: &'static Location<'static>) -> Report {
         let (family, me) = (self.family(), member::current());
         let _stopper = Stopper::new(&family, me);
-        self.shut_down(plan, &StopperThread::new(&family, me), guard, location)
+        self.shut_down(plan, (me, &StopperThread::new(&family, me)), guard, location)
     }
 
     fn shut_down<G>(
         &self,
         plan: Plan,
-        thread: &StopperThread,
+        (me, thread): (u32, &StopperThread),
         guard: G,
         location: &'static Location<'static>,
     ) -> Report {
         let begun = sys::now();
-        let deadline = begun + plan.within;
+        let Plan { within, drain, phases, hook } = plan;
+        let mut course = Course {
+            stop: self,
+            begun,
+            deadline: begun + within,
+            hurry: self.inner.hurry_flag(),
+            ended: Vec::with_capacity(phases.len()),
+        };
+        let mut runner = Runner::new(me, hook, course.hurry);
         self.request("shutdown");
 
-        let reserve: Duration = plan.phases.iter().map(|phase| phase.limit).sum();
-        let members_until = deadline.checked_sub(reserve).unwrap_or(begun).max(begun);
-        self.wait_for_members(members_until, location);
-        drop(guard);
-
-        let phases = plan.phases.into_iter().map(|phase| run_phase(phase, deadline)).collect();
-
-        let ended = self.wait_for_members(deadline, location);
-        // Who is late is named, also if it ends while the rest is cleared away.
-        // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
-        let mut report = if ended { self.report_of(Vec::new()) } else { self.report() };
-        // Children may have been born meanwhile.
-        let parts = self.family();
-        if !ended {
-            #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-            for stop in &parts {
-                stop.inner.members.abort_tasks();
+        let (early, late): (Vec<_>, Vec<_>) = phases.into_iter().partition(|phase| phase.early);
+        let mut phases: Vec<_> = early.into_iter().chain(late).map(Some).collect();
+        let slots = phases.iter().flatten().enumerate();
+        let slots: Vec<_> = slots.map(|(place, phase)| PhaseSlot::plan(&phase.name, self.domain, place)).collect();
+        let asked: Vec<_> = phases.iter().flatten().map(|phase| phase.limit).collect();
+        let early = phases.iter().flatten().filter(|phase| phase.early).count();
+        let mut guard = Some(guard);
+        for at in 0..=phases.len() {
+            if at == early {
+                let reserve: Duration = fit(course.left(), &asked[at..]).iter().sum();
+                let members_until = course.deadline.checked_sub(reserve).unwrap_or(begun).max(begun);
+                self.wait_for_members(members_until, Some(course.hurry), location);
+                guard = None;
+            }
+            if let Some(phase) = phases.get_mut(at).and_then(Option::take) {
+                let limit = fit(course.left(), &asked[at..])[0];
+                course.run(&mut runner, phase, &slots[at], limit);
             }
         }
-        let drained_by =
-            plan.drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
-        let rest = clear(&parts, thread, (drained_by, deadline), location);
-        report.finish(phases, rest, sys::now() - begun);
-        report
+        drop(guard);
+        course.finish(thread, drain, location)
     }
 
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
@@ -213,40 +224,68 @@ impl Stop {
     }
 }
 
-/// Runs a phase on a thread of its own, stops it at its deadline, and says how it ended.
-fn run_phase(phase: PlannedPhase, deadline: Instant) -> PhaseReport {
-    let PlannedPhase { name, limit, step } = phase;
-    let begun = sys::now();
-    let until = (begun + limit).min(deadline);
-    let stop = Stop::new(&name);
-    let own = Phase::new(stop.clone(), until);
-    // The result's life is longer than the phase's.
-    let life = Stop::new("phase");
-    let (completer, mut result) = Completion::<_, JoinError>::new("end of a phase", &life);
-    let spawned = stop.spawn(&name, move || drop(completer.finish(Ok(step(&own)))));
-    let outcome = match spawned {
-        Err(error) => Outcome::Failed(format!("its thread could not be started: {error}")),
-        Ok(_) => {
-            let mut ended = result.wait_until(until);
-            let late = ended.is_err();
-            if late {
-                stop.request("the phase's time is up");
-                ended = result.wait_until(sys::now() + WAY_OUT);
-            }
-            match ended {
-                Ok(Ok(Ok(()))) => Outcome::Done,
-                Ok(Ok(Err(_))) if late => Outcome::Stopped,
-                Ok(Ok(Err(error))) => Outcome::Failed(error.to_string()),
-                Ok(Err(_)) => Outcome::Failed("it panicked".to_owned()),
-                Err(_) => Outcome::Left,
+/// A shutdown under way.
+struct Course<'a> {
+    stop: &'a Stop,
+    begun: Instant,
+    deadline: Instant,
+    /// Over when the stop is hurried.
+    hurry: DomainRef,
+    /// The phases that are over.
+    ended: Vec<PhaseReport>,
+}
+
+impl Course<'_> {
+    /// How much time the plan has left.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(sys::now())
+    }
+
+    /// Runs the next phase.
+    fn run(&mut self, runner: &mut Runner, phase: PlannedStep, slot: &PhaseSlot, limit: Duration) {
+        let (name, begun) = (phase.name.clone(), sys::now());
+        let end = runner.run(phase, slot, limit, |own| self.abort(own, begun));
+        let outcome = match end {
+            End::Done => Outcome::Done,
+            End::Stopped => Outcome::Stopped,
+            End::Failed(why) => Outcome::Failed(why),
+            End::Left => Outcome::Left,
+            End::Skipped => Outcome::Skipped,
+        };
+        self.ended.push(PhaseReport::new(name, outcome, sys::now() - begun));
+    }
+
+    /// Ends the process: a phase is late without which it must not go on.
+    fn abort(&self, phase: &Stop, begun: Instant) {
+        let mut report = self.stop.report();
+        let mut phases = self.ended.clone();
+        phases.push(PhaseReport::new(phase.name().to_owned(), Outcome::Left, sys::now() - begun));
+        report.finish(phases, Rest::default(), sys::now() - self.begun);
+        sys::abort(format!("{report}\naborted, because the phase {} is late:\n{}\n", phase.name(), phase.report()));
+    }
+
+    /// The last stage: what is left is named, dropped and closed.
+    fn finish(self, thread: &StopperThread, drain: Option<Duration>, location: &'static Location<'static>) -> Report {
+        let Course { stop, begun, deadline, hurry, ended: phases } = self;
+        let mut ended = stop.wait_for_members(deadline, Some(hurry), location);
+        if !ended && hurry.is_over() {
+            // Who was stopped only now is given time for its way out.
+            ended = stop.wait_for_members(deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None, location);
+        }
+        // Who is late is named, also if it ends while the rest is cleared away.
+        // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
+        let mut report = if ended { stop.report_of(Vec::new()) } else { stop.report() };
+        // Children may have been born meanwhile.
+        let parts = stop.family();
+        if !ended {
+            #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+            for part in &parts {
+                part.inner.members.abort_tasks();
             }
         }
-    };
-    // What the step has started may use the phase's time; then all of the phase is stopped.
-    stop.wait_for_members(until, Location::caller());
-    stop.request("the phase is over");
-    let ended = stop.wait_for_members(sys::now() + WAY_OUT, Location::caller());
-    let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
-    let outcome = if ended && unjoined == 0 { outcome } else { Outcome::Left };
-    PhaseReport::new(name, outcome, sys::now() - begun)
+        let drained_by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
+        let rest = clear(&parts, thread, (drained_by, deadline), hurry, location);
+        report.finish(phases, rest, sys::now() - begun);
+        report
+    }
 }

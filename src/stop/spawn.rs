@@ -9,7 +9,7 @@ use std::error;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
+use crate::registry::domain::DomainRef;
 use crate::registry::member::{self, Kind, Membership};
 use crate::sys::{self, JoinHandle, Mutex};
 use crate::wait::ticket::{Note, Ticket};
@@ -31,9 +32,11 @@ struct State {
     /// By a number that is never used again: a member's slot may be another's by the time its handle is known.
     running: HashMap<u64, Running>,
     next: u64,
+    /// How many of `running` are waited for: those that do not shut down themselves.
+    awaited: usize,
     /// Threads that are at their end: their handles, to be joined.
     ended: Vec<JoinHandle<()>>,
-    /// Who wants to know when a member ends.
+    /// Who wants to know when nobody is awaited any more.
     watchers: Vec<Watcher>,
     panicked: Vec<String>,
 }
@@ -58,11 +61,19 @@ pub(super) struct Left {
     pub(super) kind: Kind,
 }
 
+impl State {
+    /// The watchers, if nobody is awaited any more.
+    fn watchers_to_tell(&mut self) -> Vec<Watcher> {
+        if self.awaited == 0 { std::mem::take(&mut self.watchers) } else { Vec::new() }
+    }
+}
+
 impl Members {
     pub(super) fn new() -> Self {
         Members(Mutex::new(State {
             running: HashMap::new(),
             next: 0,
+            awaited: 0,
             ended: Vec::new(),
             watchers: Vec::new(),
             panicked: Vec::new(),
@@ -74,6 +85,7 @@ impl Members {
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
+        state.awaited += 1;
         state.running.insert(
             number,
             Running {
@@ -115,8 +127,11 @@ impl Members {
                     state.panicked.push(running.name.as_ref().to_owned());
                 }
                 state.ended.extend(running.handle);
+                if running.shuts_down == 0 {
+                    state.awaited -= 1;
+                }
             }
-            std::mem::take(&mut state.watchers)
+            state.watchers_to_tell()
         };
         for watcher in watchers {
             watcher.notify();
@@ -134,41 +149,29 @@ impl Members {
             .collect()
     }
 
-    /// Whether anybody is [`left`](Self::left); then the watcher is told at the next end.
+    /// Whether anybody is [`left`](Self::left); then the watcher is told when nobody is, and not at each end: of thousands that end the last one wakes
+    /// the one who waits.
     fn watch(&self, watcher: &Ticket) -> bool {
         let mut state = self.0.lock();
-        let left = state.running.values().any(|running| running.shuts_down == 0);
+        let left = state.awaited != 0;
         if left {
             state.watchers.push(watcher.watcher());
         }
         left
     }
 
-    /// Marks a member as one that shuts down, and gives its number. Those who wait for it look again.
+    /// Marks a member as one that shuts down, and gives its number. Nobody waits for it then.
     pub(super) fn begin_shutdown(&self, member: u32) -> Option<u64> {
-        self.look_again(|running| {
-            let (number, running) = running.iter_mut().find(|(_, running)| running.member == member)?;
-            running.shuts_down += 1;
-            member::set_shuts_down(running.member, running.shuts_down);
-            Some(*number)
-        })
-    }
-
-    /// It is through with that, and may have ended meanwhile.
-    pub(super) fn end_shutdown(&self, number: u64) {
-        self.look_again(|running| {
-            let running = running.get_mut(&number)?;
-            running.shuts_down -= 1;
-            member::set_shuts_down(running.member, running.shuts_down);
-            Some(number)
-        });
-    }
-
-    /// Changes a member; if there is one to be changed, those who watch look again.
-    fn look_again(&self, change: impl FnOnce(&mut HashMap<u64, Running>) -> Option<u64>) -> Option<u64> {
         let (number, watchers) = {
             let mut state = self.0.lock();
-            (change(&mut state.running)?, std::mem::take(&mut state.watchers))
+            let (number, running) = state.running.iter_mut().find(|(_, running)| running.member == member)?;
+            let number = *number;
+            running.shuts_down += 1;
+            member::set_shuts_down(running.member, running.shuts_down);
+            if running.shuts_down == 1 {
+                state.awaited -= 1;
+            }
+            (number, state.watchers_to_tell())
         };
         for watcher in watchers {
             watcher.notify();
@@ -176,13 +179,25 @@ impl Members {
         Some(number)
     }
 
-    /// Has the tasks that are left dropped by their runtime, at their next await.
+    /// It is through with that, and may have ended meanwhile.
+    pub(super) fn end_shutdown(&self, number: u64) {
+        let mut state = self.0.lock();
+        let Some(running) = state.running.get_mut(&number) else { return };
+        running.shuts_down -= 1;
+        member::set_shuts_down(running.member, running.shuts_down);
+        if running.shuts_down == 0 {
+            state.awaited += 1;
+        }
+    }
+
+    /// Has the tasks that are left dropped by their runtime, at their next await. Whether there are any.
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-    pub(super) fn abort_tasks(&self) {
+    pub(super) fn abort_tasks(&self) -> bool {
         let tasks: Vec<_> = self.0.lock().running.values().filter_map(|running| running.task.clone()).collect();
-        for task in tasks {
+        for task in &tasks {
             task.abort();
         }
+        !tasks.is_empty()
     }
 
     /// Joins the threads that are at their end. How many do not get past it (a thread-local's destructor that blocks).
@@ -409,26 +424,33 @@ impl Stop {
         (spawned, std::future::poll_fn(move |cx| member.poll(cx)))
     }
 
-    /// What a watcher of this domain's members waits with: no stop ends it, a deadline does.
-    pub(super) fn watcher_note(&self, location: &'static std::panic::Location<'static>) -> Note<'_> {
+    /// What a watcher of this domain's members waits with: no stop ends it, but a deadline and, if it is given, a hurried one.
+    fn watcher_note(&self, hurry: Option<DomainRef>, location: &'static Location<'static>) -> Note<'_> {
         let (index, live) = self.domain().words();
-        Note { owed: Some(("end of", self.name(), index, live)), ..Note::endless(What::End, location) }
+        let owed = Some(("end of", self.name(), index, live));
+        Note { domain: hurry, owed, ..Note::endless(What::End, location) }
     }
 
-    /// Waits until nobody is left but those that shut down themselves, in this domain and its descendants. Not past the deadline.
-    pub(super) fn wait_for_members(&self, deadline: Instant, location: &'static std::panic::Location<'static>) -> bool {
+    /// Waits until nobody is left but those that shut down themselves, in this domain and its descendants. Not past the
+    /// deadline, nor past the stop of `hurry`.
+    pub(super) fn wait_for_members(
+        &self,
+        deadline: Instant,
+        hurry: Option<DomainRef>,
+        location: &'static Location<'static>,
+    ) -> bool {
         // Who was found may have started others before it ended, in a part that was looked at already: so again, until nobody was found.
         let mut found = true;
         while found {
             found = false;
             for stop in self.family() {
                 loop {
-                    let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &stop.watcher_note(location));
+                    let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &stop.watcher_note(hurry, location));
                     if !stop.inner.members.watch(&ticket) {
                         break;
                     }
                     found = true;
-                    if !ticket.park_while(|state| state == WAITING, Some(deadline)) {
+                    if ticket.is_over() || !ticket.park_while(|state| state == WAITING, Some(deadline)) {
                         return false;
                     }
                 }

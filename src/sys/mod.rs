@@ -61,3 +61,10 @@ pub(crate) use std::sync::atomic::{
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 /// For readers of `Plain` fields, which loom does not see either.
 pub(crate) use std::sync::atomic::fence as plain_fence;
+
+/// The next of the numbers that tell one life from another. (Not a model's: nothing is decided by it.)
+pub(crate) fn next_generation() -> u64 {
+    static LAST: PlainU64 = PlainU64::new(0);
+    // Ordering: Relaxed: distinct numbers, and greater ones for who comes later, are what one variable's order gives.
+    LAST.fetch_add(1, Relaxed) + 1
+}

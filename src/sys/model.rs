@@ -123,6 +123,12 @@ fn epoch() -> Instant {
     *EPOCH.get_or_init(Instant::now)
 }
 
+/// As in what ships: who was stopped at a deadline ends by itself.
+pub(crate) const WAY_OUT: Duration = Duration::from_millis(100);
+
+/// None: the model's clock stands still, so that nobody would come to the end of a wait for who heeds no stop.
+pub(crate) const HURRIED_WAY_OUT: Duration = Duration::ZERO;
+
 /// Now, on the model's clock.
 pub(crate) fn now() -> Instant {
     epoch() + Duration::from_millis(MILLIS.load(super::Acquire))
@@ -172,4 +178,9 @@ pub(crate) fn join_until(handle: JoinHandle<()>, _deadline: Instant) -> bool {
 pub(crate) fn try_join(handle: JoinHandle<()>) -> Result<(), JoinHandle<()>> {
     let _ = handle.join();
     Ok(())
+}
+
+/// In a model the process goes on to be looked at: the execution ends with a panic.
+pub(crate) fn abort(last_word: String) -> ! {
+    panic!("{last_word}")
 }

@@ -168,6 +168,12 @@ impl Parker {
     }
 }
 
+/// How long a thread that has given its result may take for its thread-locals' destructors, and who was stopped at a deadline for the way out.
+pub(crate) const WAY_OUT: Duration = Duration::from_millis(100);
+
+/// The same for members and callbacks whose shutdown was hurried.
+pub(crate) const HURRIED_WAY_OUT: Duration = WAY_OUT;
+
 /// Now, on the clock that deadlines are on.
 pub(crate) fn now() -> Instant {
     Instant::now()
@@ -340,4 +346,13 @@ impl Futex {
 /// How often a light mutex is looked at before its locker sleeps: some microseconds.
 pub(crate) fn spin_looks() -> u32 {
     400
+}
+
+/// Writes a last word to standard error and ends the process at once. Standard error may be a pipe that nobody reads: it is waited for for a moment only.
+pub(crate) fn abort(last_word: String) -> ! {
+    let write = move || drop(std::io::Write::write_all(&mut std::io::stderr(), last_word.as_bytes()));
+    if let Ok(writer) = spawn_service("uw-last-word", write) {
+        join_until(writer, now() + WAY_OUT);
+    }
+    std::process::abort()
 }

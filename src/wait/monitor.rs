@@ -124,6 +124,16 @@ impl<L> Monitor<L> {
         Held::new(&self.class, at)
     }
 
+    /// What reports call it.
+    pub(crate) fn name(&self) -> String {
+        self.cell.name.get()
+    }
+
+    /// The member that holds the lock exclusively, 0 for none.
+    pub(crate) fn holder(&self) -> u32 {
+        self.cell.look().holder.index()
+    }
+
     /// The domain that ends this monitor's waits.
     pub fn stop(&self) -> &Stop {
         &self.stop

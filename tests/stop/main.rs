@@ -8,8 +8,12 @@ mod common;
 #[path = "../common/seen.rs"]
 mod seen;
 
+mod hurry;
+mod joins;
 mod members;
 mod phases;
+mod plans;
+mod ranks;
 mod threads;
 mod together;
 #[cfg(feature = "tokio")]

@@ -5,6 +5,7 @@ extern crate unwedge_loom as unwedge;
 
 mod catalogue;
 mod common;
+mod coordinator;
 mod domains;
 mod foreign;
 mod law1;

@@ -80,6 +80,8 @@ struct State {
     supervised: bool,
     /// Nothing is accepted.
     closed: bool,
+    /// The deadline of the closing is now.
+    hurried: bool,
     /// Threads end when the queue is empty.
     ending: bool,
     threads: Vec<Thread>,
@@ -201,10 +203,14 @@ impl Backend for Pool {
 
         let mut state = shared.state.lock();
         // A thread whose operation has just ended is not stuck, but may not have got as far as to say so.
-        let deadline = deadline.max(now() + SETTLE);
-        let give_up = deadline + LEAVE;
+        let mut deadline = deadline.max(now() + SETTLE);
+        let mut give_up = deadline + LEAVE;
         loop {
             let time = now();
+            if state.hurried && deadline > time + SETTLE {
+                deadline = time + SETTLE;
+                give_up = deadline + LEAVE;
+            }
             let only_stuck_left = state.live <= state.busy && time >= deadline;
             if state.live == 0 || only_stuck_left || time >= give_up {
                 break;
@@ -220,6 +226,11 @@ impl Backend for Pool {
         drop(state);
         closes.into_iter().for_each(Work::refuse);
         Leaked { threads: leaked.threads + join(ended, give_up), ..leaked }
+    }
+
+    fn hurry(&self) {
+        self.0.state.lock().hurried = true;
+        self.0.left.notify_all();
     }
 }
 

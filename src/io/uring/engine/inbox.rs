@@ -97,10 +97,10 @@ impl<O, W: Outside> Inbox<O, W> {
         self.wake(state);
     }
 
-    /// Refuses what comes from now on, and has the owner end by the deadline. The first deadline holds.
+    /// Refuses what comes from now on, and has the owner end by the deadline. The earliest one holds.
     pub fn close(&self, deadline: Instant) {
         let mut state = self.state.lock();
-        state.closing.get_or_insert(deadline);
+        state.closing = Some(state.closing.map_or(deadline, |earlier| earlier.min(deadline)));
         self.wake(state);
     }
 

@@ -241,6 +241,10 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
                 self.refuse_the_backlog();
                 self.cancel(|_| true);
             }
+            // Hurried: the time that is left is no more than what it takes to settle.
+            (Stage::Draining(by), Some(deadline)) if deadline < by => {
+                self.stage = Stage::Draining(by.min(deadline.max(now() + SETTLE)));
+            }
             (Stage::Serving, None) if self.word.retired => self.stage = Stage::Retired,
             _ => {}
         }

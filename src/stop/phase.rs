@@ -1,0 +1,190 @@
+//! A phase: its own domain, how it is run on a thread or as a task, and how it ends.
+//!
+//! # Invariants
+//! - **Late is not lost.** A phase ends by its deadline and the time of a way out, whatever its step does: then its thread is named and left, its task
+//!   dropped.
+//! - **Nobody waits for the one who waits.** A step that needs a lock which the one who shuts down holds is not begun.
+
+use std::fmt;
+use std::ops::Deref;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::registry::domain::DomainRef;
+use crate::registry::member;
+use crate::registry::phase::PhaseSlot;
+use crate::sys::{self, Mutex};
+use crate::wait::waiter::contain;
+
+use super::Stop;
+use super::plan::ProgressHook;
+use super::shutdown::WAY_OUT;
+use super::step::{Body, PlannedStep, StepResult};
+
+/// A phase of a shutdown: a [`Stop`] of its own, not a child of the stopped domain, whose stop is requested when its deadline comes.
+///
+/// In it a monitor is taken with [`lock_in`](crate::Monitor::lock_in), or carried over by who holds it with
+/// [`adopt`](crate::MonitorGuard::adopt).
+#[derive(Clone)]
+pub struct Phase {
+    stop: Stop,
+    deadline: Instant,
+    hook: Option<ProgressHook>,
+}
+
+impl Phase {
+    /// Says that the step gets on: calls the hook of [`Plan::on_progress`](crate::Plan::on_progress), if the plan has one. The deadline stays.
+    pub fn progress(&self) {
+        if let Some(hook) = &self.hook {
+            contain(|| hook(self));
+        }
+    }
+
+    /// When the phase is stopped.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How much time is left.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(sys::now())
+    }
+}
+
+impl Deref for Phase {
+    type Target = Stop;
+
+    fn deref(&self) -> &Stop {
+        &self.stop
+    }
+}
+
+impl fmt::Debug for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Phase").field("stop", &self.stop).field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// How a phase ended.
+pub(super) enum End {
+    Done,
+    Stopped,
+    Failed(String),
+    Left,
+    /// Not begun: the stop was hurried.
+    Skipped,
+}
+
+/// What all phases of a shutdown are run with.
+pub(super) struct Runner {
+    /// The thread or task that shuts down.
+    me: u32,
+    hook: Option<ProgressHook>,
+    /// Its stop cuts every phase short.
+    hurry: DomainRef,
+    /// Phases that were left.
+    left: Vec<Stop>,
+}
+
+impl Runner {
+    pub(super) fn new(me: u32, hook: Option<ProgressHook>, hurry: DomainRef) -> Self {
+        Runner { me, hook, hurry, left: Vec::new() }
+    }
+
+    /// Runs a phase, stops it at its deadline, and says how it ended. `late` is called at the deadline if it ends the process.
+    pub(super) fn run(
+        &mut self,
+        step: PlannedStep,
+        slot: &PhaseSlot,
+        limit: Duration,
+        late: impl FnOnce(&Stop),
+    ) -> End {
+        let end = if self.hurry.is_over() {
+            End::Skipped
+        } else if let Some(why) = self.is_held(&step) {
+            End::Failed(why)
+        } else {
+            self.begin(step, slot, limit, late)
+        };
+        slot.end();
+        end
+    }
+
+    /// Whether a lock that the step needs is held by who will not let it go.
+    fn is_held(&self, step: &PlannedStep) -> Option<String> {
+        let left: Vec<_> =
+            self.left.iter().flat_map(|stop| stop.inner.members.left()).map(|left| left.member).collect();
+        let (monitor, holder) =
+            step.apart.iter().find_map(|apart| apart(&|holder| holder == self.me || left.contains(&holder)))?;
+        let name = member::members().get(holder).name.get();
+        let who = if holder == self.me { "who shuts down" } else { "of a phase that was left" };
+        Some(format!("it needs {monitor}, which {name}, {who}, holds"))
+    }
+
+    fn begin(&mut self, step: PlannedStep, slot: &PhaseSlot, limit: Duration, late: impl FnOnce(&Stop)) -> End {
+        let stop = Stop::new(&step.name);
+        let until = sys::now() + limit;
+        slot.begin(limit);
+        let phase = Phase { stop: stop.clone(), deadline: until, hook: self.hook.clone() };
+        let result = Arc::new(Mutex::new(None));
+        if let Err(error) = start(&stop, step.body, phase, result.clone()) {
+            return End::Failed(format!("its thread could not be started: {error}"));
+        }
+        let mut ended = stop.wait_for_members(until, Some(self.hurry), Location::caller());
+        let (in_time, given_in_time) = (ended, result.lock().is_some());
+        if !ended {
+            slot.late();
+            if step.or_abort && !self.hurry.is_over() {
+                late(&stop);
+            }
+            stop.request("the phase's time is up");
+            ended = stop.wait_for_members(sys::now() + WAY_OUT, None, Location::caller());
+            #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+            if !ended && stop.inner.members.abort_tasks() {
+                ended = stop.wait_for_members(sys::now() + WAY_OUT, None, Location::caller());
+            }
+        }
+        // Who has kept the phase has a domain that is over.
+        stop.request("the phase is over");
+        let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
+        if !ended || unjoined != 0 {
+            self.left.push(stop);
+            return End::Left;
+        }
+        let panicked = !stop.inner.members.panicked().is_empty();
+        match result.lock().take() {
+            Some(Ok(())) => End::Done,
+            Some(Err(_)) if !given_in_time => End::Stopped,
+            Some(Err(error)) => End::Failed(error.to_string()),
+            None if panicked => End::Failed("it panicked".to_owned()),
+            None if in_time => End::Failed("its runtime dropped it".to_owned()),
+            None => End::Stopped,
+        }
+    }
+}
+
+/// Starts the step as a member of the phase's domain. Its result is there before it is no member any more.
+fn start(stop: &Stop, body: Body, phase: Phase, result: Arc<Mutex<Option<StepResult>>>) -> std::io::Result<()> {
+    match body {
+        Body::Thread(step) => drop(stop.spawn(&stop.inner.name, move || {
+            phase.progress();
+            let given = step(&phase);
+            phase.progress();
+            *result.lock() = Some(given);
+        })?),
+        #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+        Body::Task(runtime, step) => {
+            let _entered = runtime.enter();
+            drop(stop.spawn_task(&stop.inner.name, async move {
+                phase.progress();
+                let given = step(phase.clone()).await;
+                phase.progress();
+                *result.lock() = Some(given);
+            }));
+        }
+    }
+    Ok(())
+}

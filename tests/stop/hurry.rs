@@ -1,0 +1,154 @@
+//! A second request: what takes the time away from a shutdown, and what does not.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use unwedge::io::Io;
+use unwedge::report::Outcome;
+use unwedge::{Plan, Stop};
+
+use crate::common::{GUARD, guarded};
+use crate::seen::{until, until_waits};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A member that heeds no stop, and what lets it go.
+fn deaf(stop: &Stop) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel::<()>();
+    stop.spawn("deaf", move || released.recv().is_ok()).expect("a thread");
+    release
+}
+
+/// Runs a shutdown on a thread outside the domain.
+fn shut_down(stop: &Stop, plan: Plan) -> mpsc::Receiver<unwedge::report::Report> {
+    let (told, tell) = mpsc::channel();
+    let own = stop.clone();
+    std::thread::spawn(move || drop(told.send(own.shutdown(plan))));
+    tell
+}
+
+#[test]
+fn a_request_does_not_hurry_and_a_hurry_ends_the_wait_for_members() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let release = deaf(&stop);
+        let ended = shut_down(&stop, Plan::within(2 * LONG).phase("save", LONG, |_| Ok(())));
+        until("the shutdown runs", || stop.is_requested());
+        for _ in 0..10 {
+            assert!(!stop.request("another part of the daemon"));
+        }
+        assert!(!stop.is_hurried());
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the member");
+        assert!(stop.hurry("a second SIGTERM"));
+        assert!(!stop.hurry("a third SIGTERM"), "it does nothing worse");
+        let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert_eq!(report.reason(), Some("shutdown"), "the first request's");
+        assert_eq!(report.members()[0].name, "deaf");
+        assert_eq!(report.phases()[0].outcome, Outcome::Skipped);
+        assert!(report.to_string().contains("phase save: not begun: the stop was hurried"), "{report}");
+        drop(release);
+        until("it has ended", || stop.report().members().is_empty());
+        assert!(stop.shutdown(Plan::within(LONG)).is_clean(), "who has ended is no trouble to a hurried one");
+    });
+}
+
+#[test]
+fn a_hurry_ends_a_phase_and_skips_the_others() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (begun, begins) = mpsc::channel();
+        let plan = Plan::within(4 * LONG)
+            .phase("first", LONG, |_| Ok(()))
+            .phase("second", LONG, move |phase| {
+                begun.send(())?;
+                phase.wait_timeout(Duration::MAX);
+                Err("given up".into())
+            })
+            .phase("third", LONG, |_| Ok(()));
+        let ended = shut_down(&stop, plan);
+        begins.recv_timeout(GUARD).expect("the second begins");
+        assert!(stop.hurry("again"));
+        let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        let outcomes: Vec<_> = report.phases().iter().map(|phase| phase.outcome.clone()).collect();
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Stopped, Outcome::Skipped]);
+        assert!(report.is_clean(), "{report}");
+    });
+}
+
+#[test]
+fn a_hurry_ends_the_drain_of_the_io() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::new(&stop).expect("I/O");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        let job = io.run_blocking("stuck", move || begun.send(()).is_ok() && stuck.recv().is_ok());
+        let (_never, _reply) = io.external::<u8, unwedge::Abandoned>("a reply");
+        begins.recv().expect("a thread has it");
+        let ended = shut_down(&stop, Plan::within(LONG));
+        until("it drains", || stop.is_requested());
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the job");
+        stop.hurry("again");
+        let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert!(report.leaked_operations() >= 1, "{report}");
+        drop((release, job));
+    });
+}
+
+#[test]
+fn a_hurry_before_the_shutdown_counts_and_goes_down_the_tree() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (early, apart) = (stop.child("early"), Stop::new("apart"));
+        assert!(stop.hurry("twice at once"));
+        assert!(stop.is_requested() && stop.is_hurried() && early.is_requested() && early.is_hurried());
+        let late = stop.child("late");
+        assert!(late.is_hurried() && !apart.is_hurried());
+        for part in [&early, &late] {
+            let release = deaf(part);
+            let report = part.shutdown(Plan::within(LONG));
+            assert_eq!(report.members().len(), 1, "{report}");
+            drop(release);
+        }
+        // Not the other way round.
+        let (parent, sibling) = (Stop::new("mds.b"), apart.child("sibling"));
+        parent.child("child").hurry("a child's");
+        assert!(!parent.is_hurried() && !parent.is_requested() && !sibling.is_hurried());
+    });
+}
+
+#[test]
+fn a_hurried_member_has_time_for_its_way_out() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let own = stop.clone();
+        stop.spawn("sleeper", move || own.wait_timeout(Duration::MAX)).expect("a thread");
+        until_waits(&stop, "sleeper", "the stop");
+        stop.hurry("at once");
+        let report = stop.shutdown(Plan::within(LONG));
+        assert!(report.is_clean(), "{report}");
+    });
+}
+
+/// From a thread of the domain, from a callback's and from a phase: it never blocks.
+#[test]
+fn a_hurry_from_anywhere() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let own = stop.clone();
+        stop.spawn("admin", move || own.hurry("an operator")).expect("a thread");
+        until("it is hurried", || stop.is_hurried());
+        assert!(stop.shutdown(Plan::within(LONG)).is_clean());
+
+        let stop = Stop::new("mds.b");
+        let own = stop.clone();
+        let (told, tell) = mpsc::channel();
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &Stop::new("apart"));
+        completion
+            .on_complete(&stop, move |_| told.send(own.hurry("a callback")).expect("the test reads"))
+            .expect("a thread");
+        drop(completer);
+        assert_eq!(tell.recv_timeout(GUARD), Ok(true));
+        assert!(stop.shutdown(Plan::within(LONG)).is_clean());
+    });
+}
