@@ -3,7 +3,6 @@
 
 extern crate unwedge_loom as unwedge;
 
-mod catalogue;
 mod common;
 mod domains;
 mod foreign;
