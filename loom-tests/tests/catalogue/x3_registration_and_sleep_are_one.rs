@@ -26,7 +26,7 @@ fn x3_request_beside_a_wait_that_begins() {
 
 #[test]
 fn x3_twin() {
-    misses(Some(2), &["waiter waits for the condition variable"], || {
+    misses(Some(2), &["stop waits for the end of waiter", "waiter waits for the condition variable"], || {
         let token = Arc::new(AtomicBool::new(false));
         let state = Arc::new((Mutex::new("lock", ()), Condvar::new("the condition variable")));
         let (own, condition) = (token.clone(), state.clone());
@@ -39,6 +39,6 @@ fn x3_twin() {
         token.store(true, SeqCst);
         state.1.notify_all(); // the stop's callback, without the waiter's lock
         happened();
-        drop(waiter);
+        waiter.join();
     });
 }

@@ -66,8 +66,10 @@ pub fn fails(failure: Failure, bound: Option<usize>, twin: impl Fn() + Sync + Se
 pub struct Said {
     /// Which test it was.
     pub test: String,
-    /// All that it said.
+    /// What it failed with.
     pub text: String,
+    /// What it wrote to its error output.
+    pub stderr: String,
 }
 
 impl Said {
@@ -99,7 +101,7 @@ pub fn said_by(
         run_twin(bound, more, twin);
         return None;
     }
-    Some(Said { test: test.to_owned(), text: run_apart(test) })
+    Some(run_apart(test))
 }
 
 /// The name of the test in which a closure was written.
@@ -129,20 +131,25 @@ fn run_twin(bound: Option<usize>, more: fn() -> String, twin: impl Fn() + Sync +
     });
 }
 
+/// Reads all that a process says on one of its outputs.
+fn listen(mut output: impl Read + Send + 'static) -> std::thread::JoinHandle<std::io::Result<String>> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    })
+}
+
 /// Starts this binary again for one test, and returns with what it failed.
-fn run_apart(test: &str) -> String {
+fn run_apart(test: &str) -> Said {
     let mut child = Command::new(std::env::current_exe().expect("a test binary has a path"))
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(TWIN, test)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the test binary starts again");
-    let mut stdout = child.stdout.take().expect("stdout is piped");
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).map(|_| text)
-    });
+    let stdout = listen(child.stdout.take().expect("stdout is piped"));
+    let stderr = listen(child.stderr.take().expect("stderr is piped"));
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
@@ -155,8 +162,10 @@ fn run_apart(test: &str) -> String {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let text = reader.join().expect("the reader does not panic").expect("a twin prints UTF-8");
+    let [text, stderr] =
+        [stdout, stderr].map(|reader| reader.join().expect("the reader does not panic").expect("a twin prints UTF-8"));
     assert!(!status.success(), "{test} must fail, and it passed:\n{text}");
     let said = text.lines().find_map(|line| line.strip_prefix(FAILED));
-    said.unwrap_or_else(|| panic!("{test} failed without a reason:\n{text}")).to_owned()
+    let said = said.unwrap_or_else(|| panic!("{test} failed without a reason:\n{text}\n{stderr}"));
+    Said { test: test.to_owned(), text: said.to_owned(), stderr }
 }

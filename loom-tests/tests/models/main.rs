@@ -3,6 +3,7 @@
 
 extern crate unwedge_loom as unwedge;
 
+mod checker;
 mod common;
 mod domains;
 mod foreign;
