@@ -31,11 +31,12 @@ fn waiting(failure: Failure, bound: Option<usize>, waits: Waits, twin: impl Fn()
         twin();
     };
     let Some(said) = said_by(&test, bound, who_waits, twin) else { return };
-    assert!(said.is(failure), "{} must fail with {failure:?}, and it said: {}", said.test, said.text);
+    let all = || format!("{}\n{}", said.text, said.stderr);
+    assert!(said.is(failure), "{} must fail with {failure:?}, and it said: {}", said.test, all());
     let mut expected = waits.to_vec();
     expected.sort_unstable();
     let (_, who) = said.text.split_once(SEPARATOR).unwrap_or_default();
-    assert_eq!(who, expected.join("; "), "{}", said.text);
+    assert_eq!(who, expected.join("; "), "{}", all());
     println!("twin {} fails with {failure:?}: {who}", said.name());
 }
 

@@ -18,6 +18,7 @@ mod law8;
 mod light_mutex;
 mod mds;
 mod mds_admin;
+mod mutants;
 mod order;
 mod passing;
 mod ring;
