@@ -16,6 +16,7 @@ mod law6;
 mod law7;
 mod law8;
 mod light_mutex;
+mod many;
 mod mds;
 mod mds_admin;
 mod mutants;
@@ -25,3 +26,6 @@ mod ring;
 mod ring_twins;
 mod wakers;
 mod world;
+
+/// How many threads of each kind a body of `many` has here.
+const MANY: usize = 2;
