@@ -81,7 +81,7 @@ pub(crate) fn waits() -> Vec<String> {
 pub(crate) fn holds() -> Vec<String> {
     let describe = |hold: &Hold| {
         let reads = if hold.shared { " for reading" } else { "" };
-        format!("{} is held{reads} by {}", hold.cell.name.get(), hold.holder.title())
+        format!("{} is held{reads} by {}", hold.cell.name.get(), hold.holder.name.get())
     };
     TRACE.with_borrow(|trace| trace.holds.iter().map(describe).collect())
 }
@@ -108,14 +108,6 @@ impl Wait {
             (Some(What::End), _) => "threads and tasks to end".to_owned(),
             (None, _) => "what is not known".to_owned(),
         };
-        format!("{} waits for {}", self.member.title(), what.trim_end())
-    }
-}
-
-impl Member {
-    /// Its name, also where it has none.
-    fn title(&self) -> String {
-        let name = self.name.get();
-        if name.is_empty() { "a thread outside every domain".to_owned() } else { name }
+        format!("{} waits for {}", self.member.name.get(), what.trim_end())
     }
 }

@@ -8,7 +8,7 @@ use crate::common::explore_as;
 use crate::mds::life::Role;
 use crate::mds::{NEVER, begin, is_over};
 
-/// A stop at any point of a life with ten threads, over storage of which one object is slow; `holding`: by who holds the MDS lock.
+/// A stop at any point of a life with eleven threads, over storage of which one object is slow; `holding`: by who holds the MDS lock.
 fn whole_life(slow: Option<&'static str>, holding: bool) {
     let (stop, pool, life) = begin(slow, &[Role::Recovery, Role::Replay, Role::Boot]);
     let clients: Vec<_> = (1..=3)
