@@ -1,7 +1,7 @@
 //! 6: tracker 14374, PR 7295. The admin socket's lock and mds_lock are taken in both orders.
 //!
-//! Cause: two locks without an order. unwedge does not prevent it: until the stop it hangs as with any locks, and the report names both (`tests/report/shapes.rs`, shape 6); the stop ends it,
-//! because to take a lock is a wait (L1).
+//! Cause: two locks without an order. unwedge does not prevent it: until the stop it hangs as with any locks, and the report names both
+//! (`tests/report/shapes.rs`, shape 6); the stop ends it, because to take a lock is a wait (L1).
 
 use std::sync::Arc;
 
