@@ -58,3 +58,9 @@ printf 'apples 2\npears 1\n' | cargo run -- "$dir/table" >"$dir/out"
 grep -qx 'apples 5' "$dir/out"
 grep -q '^modelled: stopped' "$dir/out"
 grep -qx 'pears 1' "$dir/table"
+
+# The examples in the documentation of `model`, which nobody else builds.
+cd "$root"
+RUSTFLAGS="--cfg unwedge_loom" RUSTDOCFLAGS="--cfg unwedge_loom" cargo test --package unwedge --no-default-features --doc -- src/model |
+    tee "$dir/out"
+grep -q '^test src/model/store.rs .* ok$' "$dir/out"

@@ -21,8 +21,9 @@ pub fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'stati
 /// How a model is run: bounds. Without one, under every schedule.
 ///
 /// ```
+/// # #[cfg(not(unwedge_loom))] fn main() {}
 /// # #[cfg(unwedge_loom)]
-/// # fn model() {
+/// # fn main() {
 /// use unwedge::{Stop, model::{Checker, thread}};
 ///
 /// let seen = Checker::new().preemptions(2).check(|| {
@@ -32,7 +33,7 @@ pub fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'stati
 ///     stop.request("SIGTERM");
 ///     assert!(waiter.join().unwrap(), "a sleep that the stop does not end");
 /// });
-/// println!("{seen}");       // 12 executions, say
+/// assert!(seen.complete, "{seen}");
 /// # }
 /// ```
 #[derive(Clone, Debug)]

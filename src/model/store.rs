@@ -30,8 +30,9 @@ pub enum Answer {
 /// model every operation is accounted for: it was answered, or who asked has given its completion up (dropped it, as every stopped wait does sooner or later).
 ///
 /// ```
+/// # #[cfg(not(unwedge_loom))] fn main() {}
 /// # #[cfg(unwedge_loom)]
-/// # fn model() {
+/// # fn main() {
 /// use std::sync::Arc;
 /// use unwedge::{Abandoned, Monitor, Stop, Stopped, model::{self, Answer, Checker, Store}};
 ///
