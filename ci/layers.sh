@@ -16,6 +16,7 @@ stream: error sys lock wait completion
 report: error sys registry lock wait completion stop
 io: error sys registry lock wait completion stop report stream
 model: error sys registry lock wait completion stop report
+guide:
 '
 # Where the public faces know each other by type: the file, and what more it may use.
 exceptions='

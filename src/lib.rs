@@ -38,8 +38,9 @@
 //! | keep a window of completions going | [`stream`] |
 //! | start threads and tasks, stop them, undo what a stopped wait leaves | [`Stop`], [`Plan`], [`Phase`] |
 //! | find out why it does not stop | [`report`] |
+//! | check every schedule of your own stop | [`guide::model_check`] |
 //!
-//! The laws L1 to L8 that this documentation cites, the limits, and how to model-check a daemon with `--cfg unwedge_loom` are in the README.
+//! The laws L1 to L8 that this documentation cites, and the limits, are in the README.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -49,6 +50,7 @@ mod completion;
 #[path = "io/uring/engine/mod.rs"]
 pub mod engine;
 mod error;
+pub mod guide;
 #[cfg(not(unwedge_loom))]
 pub mod io;
 pub mod lock;

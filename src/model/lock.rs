@@ -17,6 +17,7 @@ use std::time::Instant;
 use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
 use loom::sync::atomic::AtomicU32;
 
+use super::end::Held;
 use crate::lock::{AsyncForeignLock, ForeignLock, Lock, LockData, Relock, SharedLock};
 use crate::sys::{AcqRel, Acquire, Relaxed, Release};
 
@@ -112,6 +113,7 @@ macro_rules! guard {
             // `None` only inside `drop`: loom's pointer ends its access before the flag is cleared.
             data: Option<$pointer<T>>,
             flag: &'a Flag,
+            _held: Held,
         }
 
         impl<T> Deref for $name<'_, T> {
@@ -171,7 +173,7 @@ impl<T> Mutex<T> {
     /// Takes the lock the naive way, as a thread does that no stop reaches: for the broken twins of models.
     pub fn lock(&self) -> Guard<'_, T> {
         self.flag.write();
-        Guard { data: Some(self.data.get_mut()), flag: &self.flag }
+        Guard { data: Some(self.data.get_mut()), flag: &self.flag, _held: Held::new() }
     }
 }
 
@@ -182,7 +184,7 @@ impl<T> Lock for Mutex<T> {
         T: 'a;
 
     fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.flag.try_write().then(|| Guard { data: Some(self.data.get_mut()), flag: &self.flag })
+        self.flag.try_write().then(|| Guard { data: Some(self.data.get_mut()), flag: &self.flag, _held: Held::new() })
     }
 }
 
@@ -223,7 +225,7 @@ impl<T> AsyncForeignLock for Mutex<T> {
     async fn lock_async(&self) -> Guard<'_, T> {
         let awaited = Awaited::new(&self.flag);
         poll_fn(|cx| awaited.0.poll_write(cx)).await;
-        Guard { data: Some(self.data.get_mut()), flag: &self.flag }
+        Guard { data: Some(self.data.get_mut()), flag: &self.flag, _held: Held::new() }
     }
 }
 
@@ -253,7 +255,7 @@ impl<T> Lock for RwLock<T> {
         T: 'a;
 
     fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.flag.try_write().then(|| Guard { data: Some(self.data.get_mut()), flag: &self.flag })
+        self.flag.try_write().then(|| Guard { data: Some(self.data.get_mut()), flag: &self.flag, _held: Held::new() })
     }
 }
 
@@ -264,7 +266,7 @@ impl<T> SharedLock for RwLock<T> {
         T: 'a;
 
     fn try_lock_shared(&self) -> Option<ReadGuard<'_, T>> {
-        self.flag.try_read().then(|| ReadGuard { data: Some(self.data.get()), flag: &self.flag })
+        self.flag.try_read().then(|| ReadGuard { data: Some(self.data.get()), flag: &self.flag, _held: Held::new() })
     }
 }
 

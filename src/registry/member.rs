@@ -290,7 +290,8 @@ fn adopt_thread() -> MemberRef {
     }
     #[cfg(unwedge_loom)]
     {
-        let member = std::mem::ManuallyDrop::new(Membership::new("model", Kind::Thread, None)).member();
+        let member =
+            std::mem::ManuallyDrop::new(Membership::new("a thread outside every domain", Kind::Thread, None)).member();
         sys::set_current_member(member.word());
         member
     }

@@ -1,6 +1,6 @@
 //! What loom explores. See the table in `sys` for how it differs from what ships.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 pub(crate) use loom::cell::{MutPtr, UnsafeCell};
@@ -158,9 +158,47 @@ pub(crate) fn set_current_member(member: u64) -> u64 {
     MEMBER.try_with(|current| current.replace(member)).unwrap_or(0)
 }
 
+std::thread_local! {
+    /// The threads of the execution that have not ended, by a number of their own. All of them run on one thread of the system.
+    static RUNNING: RefCell<Vec<(u64, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Counts a modelled thread for as long as it runs. Not seen by loom.
+pub(crate) struct Running(u64);
+
+impl Running {
+    pub(crate) fn new(name: &str) -> Self {
+        RUNNING.with_borrow_mut(|running| {
+            let number = running.last().map_or(0, |(last, _)| last + 1);
+            running.push((number, name.to_owned()));
+            Running(number)
+        })
+    }
+
+    /// An execution begins: those of the last one are forgotten, however it ended.
+    pub(crate) fn begin() {
+        RUNNING.with_borrow_mut(Vec::clear);
+    }
+
+    /// Who has not ended.
+    pub(crate) fn names() -> Vec<String> {
+        RUNNING.with_borrow(|running| running.iter().map(|(_, name)| name.clone()).collect())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.with_borrow_mut(|running| running.retain(|(number, _)| *number != self.0));
+    }
+}
+
 /// Starts a modelled thread.
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, body: F) -> std::io::Result<JoinHandle<()>> {
-    loom::thread::Builder::new().name(name.to_owned()).spawn(body)
+    let running = Running::new(name);
+    loom::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _running = running;
+        body();
+    })
 }
 
 /// Starts a modelled thread of this crate's own.

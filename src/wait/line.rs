@@ -54,6 +54,7 @@ use crate::sys::{AcqRel, Acquire, AtomicU32, AtomicU64, LightGuard, LightMutex, 
 
 use super::condition::Condition;
 use super::list::List;
+use super::trace;
 use super::waiter::{Place, QUEUED, STOPPED, TURN, Waiter, Wake};
 
 const NEED: u32 = 1;
@@ -195,7 +196,8 @@ impl MonitorCell {
 
     /// The lock was taken.
     #[inline]
-    pub(crate) fn acquired(&self, shared: bool) {
+    pub(crate) fn acquired(&'static self, shared: bool) {
+        trace::lock_taken(self, shared);
         if shared {
             self.hot.word.fetch_add(READER, AcqRel);
         } else {
@@ -213,7 +215,8 @@ impl MonitorCell {
 
     /// The lock is about to be let go.
     #[inline]
-    pub(crate) fn releasing(&self, shared: bool) {
+    pub(crate) fn releasing(&'static self, shared: bool) {
+        trace::lock_freed(self, shared);
         if !shared {
             self.hot.holder.store(0, Relaxed);
         }

@@ -82,7 +82,7 @@ impl Seen {
 }
 
 impl What {
-    fn from_code(code: u8) -> Option<Self> {
+    pub(super) fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => What::Lock,
             2 => What::Condition,

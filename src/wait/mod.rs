@@ -7,6 +7,7 @@
 //! | `spare` | the slots that a thread keeps |
 //! | `look` | a wait as a report sees it |
 //! | `debtor` | who owes what is waited for |
+//! | `trace` | the waits and held locks of a model (in what ships nothing: `untraced`) |
 //! | `waker` | where a task's waker lies |
 //! | `list` | the FIFO list of slots |
 //! | `condition` | the waiters of one condition; notification and wait morphing |
@@ -29,6 +30,11 @@ pub(crate) mod monitor;
 mod pending;
 mod spare;
 pub(crate) mod ticket;
+#[cfg(unwedge_loom)]
+pub(crate) mod trace;
+#[cfg(not(unwedge_loom))]
+#[path = "untraced.rs"]
+mod trace;
 pub(crate) mod waiter;
 mod waker;
 

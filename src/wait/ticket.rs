@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::condition::Condition;
 use super::line::MonitorCell;
 use super::spare;
+use super::trace;
 use super::waiter::{
     COUNT, IDLE, Kind, NOTIFIED, Place, QUEUED, STATE, WAITING, WAKER, Waiter, Watcher, What, contain, waiters,
 };
@@ -97,6 +98,7 @@ impl Ticket {
         // Ordering: Release, partner of the Acquire loads of who acts on this wait: its fields are seen. The barrier: see the head of `waiter`.
         waiter.word.store(word, Release);
         sys::light();
+        trace::wait_began(waiter);
         Ticket { waiter }
     }
 
@@ -215,6 +217,7 @@ fn drop_waker(waker: Waker) {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        trace::wait_ended(self.waiter);
         if self.waiter.word.load(Acquire) & (STATE | WAKER) != IDLE {
             self.retire();
         }

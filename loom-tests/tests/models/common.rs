@@ -57,24 +57,55 @@ pub fn explore_as(name: &str, law: &str, bound: Option<usize>, model: impl Fn() 
 
 /// Runs a broken twin, which must fail in this way and in no other.
 pub fn fails(failure: Failure, bound: Option<usize>, twin: impl Fn() + Sync + Send + 'static) {
-    let test = test_of(&twin);
-    if std::env::var(TWIN).is_ok_and(|name| name == test) {
-        run_twin(bound, twin);
-    } else {
-        let said = run_apart(&test);
-        let (event, message) = said.split_once(": ").unwrap_or(("", &said));
-        let right = match failure {
+    let Some(said) = said_by(&test_of(&twin), bound, String::new, twin) else { return };
+    assert!(said.is(failure), "{} must fail with {failure:?}, and it said: {}", said.test, said.text);
+    println!("twin {} fails with {failure:?}", said.name());
+}
+
+/// With what a twin's process failed.
+pub struct Said {
+    /// Which test it was.
+    pub test: String,
+    /// What it failed with.
+    pub text: String,
+    /// What it wrote to its error output.
+    pub stderr: String,
+}
+
+impl Said {
+    /// The test's name without its module.
+    pub fn name(&self) -> &str {
+        self.test.rsplit("::").next().unwrap_or(&self.test)
+    }
+
+    /// Whether it failed in this way.
+    pub fn is(&self, failure: Failure) -> bool {
+        let (event, message) = self.text.split_once(": ").unwrap_or(("", &self.text));
+        match failure {
             Failure::Deadlock => message.starts_with("deadlock; threads") && event == "outstanding",
             Failure::LostWakeUp => message.starts_with("deadlock; threads") && event == "happened",
             Failure::Panic(text) => message.contains(text),
-        };
-        assert!(right, "{test} must fail with {failure:?}, and it said: {said}");
-        println!("twin {} fails with {failure:?}", test.rsplit("::").next().unwrap_or(&test));
+        }
     }
 }
 
+/// Runs a broken twin in a process of its own, and gives what it said: its first panic, and what `more` has to say at that moment. In that
+/// process itself: nothing.
+pub fn said_by(
+    test: &str,
+    bound: Option<usize>,
+    more: fn() -> String,
+    twin: impl Fn() + Sync + Send + 'static,
+) -> Option<Said> {
+    if std::env::var(TWIN).is_ok_and(|name| name == test) {
+        run_twin(bound, more, twin);
+        return None;
+    }
+    Some(run_apart(test))
+}
+
 /// The name of the test in which a closure was written.
-fn test_of<F>(_: &F) -> String {
+pub fn test_of<F>(_: &F) -> String {
     let path = type_name::<F>();
     let (function, _) = path.split_once("::{{closure}}").expect("a model is a closure in its test");
     let (_, test) = function.split_once("::").expect("a crate's name comes first");
@@ -82,8 +113,8 @@ fn test_of<F>(_: &F) -> String {
 }
 
 /// In the twin's own process: the first panic says what it was and ends the process.
-fn run_twin(bound: Option<usize>, twin: impl Fn() + Sync + Send + 'static) {
-    std::panic::set_hook(Box::new(|panic| {
+fn run_twin(bound: Option<usize>, more: fn() -> String, twin: impl Fn() + Sync + Send + 'static) {
+    std::panic::set_hook(Box::new(move |panic| {
         let payload = panic.payload();
         let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
             (Some(message), _) => message,
@@ -91,7 +122,7 @@ fn run_twin(bound: Option<usize>, twin: impl Fn() + Sync + Send + 'static) {
             _ => "a payload that is no text",
         };
         let event = if HAPPENED.load(Ordering::Relaxed) { "happened" } else { "outstanding" };
-        println!("\n{FAILED}{event}: {}", message.replace('\n', " "));
+        println!("\n{FAILED}{event}: {}{}", message.replace('\n', " "), more());
         std::process::exit(1);
     }));
     model::check(bound, move || {
@@ -100,20 +131,25 @@ fn run_twin(bound: Option<usize>, twin: impl Fn() + Sync + Send + 'static) {
     });
 }
 
+/// Reads all that a process says on one of its outputs.
+fn listen(mut output: impl Read + Send + 'static) -> std::thread::JoinHandle<std::io::Result<String>> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    })
+}
+
 /// Starts this binary again for one test, and returns with what it failed.
-fn run_apart(test: &str) -> String {
+fn run_apart(test: &str) -> Said {
     let mut child = Command::new(std::env::current_exe().expect("a test binary has a path"))
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(TWIN, test)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the test binary starts again");
-    let mut stdout = child.stdout.take().expect("stdout is piped");
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).map(|_| text)
-    });
+    let stdout = listen(child.stdout.take().expect("stdout is piped"));
+    let stderr = listen(child.stderr.take().expect("stderr is piped"));
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
@@ -126,8 +162,10 @@ fn run_apart(test: &str) -> String {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let text = reader.join().expect("the reader does not panic").expect("a twin prints UTF-8");
+    let [text, stderr] =
+        [stdout, stderr].map(|reader| reader.join().expect("the reader does not panic").expect("a twin prints UTF-8"));
     assert!(!status.success(), "{test} must fail, and it passed:\n{text}");
     let said = text.lines().find_map(|line| line.strip_prefix(FAILED));
-    said.unwrap_or_else(|| panic!("{test} failed without a reason:\n{text}")).to_owned()
+    let said = said.unwrap_or_else(|| panic!("{test} failed without a reason:\n{text}\n{stderr}"));
+    Said { test: test.to_owned(), text: said.to_owned(), stderr }
 }

@@ -3,7 +3,7 @@
 
 extern crate unwedge_loom as unwedge;
 
-mod catalogue;
+mod checker;
 mod common;
 mod coordinator;
 mod domains;
@@ -18,11 +18,16 @@ mod law7;
 mod law8;
 mod law8_registry;
 mod light_mutex;
+mod many;
 mod mds;
 mod mds_admin;
+mod mutants;
 mod order;
 mod passing;
 mod ring;
 mod ring_twins;
 mod wakers;
 mod world;
+
+/// How many threads of each kind a body of `many` has here.
+const MANY: usize = 2;

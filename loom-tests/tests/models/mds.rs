@@ -18,9 +18,11 @@ use crate::common::{Failure, explore, fails};
 #[expect(dead_code, reason = "the model decodes less than the example")]
 #[path = "../../../examples/mds/decode/mod.rs"]
 pub mod decode;
+/// The example's own, of which `build.rs` has made some lines breakable: see [`mutants`](crate::mutants).
 #[expect(dead_code, reason = "the model has no clients' requests")]
-#[path = "../../../examples/mds/life.rs"]
-pub mod life;
+pub mod life {
+    include!(concat!(env!("OUT_DIR"), "/life.rs"));
+}
 #[expect(dead_code, reason = "the model has no clients' requests")]
 #[path = "../../../examples/mds/namespace.rs"]
 mod namespace;
@@ -147,11 +149,38 @@ pub struct Pool {
     held: Arc<model::Mutex<Vec<Answer>>>,
     /// What was saved; looked at when nobody else is left.
     saved: Arc<Mutex<Option<Vec<u8>>>>,
+    /// How many of the next answers are held back. Not seen by loom.
+    holds: Arc<AtomicUsize>,
+    /// Why nothing can be saved.
+    full: Option<&'static str>,
 }
 
 impl Pool {
     pub fn new(domain: &Stop, slow: Option<&'static str>) -> Pool {
-        Pool { domain: domain.clone(), slow, held: Arc::new(model::Mutex::new(Vec::new())), saved: Arc::default() }
+        Pool {
+            domain: domain.clone(),
+            slow,
+            held: Arc::new(model::Mutex::new(Vec::new())),
+            saved: Arc::default(),
+            holds: Arc::new(AtomicUsize::new(usize::MAX)),
+            full: None,
+        }
+    }
+
+    /// The same, but only the first answer is held back.
+    pub fn slow_once(self) -> Pool {
+        self.holds.store(1, Ordering::Relaxed);
+        self
+    }
+
+    /// The same, but nothing can be saved.
+    pub fn full(self) -> Pool {
+        Pool { full: Some("no space"), ..self }
+    }
+
+    /// Whether an answer is held back just now.
+    pub fn holds(&self) -> bool {
+        !self.held.lock().is_empty()
     }
 
     /// What was saved, once.
@@ -169,9 +198,10 @@ impl Pool {
     where
         E: From<Abandoned> + Send + 'static,
     {
-        if self.slow != Some(name) {
+        if self.slow != Some(name) || self.holds.load(Ordering::Relaxed) == 0 {
             return Completion::ready(result, &self.domain);
         }
+        self.holds.fetch_sub(1, Ordering::Relaxed);
         let (completer, completion) = Completion::new("read", &self.domain);
         self.held.lock().push(Box::new(move || drop(completer.finish(result))));
         completion
@@ -207,6 +237,9 @@ impl Store for Pool {
     }
 
     fn save(&self, name: &str, bytes: Vec<u8>) -> Completion<Result<(), String>> {
+        if let Some(why) = self.full {
+            return self.answer(name, Ok(Err(why.to_owned())));
+        }
         *self.saved.lock().unwrap() = Some(bytes);
         self.answer(name, Ok(Ok(())))
     }
@@ -217,8 +250,13 @@ pub const NEVER: Duration = Duration::from_secs(3600);
 
 /// A life with some of its threads.
 pub fn begin(slow: Option<&'static str>, roles: &[Role]) -> (Stop, Pool, Arc<Life<Pool>>) {
+    begin_over(|stop| Pool::new(stop, slow), roles)
+}
+
+/// A life over a pool of some kind.
+pub fn begin_over(pool: impl FnOnce(&Stop) -> Pool, roles: &[Role]) -> (Stop, Pool, Arc<Life<Pool>>) {
     let stop = Stop::new("mds");
-    let pool = Pool::new(&stop, slow);
+    let pool = pool(&stop);
     let life = Life::new(&stop, pool.clone());
     for role in roles {
         life.play(*role).unwrap();
@@ -234,7 +272,7 @@ pub fn is_over(life: &Arc<Life<Pool>>) -> State {
 }
 
 /// L1, L2: whatever read never completes, a stopper that holds the MDS lock joins the life's threads. Returns the state it stopped in.
-fn stopped_with_the_lock_held(slow: &'static str, roles: &[Role]) -> State {
+pub fn stopped_with_the_lock_held(slow: &'static str, roles: &[Role]) -> State {
     let (stop, pool, life) = begin(Some(slow), roles);
     if let Ok(guard) = life.mds().lock() {
         let report = stop.shutdown_holding(guard, Plan::within(NEVER));

@@ -1,0 +1,5 @@
+//! Guides: how to go about what the reference only lists.
+
+#[expect(clippy::test_attr_in_doctest, reason = "a model is a test, and the guide shows one")]
+#[doc = include_str!("model_check.md")]
+pub mod model_check {}
