@@ -4,7 +4,7 @@
 #     capi/install.sh [--prefix /usr/local] [--libdir PREFIX/lib] [--destdir DIR] [--debug]
 set -eu
 cd "$(dirname "$0")"
-prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=release
+prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=capi
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix) prefix=$2; shift 2 ;;
@@ -17,7 +17,8 @@ done
 libdir=${libdir:-$prefix/lib}
 version=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"name":"unwedge-capi","version":"\([^"]*\)".*/\1/p')
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-cargo build --quiet --package unwedge-capi --lib --profile "$profile"
+# The shared library alone: with the rlib beside it there would be no optimisation across crates.
+cargo rustc --quiet --package unwedge-capi --lib --crate-type cdylib --profile "$profile"
 [ "$profile" = dev ] && profile=debug
 lib=$destdir$libdir include=$destdir$prefix/include share=$destdir$prefix/share/unwedge
 mkdir -p "$lib/pkgconfig" "$include" "$share"

@@ -5,7 +5,7 @@
 //!   is until the handle's last count is released.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use unwedge::io::{ExternalCompleter, ExternalCompletion, File, IoError, Metadata};
@@ -16,6 +16,7 @@ use crate::border::{
     ABANDONED, Arg, BAD_ARGUMENT, BUSY, CancellationHeld, NO_LOCK, NOT_YET, Owned, STOPPED, TIMED_OUT, blocking,
     border, deadline, give, string, wanted,
 };
+use crate::claim::{Claim, Claimed};
 use crate::handle::{Handle, Kind, at, count, keep, take};
 use crate::lock::{Caller, unwedge_lock_ops_t};
 use crate::names::forever;
@@ -46,6 +47,7 @@ impl Drop for Payload {
     fn drop(&mut self) {
         if let (Some(free), Some(value)) = (self.free, self.value) {
             if !value.0.is_null() {
+                let _held = CancellationHeld::new();
                 // SAFETY: the caller's callback for the caller's value (`Callback`), which nobody has taken and this drop is the last to have.
                 unsafe { free(value.0) };
             }
@@ -85,8 +87,8 @@ enum State {
     Away,
 }
 
-/// A completion as its handle has it. Whoever has the lock waits for it; nobody waits for the lock.
-pub(crate) struct Completing(Mutex<State>);
+/// A completion as its handle has it. Whoever has claimed it waits for it; nobody waits for a claim.
+pub(crate) struct Completing(Claimed<State>);
 
 impl Kind for Completing {
     type Name = unwedge_completion_t;
@@ -94,11 +96,23 @@ impl Kind for Completing {
 }
 
 /// The other end. `None` once it was used.
-pub(crate) struct Owing(Mutex<Option<Ower>>, Free);
+pub(crate) struct Owing(Claimed<Option<Ower>>, Free);
 
 enum Ower {
     Own(Completer<Payload>),
     External(ExternalCompleter<Payload>),
+}
+
+impl Owing {
+    /// Other calls have it for a moment only: none of them waits or calls back.
+    fn claimed(&self) -> Claim<'_, Option<Ower>> {
+        loop {
+            match self.0.claim() {
+                Some(claim) => return claim,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
 }
 
 impl Kind for Owing {
@@ -215,21 +229,17 @@ impl Owed {
 
 impl Completing {
     pub(crate) fn of(owed: Owed) -> Self {
-        Completing(Mutex::new(State::Owed(owed)))
+        Completing(Claimed::new(State::Owed(owed)))
     }
 
     /// The state, unless another call has it.
     pub(crate) fn state(&self) -> Result<Opened<'_>, c_int> {
-        match self.0.try_lock() {
-            Ok(state) => Ok(Opened(state)),
-            Err(std::sync::TryLockError::Poisoned(state)) => Ok(Opened(state.into_inner())),
-            Err(std::sync::TryLockError::WouldBlock) => Err(BUSY),
-        }
+        self.0.claim().map(Opened).ok_or(BUSY)
     }
 }
 
 /// A completion that this call has.
-pub(crate) struct Opened<'a>(MutexGuard<'a, State>);
+pub(crate) struct Opened<'a>(Claim<'a, State>);
 
 impl Opened<'_> {
     /// What came of it, if it was given.
@@ -313,7 +323,7 @@ pub unsafe extern "C" fn unwedge_completion_new(
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { at::<Stop>(stop) }?;
         let (owes, owed) = Completion::new(what, stop);
-        let owing = Owing(Mutex::new(Some(Ower::Own(owes))), free_value);
+        let owing = Owing(Claimed::new(Some(Ower::Own(owes))), free_value);
         // SAFETY: the caller's places (`Call`).
         unsafe { give(completion, Handle::give(Completing::of(Owed::Own(owed)))) }?;
         // SAFETY: as above.
@@ -332,7 +342,7 @@ pub(crate) unsafe fn give_external(
     completion: *mut *mut unwedge_completion_t,
     completer: *mut *mut unwedge_completer_t,
 ) -> Result<(), c_int> {
-    let owing = Owing(Mutex::new(Some(Ower::External(owes))), free);
+    let owing = Owing(Claimed::new(Some(Ower::External(owes))), free);
     // SAFETY: this function's own condition.
     unsafe { give(completion, Handle::give(Completing::of(Owed::External(owed)))) }?;
     // SAFETY: as above.
@@ -359,7 +369,7 @@ pub unsafe extern "C" fn unwedge_completion_ref(completion: *const unwedge_compl
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_completion_release(completion: *mut unwedge_completion_t) {
-    blocking(|| {
+    border(|| {
         // SAFETY: the caller's handle (`Handle`), and its last use of this count.
         drop(unsafe { take::<Completing>(completion) }?);
         Ok(0)
@@ -397,13 +407,23 @@ pub unsafe extern "C" fn unwedge_completion_wait(
     timeout: i64,
     result: *mut i64,
 ) -> c_int {
-    blocking(|| {
+    border(|| {
         wanted(result)?;
         // SAFETY: the caller's handle (`Handle`).
-        let stop = if stop.is_null() { None } else { Some(unsafe { keep::<Stop>(stop) }?) };
+        let ends = if stop.is_null() { None } else { Some(unsafe { at::<Stop>(stop) }?) };
         // SAFETY: the caller's handle (`Handle`).
-        let completion = unsafe { keep::<Completing>(completion) }?;
-        let given = completion.state()?.wait(stop.as_deref().map(|stop| &**stop), deadline(timeout))?;
+        let waited = unsafe { at::<Completing>(completion) }?;
+        // Before the state, so that they go after it: a release meanwhile frees nothing.
+        let (_held, _kept, _kept_stop);
+        let mut state = waited.state()?;
+        if !state.is_complete() {
+            _held = CancellationHeld::new();
+            // SAFETY: as above.
+            _kept = unsafe { keep::<Completing>(completion) }?;
+            // SAFETY: as above.
+            _kept_stop = if stop.is_null() { None } else { Some(unsafe { keep::<Stop>(stop) }?) };
+        }
+        let given = state.wait(ends.map(|stop| &**stop), deadline(timeout))?;
         // SAFETY: the caller's place (`Call`).
         unsafe { give(result, given) }?;
         Ok(0)
@@ -507,7 +527,14 @@ pub unsafe extern "C" fn unwedge_completion_on_complete(
 
 impl Completing {
     fn settle(&self, outcome: Outcome) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Given(outcome);
+        // Another call has it only for a look: what waits is told that it is busy, and this callback's completion is `Away`.
+        loop {
+            if let Some(mut state) = self.0.claim() {
+                *state = State::Given(outcome);
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -552,10 +579,10 @@ pub unsafe extern "C" fn unwedge_completer_complete(
     result: i64,
     value: *mut c_void,
 ) -> c_int {
-    blocking(|| {
+    border(|| {
         // SAFETY: the caller's handle (`Handle`).
         let owing = unsafe { at::<Owing>(completer) }?;
-        let ower = owing.0.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(-libc::EALREADY)?;
+        let ower = owing.claimed().take().ok_or(-libc::EALREADY)?;
         let payload = Payload { result, value: Some(Arg(value)), free: owing.1 };
         let unwanted = match ower {
             Ower::Own(completer) => completer.complete(payload).err(),
@@ -574,7 +601,7 @@ pub unsafe extern "C" fn unwedge_completer_is_wanted(completer: *const unwedge_c
     border(|| {
         // SAFETY: the caller's handle (`Handle`).
         let owing = unsafe { at::<Owing>(completer) }?;
-        let ower = owing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ower = owing.claimed();
         Ok(match &*ower {
             Some(Ower::Own(completer)) => completer.is_wanted().into(),
             Some(Ower::External(completer)) => completer.is_wanted().into(),
@@ -600,7 +627,7 @@ pub unsafe extern "C" fn unwedge_completer_on_cancel(
         let hook = hook.ok_or(BAD_ARGUMENT)?;
         // SAFETY: the caller's handle (`Handle`).
         let owing = unsafe { at::<Owing>(completer) }?;
-        let ower = owing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ower = owing.claimed();
         match &*ower {
             Some(Ower::External(completer)) => {
                 let arg = Owned::new(arg, free_arg);
@@ -636,7 +663,7 @@ pub unsafe extern "C" fn unwedge_completer_ref(completer: *const unwedge_complet
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_completer_release(completer: *mut unwedge_completer_t) {
-    blocking(|| {
+    border(|| {
         // SAFETY: the caller's handle (`Handle`), and its last use of this count.
         drop(unsafe { take::<Owing>(completer) }?);
         Ok(0)

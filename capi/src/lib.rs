@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `border` | what each entry does first and last: panics, cancellation, arguments |
 //! | `handle` | opaque, counted handles |
+//! | `claim` | what one call has at a time |
 //! | `stop`, `plan`, `report` | stop domains, shutdown, who is left |
 //! | `lock`, `condvar` | waits over a lock of the caller's |
 //! | `monitor` | a lock that the library keeps, taken and waited with by stoppable calls |
@@ -23,6 +24,7 @@
 #![expect(non_camel_case_types, reason = "C's names for C's types")]
 
 mod border;
+mod claim;
 pub mod completion;
 pub mod condvar;
 mod handle;
