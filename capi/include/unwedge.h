@@ -81,6 +81,9 @@ typedef struct unwedge_file_t unwedge_file_t;
 // Metadata I/O of one stop domain.
 typedef struct unwedge_io_t unwedge_io_t;
 
+// A monitor: a lock, and the queue of those who want it.
+typedef struct unwedge_monitor_t unwedge_monitor_t;
+
 // A plan for a shutdown: a limit for the whole, and phases in order. A shutdown uses it up.
 typedef struct unwedge_plan_t unwedge_plan_t;
 
@@ -143,6 +146,24 @@ typedef struct {
   // See `atime_nsec`.
   uint32_t btime_nsec;
 } unwedge_stat_t;
+
+// How a monitor's lock is made, taken, let go and ended. Only looked at while a monitor is made.
+typedef struct {
+  // How many bytes it takes, with whatever else is to lie beside it.
+  size_t size;
+  // Its alignment: a power of two.
+  size_t align;
+  // Makes it at `place`, of which all bytes are 0. 0, or an errno: then nothing was made.
+  int (*make)(void *place, void *arg);
+  // Ends it. NULL if there is nothing to do.
+  void (*end)(void *place);
+  // Takes it if it is free. 0 if it was taken, else EBUSY: and that only while somebody holds it.
+  int (*try_lock)(void *place);
+  // Lets it go.
+  void (*unlock)(void *place);
+  // NULL, for what a later version has.
+  void *reserved[4];
+} unwedge_monitor_ops_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -371,6 +392,47 @@ int unwedge_io_metrics(const unwedge_io_t *io,
 int unwedge_set_log(int level,
                     void (*callback)(void *arg, int level, const char *message),
                     void *arg);
+
+// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it, and let nobody hold the lock then. `name` is what it is called in reports: few
+// different names. `arg` is for `ops->make`, which is called within this.
+int unwedge_monitor_new(const unwedge_stop_t *stop,
+                        const char *name,
+                        const unwedge_monitor_ops_t *ops,
+                        void *arg,
+                        unwedge_monitor_t **monitor);
+
+// Counts the handle once more.
+int unwedge_monitor_ref(const unwedge_monitor_t *monitor);
+
+// Lets the handle go; NULL does nothing. With the last count the lock is ended.
+void unwedge_monitor_release(unwedge_monitor_t *monitor);
+
+// Where the lock lies: what `ops->make` was given. NULL if the handle is not a monitor's.
+void *unwedge_monitor_place(const unwedge_monitor_t *monitor);
+
+// Takes the lock, and waits for it for `timeout` nanoseconds (negative: for ever) and until a stop of its domain. 0 if it was taken; -ECANCELED, -ETIMEDOUT;
+// -EDEADLK if this thread holds it.
+int unwedge_monitor_lock(const unwedge_monitor_t *monitor,
+                         int64_t timeout);
+
+// As `unwedge_monitor_lock`, for a domain other than the monitor's own: a phase of a shutdown. A stop of that one ends the wait, and those with the lock.
+int unwedge_monitor_lock_in(const unwedge_monitor_t *monitor,
+                            const unwedge_stop_t *stop);
+
+// Lets the lock go. -EPERM if this thread does not hold it.
+int unwedge_monitor_unlock(const unwedge_monitor_t *monitor);
+
+// Waits for a notification, by who holds the lock: it is let go meanwhile. 0 and -ETIMEDOUT with the lock held; -ECANCELED without; -EPERM if this thread does not
+// hold it.
+int unwedge_monitor_wait(const unwedge_monitor_t *monitor,
+                         const unwedge_condvar_t *condvar,
+                         int64_t timeout);
+
+// Waits for a completion, by who holds the lock: it is let go meanwhile. 0 with the lock held, and `*result` as `unwedge_completion_wait` gives it; -ECANCELED
+// without the lock; -EBUSY and -EPERM with nothing done.
+int unwedge_monitor_wait_for(const unwedge_monitor_t *monitor,
+                             const unwedge_completion_t *completion,
+                             int64_t *result);
 
 // Makes a plan for a shutdown that returns within so many nanoseconds, whoever is left then. 0, and the handle is yours: release it, also after the shutdown
 // that has used it.

@@ -132,6 +132,7 @@ typedef handle<unwedge_report_t, unwedge_report_ref, unwedge_report_release> rep
 typedef handle<unwedge_condvar_t, unwedge_condvar_ref, unwedge_condvar_release> condvar_handle;
 typedef handle<unwedge_completion_t, unwedge_completion_ref, unwedge_completion_release> completion_handle;
 typedef handle<unwedge_completer_t, unwedge_completer_ref, unwedge_completer_release> completer_handle;
+typedef handle<unwedge_monitor_t, unwedge_monitor_ref, unwedge_monitor_release> monitor_handle;
 typedef handle<unwedge_io_t, unwedge_io_ref, unwedge_io_release> io_handle;
 typedef handle<unwedge_file_t, unwedge_file_ref, unwedge_file_release> file_handle;
 
@@ -712,6 +713,10 @@ private:
     std::int64_t result_;
 };
 
+namespace detail {
+struct access;
+}
+
 /// A result that somebody owes. The value lies with the completion until it is taken: never on a waiter's stack.
 ///
 /// Dropping it says that nobody wants the result: a late value is freed.
@@ -770,6 +775,7 @@ public:
     unwedge_completion_t *get() const noexcept { return raw_.get(); }
 
 private:
+    friend struct detail::access;
     outcome<T> await(unwedge_stop_t *stop, std::int64_t timeout) noexcept {
         std::int64_t result = 0;
         const int code = unwedge_completion_wait(raw_.get(), stop, timeout, &result);
@@ -868,6 +874,142 @@ owed<T> owe(const stop_domain &stop, const char *what) {
     detail::check(unwedge_completion_new(stop.get(), what, detail::free_of<T>::value(), result.place(), owes.place()));
     owed<T> both = {completion<T>(std::move(result)), completer<T>(std::move(owes))};
     return both;
+}
+
+// ---- Monitors -------------------------------------------------------------------------------------------------------------------------------
+
+namespace detail {
+struct access {
+    template <class T>
+    static completion_handle &raw(completion<T> &of) noexcept {
+        return of.raw_;
+    }
+};
+}  // namespace detail
+
+/// A value and the lock that protects it, any Lockable that is not recursive. Taking the lock is itself a wait that a stop ends; who waits queues, whatever the
+/// lock is, and reports say who holds it.
+template <class T, class Lock = std::mutex>
+class monitor {
+    struct content {
+        explicit content(T &&with) : value(std::move(with)) {}
+        Lock lock;
+        T value;
+    };
+
+public:
+    /// The lock, held. Moves only. After a wait that a stop has ended it is empty.
+    class guard {
+    public:
+        guard() noexcept : raw_(nullptr) {}
+        explicit guard(unwedge_monitor_t *held) noexcept : raw_(held) {}
+        guard(guard &&other) noexcept : raw_(other.raw_) { other.raw_ = nullptr; }
+        guard &operator=(guard &&other) noexcept {
+            std::swap(raw_, other.raw_);
+            return *this;
+        }
+        guard(const guard &) = delete;
+        guard &operator=(const guard &) = delete;
+        ~guard() { unlock(); }
+
+        bool owns_lock() const noexcept { return raw_ != nullptr; }
+        explicit operator bool() const noexcept { return raw_ != nullptr; }
+        T &operator*() const noexcept { return static_cast<content *>(unwedge_monitor_place(raw_))->value; }
+        T *operator->() const noexcept { return &**this; }
+        void unlock() noexcept {
+            if (raw_ != nullptr) unwedge_monitor_unlock(raw_);
+            raw_ = nullptr;
+        }
+
+        /// Waits for a notification. Throws `stopped`, and is empty then.
+        void wait(const condition_variable_any &cond) { detail::check(await(cond, -1).code()); }
+        template <class Predicate>
+        void wait(const condition_variable_any &cond, Predicate pred) {
+            while (!pred()) wait(cond);
+        }
+        /// The form that does not throw.
+        status wait(std::nothrow_t, const condition_variable_any &cond) noexcept { return await(cond, -1); }
+        template <class Rep, class Period>
+        status wait_for(const condition_variable_any &cond, const std::chrono::duration<Rep, Period> &time) noexcept {
+            return await(cond, detail::nanoseconds(time));
+        }
+        /// Waits for a completion, with the lock let go, and takes its value.
+        template <class V>
+        V wait(completion<V> &of) {
+            return wait(std::nothrow, of).get();
+        }
+        template <class V>
+        outcome<V> wait(std::nothrow_t, completion<V> &of) noexcept {
+            std::int64_t result = 0;
+            const int code = emptied(unwedge_monitor_wait_for(raw_, of.get(), &result));
+            return outcome<V>(code, result, detail::access::raw(of));
+        }
+
+    private:
+        status await(const condition_variable_any &cond, std::int64_t timeout) noexcept {
+            return status(emptied(unwedge_monitor_wait(raw_, cond.get(), timeout)));
+        }
+        int emptied(int code) noexcept {
+            if (code == -ECANCELED) raw_ = nullptr;
+            return code;
+        }
+        unwedge_monitor_t *raw_;
+    };
+
+    /// A monitor of which reports speak by this name.
+    monitor(const stop_domain &stop, const char *name, T value = T()) {
+        const unwedge_monitor_ops_t ops = {sizeof(content), alignof(content), &make, &end, &try_lock, &unlock, {nullptr, nullptr, nullptr, nullptr}};
+        detail::check(unwedge_monitor_new(stop.get(), name, &ops, &value, raw_.place()));
+    }
+    monitor(const monitor &) = delete;
+    monitor &operator=(const monitor &) = delete;
+
+    /// Takes the lock. Throws `stopped`.
+    guard lock() const {
+        detail::check(unwedge_monitor_lock(raw_.get(), -1));
+        return guard(raw_.get());
+    }
+    /// Takes it in another domain: a phase of a shutdown.
+    guard lock(const stop_domain &stop) const {
+        detail::check(unwedge_monitor_lock_in(raw_.get(), stop.get()));
+        return guard(raw_.get());
+    }
+    /// Takes it, and does not throw: the guard is empty after a stop.
+    guard lock(std::nothrow_t) const noexcept { return guard(unwedge_monitor_lock(raw_.get(), -1) == 0 ? raw_.get() : nullptr); }
+    /// The same until the time is up.
+    template <class Rep, class Period>
+    guard lock_for(const std::chrono::duration<Rep, Period> &time) const noexcept {
+        return guard(unwedge_monitor_lock(raw_.get(), detail::nanoseconds(time)) == 0 ? raw_.get() : nullptr);
+    }
+
+private:
+    static int make(void *place, void *value) noexcept {
+#if defined(__cpp_exceptions)
+        try {
+            new (place) content(std::move(*static_cast<T *>(value)));
+        } catch (...) {
+            return ENOMEM;
+        }
+#else
+        new (place) content(std::move(*static_cast<T *>(value)));
+#endif
+        return 0;
+    }
+    static void end(void *place) noexcept { static_cast<content *>(place)->~content(); }
+    static int try_lock(void *place) noexcept { return static_cast<content *>(place)->lock.try_lock() ? 0 : EBUSY; }
+    static void unlock(void *place) noexcept { static_cast<content *>(place)->lock.unlock(); }
+    detail::monitor_handle raw_;
+};
+
+/// As stop_domain::shutdown_holding, by who holds a monitor: the guard is empty afterwards.
+template <class Guard>
+report shutdown_holding(const stop_domain &stop, Guard &&held, plan &&what) {
+    struct letting_go {
+        typename std::remove_reference<Guard>::type *guard;
+        void lock() {}
+        void unlock() { guard->unlock(); }
+    } lock = {&held};
+    return stop.shutdown_holding(lock, std::move(what));
 }
 
 // ---- I/O ------------------------------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use unwedge::io::{ExternalCompleter, ExternalCompletion, File, IoError, Metadata};
-use unwedge::lock::ForeignLock;
-use unwedge::{Abandoned, Completer, Completion, Stop, Stopped, WaitError};
+use unwedge::lock::{ForeignLock, Lock};
+use unwedge::{Abandoned, Completer, Completion, MonitorGuard, Stop, Stopped, WaitError};
 
 use crate::border::{
     ABANDONED, Arg, BAD_ARGUMENT, BUSY, CancellationHeld, NO_LOCK, NOT_YET, Owned, STOPPED, TIMED_OUT, blocking,
@@ -297,6 +297,25 @@ impl Opened<'_> {
             None => return Err(STOPPED),
         }
         waited
+    }
+}
+
+impl Opened<'_> {
+    /// As [`wait`](Self::wait), by who holds a monitor's lock, which comes back unless a stop ended the wait.
+    pub(crate) fn wait_in_monitor<'a, L: Lock>(
+        &mut self,
+        guard: MonitorGuard<'a, L>,
+    ) -> Result<(MonitorGuard<'a, L>, Result<i64, c_int>), Stopped> {
+        let (guard, outcome) = match &mut *self.0 {
+            State::Given(outcome) => return Ok((guard, Ok(outcome.result))),
+            State::Away => return Ok((guard, Err(BUSY))),
+            State::Owed(owed) => each!(owed, |completion, outcome| {
+                guard.wait_for(completion).map(|(guard, result)| (guard, outcome(result)))
+            })?,
+        };
+        let result = outcome.result;
+        *self.0 = State::Given(outcome);
+        Ok((guard, Ok(result)))
     }
 }
 

@@ -31,6 +31,7 @@ mod handle;
 pub mod io;
 pub mod lock;
 pub mod log;
+pub mod monitor;
 mod names;
 pub mod plan;
 pub mod report;

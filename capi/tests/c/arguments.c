@@ -24,7 +24,22 @@ static void callback(void *arg, int status, int64_t result, unwedge_completion_t
 }
 static void log_line(void *arg, int level, const char *message) { (void)level, (void)message, abort_if(arg); }
 
+/* A monitor's lock: a flag, because one thread alone is here. */
+static int make(void *place, void *arg) { return *(int *)place != 0 || arg != NULL; }
+static int make_fails(void *place, void *arg) { return place == arg ? 0 : EAGAIN; }
+static int try_flag(void *place) { return (*(int *)place)++ ? EBUSY : 0; }
+static void clear_flag(void *place) { *(int *)place = 0; }
+static void end_flag(void *place) { CHECK(*(int *)place == 0); }
+static const unwedge_monitor_ops_t monitor_ops = {
+    .size = sizeof(int), .align = sizeof(int), .make = make, .end = end_flag, .try_lock = try_flag, .unlock = clear_flag};
+static const unwedge_monitor_ops_t failing_ops = {
+    .size = sizeof(int), .align = sizeof(int), .make = make_fails, .end = body, .try_lock = try_flag, .unlock = clear_flag};
+static const unwedge_monitor_ops_t crooked_ops = {
+    .size = sizeof(int), .align = 3, .make = make, .end = end_flag, .try_lock = try_flag, .unlock = clear_flag};
+static const unwedge_monitor_ops_t empty_ops = {.align = 1, .make = make, .try_lock = try_flag, .unlock = clear_flag};
+
 int main(void) {
+    unwedge_monitor_t *monitor;
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     const unwedge_lock_ops_t ops = {.lock = lock, .unlock = unlock};
     const unwedge_lock_ops_t no_unlock = {.lock = lock};
@@ -185,6 +200,34 @@ int main(void) {
     WRONG(unwedge_io_external(io, "a", NULL, &completion, NULL));
     WRONG(unwedge_io_metrics(NULL, buffer, sizeof buffer));
     WRONG(unwedge_io_metrics(io, NULL, sizeof buffer));
+
+    WRONG(unwedge_monitor_new(NULL, "a", &monitor_ops, NULL, &monitor));
+    WRONG(unwedge_monitor_new(stop, NULL, &monitor_ops, NULL, &monitor));
+    WRONG(unwedge_monitor_new(stop, "a", NULL, NULL, &monitor));
+    WRONG(unwedge_monitor_new(stop, "a", &monitor_ops, NULL, NULL));
+    WRONG(unwedge_monitor_new(stop, "a", &empty_ops, NULL, &monitor));
+    WRONG(unwedge_monitor_new(stop, "a", &crooked_ops, NULL, &monitor));
+    CHECK(unwedge_monitor_new(stop, "a", &failing_ops, NULL, &monitor) == -EAGAIN);
+    CHECK(unwedge_monitor_new(stop, "a", &monitor_ops, NULL, &monitor) == 0);
+    WRONG(unwedge_monitor_ref(NULL));
+    WRONG(unwedge_monitor_lock(NULL, 0));
+    WRONG(unwedge_monitor_lock_in(NULL, stop));
+    WRONG(unwedge_monitor_lock_in(monitor, NULL));
+    WRONG(unwedge_monitor_unlock(NULL));
+    WRONG(unwedge_monitor_wait(NULL, condvar, 0));
+    WRONG(unwedge_monitor_wait(monitor, NULL, 0));
+    WRONG(unwedge_monitor_wait_for(NULL, completion, &result));
+    WRONG(unwedge_monitor_wait_for(monitor, NULL, &result));
+    WRONG(unwedge_monitor_wait_for(monitor, completion, NULL));
+    CHECK(unwedge_monitor_place(NULL) == NULL && unwedge_monitor_place(monitor) != NULL);
+    /* Who does not hold it. */
+    CHECK(unwedge_monitor_unlock(monitor) == -EPERM);
+    CHECK(unwedge_monitor_wait(monitor, condvar, 0) == -EPERM);
+    CHECK(unwedge_monitor_wait_for(monitor, completion, &result) == -EPERM);
+    CHECK(unwedge_monitor_lock_in(monitor, stop) == 0 && unwedge_monitor_lock(monitor, -1) == -EDEADLK);
+    CHECK(unwedge_monitor_lock_in(monitor, stop) == -EDEADLK);
+    unwedge_monitor_release(monitor); /* while it is held: it is let go first */
+    unwedge_monitor_release(NULL);
 
     WRONG(unwedge_set_log(-1, log_line, NULL));
     WRONG(unwedge_set_log(6, log_line, NULL));

@@ -358,6 +358,68 @@ void start_hook() {
     CHECK(started == 1);
 }
 
+/// A monitor, over any lock: taken, waited with, and let go by a stop whose stopper holds it.
+template <class Lock>
+void monitors() {
+    unwedge::stop_domain stop("monitors");
+    unwedge::monitor<std::string, Lock> state(stop, "mds_lock", "start");
+    unwedge::condition_variable_any changed;
+    CHECK(*state.lock() == "start");
+    {
+        auto guard = state.lock();
+        CHECK(unwedge_monitor_place(nullptr) == nullptr);
+        CHECK(guard.wait_for(changed, milliseconds(1)).is_timed_out() && guard.owns_lock());
+        guard->append("ed");
+        bool twice = false;
+        try {
+            state.lock();
+        } catch (const unwedge::failure &error) {
+            twice = error.code() == std::errc::resource_deadlock_would_occur;
+        }
+        CHECK(twice);
+    }
+    auto read = unwedge::owe<std::string>(stop, "read");
+    stop.spawn("changer", [&] {
+        until_report_has(stop, "condition variable of mds_lock");
+        *state.lock() = "changed";
+        changed.notify_all();
+        until_report_has(stop, "read");
+        read.owes.complete("header");
+    });
+    {
+        std::thread unseen([&] {
+            auto guard = state.lock();
+            guard.wait(changed, [&] { return *guard == "changed"; });
+        });
+        // A thread that is no member is in no report of the domain: so a member waits too.
+        stop.spawn("waiter", [&] {
+            auto guard = state.lock();
+            guard.wait(changed, [&] { return *guard == "changed"; });
+            changed.notify_all();
+            CHECK(guard.wait(read.result) == "header" && guard.owns_lock());
+            auto never = unwedge::owe<int>(stop, "never");
+            const auto came = guard.wait(std::nothrow, never.result);
+            CHECK(came.wait().is_stopped() && !guard.owns_lock());
+        });
+        unseen.join();
+        until_report_has(stop, "never");
+    }
+    std::atomic<int> stopped(0);
+    auto held = state.lock();
+    for (int i = 0; i < 3; ++i) {
+        stop.spawn("taker", [&] {
+            if (!state.lock(std::nothrow)) ++stopped;
+        });
+    }
+    until_report_has(stop, "lock mds_lock", 3);
+    CHECK(!state.lock_for(milliseconds(0)));
+    std::string saved;
+    CHECK(unwedge::shutdown_holding(stop, std::move(held), unwedge::plan(seconds(30)).phase("save", seconds(10), [&](const unwedge::stop_domain &phase) {
+              saved = *state.lock(phase);
+          })).is_clean());
+    CHECK(stopped == 3 && saved == "changed" && !held.owns_lock());
+}
+
 std::atomic<int> kinds(0);
 
 template <class Kind>
@@ -372,6 +434,10 @@ struct counted_run {
 
 int main() {
     for_each_kind<counted_run>();
+    monitors<std::mutex>();
+    monitors<std::timed_mutex>();
+    monitors<pthread_spin>();
+    monitors<fair_mutex>();
     a_lock_that_throws();
     late_replies();
     values();
