@@ -66,6 +66,12 @@
 // For people.
 #define UNWEDGE_TEXT 0
 
+// For programs.
+#define UNWEDGE_JSON 1
+
+// For Graphviz.
+#define UNWEDGE_DOT 2
+
 // Who owes a completion its result.
 typedef struct unwedge_completer_t unwedge_completer_t;
 
@@ -470,11 +476,19 @@ int unwedge_report_is_clean(const unwedge_report_t *report);
 // How many threads and tasks have not ended.
 int unwedge_report_members(const unwedge_report_t *report);
 
-// Writes the report to `place` as `snprintf` would: at most `size` bytes with the NUL, and the whole length is the result. `form` is UNWEDGE_TEXT.
+// Writes the report to `place` as `snprintf` would: at most `size` bytes with the NUL, and the whole length is the result. `form` is
+// UNWEDGE_TEXT, UNWEDGE_JSON or UNWEDGE_DOT.
 int unwedge_report_write(const unwedge_report_t *report,
                          int form,
                          char *place,
                          size_t size);
+
+// Writes the report of the whole process, all its domains, to a descriptor: for a signal handler, a crash handler and a panic hook. It allocates nothing, takes
+// no lock and is async-signal-safe, whoever is stuck.
+//
+// 0 if all of it was written, otherwise the negative of the errno of write(2); of a descriptor that blocks it waits.
+// `fd` is open, or the negative of an errno comes.
+int unwedge_report_fd(int fd);
 
 // Makes a stop domain. 0, and the handle is yours: release it. When the last count of it is released its stop is requested.
 //

@@ -315,6 +315,10 @@ public:
     int members() const noexcept { return unwedge_report_members(raw_.get()); }
     /// For people.
     std::string text() const { return write(UNWEDGE_TEXT); }
+    /// For programs.
+    std::string json() const { return write(UNWEDGE_JSON); }
+    /// For Graphviz.
+    std::string dot() const { return write(UNWEDGE_DOT); }
     /// In one of the forms of unwedge.h.
     std::string write(int form) const {
         const unwedge_report_t *const raw = raw_.get();

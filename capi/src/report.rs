@@ -1,8 +1,9 @@
 //! Reports: who has not ended, and where it waits.
 
 use std::ffi::{c_char, c_int};
+use std::os::fd::BorrowedFd;
 
-use unwedge::report::Report;
+use unwedge::report::{Report, report_fd};
 
 use crate::border::{BAD_ARGUMENT, border, write_text};
 use crate::handle::{Kind, at, count, take};
@@ -19,6 +20,10 @@ impl Kind for Report {
 
 /// For people.
 pub const UNWEDGE_TEXT: c_int = 0;
+/// For programs.
+pub const UNWEDGE_JSON: c_int = 1;
+/// For Graphviz.
+pub const UNWEDGE_DOT: c_int = 2;
 
 /// Counts the handle once more.
 ///
@@ -71,7 +76,8 @@ pub unsafe extern "C" fn unwedge_report_members(report: *const unwedge_report_t)
     })
 }
 
-/// Writes the report to `place` as `snprintf` would: at most `size` bytes with the NUL, and the whole length is the result. `form` is UNWEDGE_TEXT.
+/// Writes the report to `place` as `snprintf` would: at most `size` bytes with the NUL, and the whole length is the result. `form` is
+/// UNWEDGE_TEXT, UNWEDGE_JSON or UNWEDGE_DOT.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -87,9 +93,30 @@ pub unsafe extern "C" fn unwedge_report_write(
         let report = unsafe { at::<Report>(report) }?;
         let text = match form {
             UNWEDGE_TEXT => report.to_string(),
+            UNWEDGE_JSON => report.to_json(),
+            UNWEDGE_DOT => report.to_dot(),
             _ => return Err(BAD_ARGUMENT),
         };
         // SAFETY: the caller's memory (`Call`).
         unsafe { write_text(&text, place, size) }
+    })
+}
+
+/// Writes the report of the whole process, all its domains, to a descriptor: for a signal handler, a crash handler and a panic hook. It allocates nothing, takes
+/// no lock and is async-signal-safe, whoever is stuck.
+///
+/// 0 if all of it was written, otherwise the negative of the errno of write(2); of a descriptor that blocks it waits.
+///
+/// # Safety
+/// `fd` is open, or the negative of an errno comes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_report_fd(fd: c_int) -> c_int {
+    border(|| {
+        if fd < 0 {
+            return Err(BAD_ARGUMENT);
+        }
+        // SAFETY: not -1; used within this call alone, and one that is not open gives EBADF.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        report_fd(fd).map(|()| 0).map_err(|error| -error.raw_os_error().unwrap_or(libc::EIO))
     })
 }

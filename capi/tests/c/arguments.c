@@ -112,6 +112,8 @@ int main(void) {
     WRONG(unwedge_report_write(report, 99, buffer, sizeof buffer));
     WRONG(unwedge_report_write(report, -1, buffer, sizeof buffer));
     WRONG(unwedge_report_write(report, UNWEDGE_TEXT, NULL, 1));
+    WRONG(unwedge_report_fd(-1));
+    CHECK(unwedge_report_fd(1000000) == -EBADF);
 
     WRONG(unwedge_condvar_new(NULL));
     WRONG(unwedge_condvar_ref(NULL));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -277,6 +278,34 @@ static void waits_for_ever(void *arg) {
 }
 static void sleeps(void *arg) { CHECK(unwedge_stop_wait(arg, -1) == 1); }
 
+static int report_pipe[2];
+static volatile sig_atomic_t reported;
+static void on_signal(int signal) {
+    (void)signal;
+    reported = unwedge_report_fd(report_pipe[1]) == 0 ? 1 : -1;
+}
+
+/* The other forms, and that of the whole process from a signal handler. */
+static void reports(unwedge_stop_t *domain) {
+    unwedge_report_t *report;
+    char text[65536];
+    ssize_t len;
+    CHECK(unwedge_stop_report(domain, &report) == 0);
+    CHECK(unwedge_report_write(report, UNWEDGE_JSON, text, sizeof text) < (int)sizeof text);
+    CHECK(text[0] == '{' && strstr(text, "replay") && strstr(text, "beacon"));
+    CHECK(unwedge_report_write(report, UNWEDGE_DOT, text, sizeof text) < (int)sizeof text);
+    CHECK(strstr(text, "digraph") && strstr(text, "replay"));
+    unwedge_report_release(report);
+    CHECK(pipe(report_pipe) == 0 && signal(SIGUSR1, on_signal) != SIG_ERR);
+    raise(SIGUSR1);
+    len = read(report_pipe[0], text, sizeof text - 1);
+    CHECK(reported == 1 && len > 0);
+    text[len] = '\0';
+    CHECK(strstr(text, "replay") && strstr(text, "beacon"));
+    close(report_pipe[0]);
+    close(report_pipe[1]);
+}
+
 /* A shutdown by who holds the lock for which a stopped wait would have to queue; phases; the report. */
 static void shutdowns(void) {
     unwedge_stop_t *domain;
@@ -300,6 +329,7 @@ static void shutdowns(void) {
     CHECK(unwedge_plan_new(30 * SECOND, &plan) == 0 && unwedge_plan_drain(plan, 0) == 0);
     CHECK(unwedge_plan_phase(plan, "save", 10 * SECOND, phase_step, completion, phase_free) == 0);
     CHECK(unwedge_plan_phase(plan, "fails", 10 * SECOND, phase_fails, NULL, NULL) == 0);
+    reports(domain);
     pthread_mutex_lock(&mutex);
     /* The external operation is not ended by its library: it is what is left. */
     CHECK(unwedge_stop_shutdown(domain, plan, &mutex_ops, &mutex, &report) == 0);
