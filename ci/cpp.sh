@@ -85,7 +85,7 @@ done
 link="-L$lib -lunwedge -pthread -Wl,-rpath,$lib"
 common="-g -Wall -Wextra -Wpedantic -Werror -I$work/prefix/include"
 peers="-DWITH_BOOST -DWITH_TBB"
-guard() { timeout --kill-after=5 120 "$@" || { say "failed ($?): $*"; exit 1; }; }
+guard() { timeout --signal=KILL 120 "$@" </dev/null || { say "failed ($?): $*"; exit 1; }; }
 
 say "tests in C"
 for compiler in gcc clang; do
@@ -111,12 +111,14 @@ say "the example"
 UNWEDGE_PREFIX=$work/prefix examples/cpp/run.sh 1
 
 say "valgrind"
-for test in basics strange; do
-    guard valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$work/$test"
-done
-for shape in 1 2 7; do
-    guard valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$target/cpp/mds_unwedge" $shape
-done
+# On the pool: valgrind does not follow what the kernel writes into a ring. Its clients may ignore a gentle end, so a hang is ended by force.
+memcheck() {
+    UNWEDGE_IO=pool timeout --signal=KILL 120 valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$@" \
+        </dev/null >"$work/out" 2>&1 || { cat "$work/out"; say "failed under valgrind: $*"; exit 1; }
+}
+memcheck "$work/basics"
+memcheck "$work/arguments"
+for shape in 1 2 7; do memcheck "$target/cpp/mds_unwedge" $shape; done
 
 say "AddressSanitizer"
 for test in tests/cpp/stops tests/cpp/semantics; do
