@@ -119,8 +119,8 @@ private:
 
     store &objects_;
     unwedge::stop_domain stop_;
-    Finisher finisher_;
     unwedge::monitor<state> mds_lock_;
+    Finisher finisher_;  // its last callbacks need the lock
 };
 
 int main(int argc, char **argv) { return drill<MDS>(argc, argv); }
