@@ -1,6 +1,8 @@
 //! Condition variables over a lock of the caller's.
 
 use std::ffi::{c_int, c_void};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use unwedge::Condvar;
 
@@ -14,7 +16,48 @@ pub struct unwedge_condvar_t {
     _opaque: (),
 }
 
-impl Kind for Condvar {
+/// A condition variable, and how many calls wait on it: so that a notification without waiters is one load, also after the first wait.
+///
+/// A waiter counts itself while it holds its lock, and who notifies has changed what is waited for under that lock: the lock orders the two.
+#[derive(Default)]
+pub(crate) struct Waited {
+    condvar: Condvar,
+    waits: AtomicUsize,
+}
+
+/// A call that waits, until it is dropped.
+pub(crate) struct Waiting<'a>(&'a Waited);
+
+impl Waited {
+    /// Counts a call that waits. The caller holds its lock.
+    pub(crate) fn begin(&self) -> Waiting<'_> {
+        // Ordering: Relaxed, ordered by the caller's lock: see above.
+        self.waits.fetch_add(1, Relaxed);
+        Waiting(self)
+    }
+
+    fn has_waiters(&self) -> bool {
+        // Ordering: Relaxed, ordered by the caller's lock: see above.
+        self.waits.load(Relaxed) != 0
+    }
+}
+
+impl Deref for Waiting<'_> {
+    type Target = Condvar;
+
+    fn deref(&self) -> &Condvar {
+        &self.0.condvar
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Ordering: Relaxed: who still sees it counted looks for nobody in vain.
+        self.0.waits.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Kind for Waited {
     type Name = unwedge_condvar_t;
     const TAG: u32 = 0x7577_6376;
 }
@@ -28,7 +71,7 @@ pub unsafe extern "C" fn unwedge_condvar_new(condvar: *mut *mut unwedge_condvar_
     border(|| {
         wanted(condvar)?;
         // SAFETY: the caller's place (`Call`).
-        unsafe { give(condvar, Handle::give(Condvar::new())) }?;
+        unsafe { give(condvar, Handle::give(Waited::default())) }?;
         Ok(0)
     })
 }
@@ -41,7 +84,7 @@ pub unsafe extern "C" fn unwedge_condvar_new(condvar: *mut *mut unwedge_condvar_
 pub unsafe extern "C" fn unwedge_condvar_ref(condvar: *const unwedge_condvar_t) -> c_int {
     border(|| {
         // SAFETY: the caller's handle (`Handle`).
-        unsafe { count::<Condvar>(condvar) }?;
+        unsafe { count::<Waited>(condvar) }?;
         Ok(0)
     })
 }
@@ -54,7 +97,7 @@ pub unsafe extern "C" fn unwedge_condvar_ref(condvar: *const unwedge_condvar_t) 
 pub unsafe extern "C" fn unwedge_condvar_release(condvar: *mut unwedge_condvar_t) {
     border(|| {
         // SAFETY: the caller's handle (`Handle`), and its last use of this count.
-        drop(unsafe { take::<Condvar>(condvar) }?);
+        drop(unsafe { take::<Waited>(condvar) }?);
         Ok(0)
     });
 }
@@ -67,7 +110,8 @@ pub unsafe extern "C" fn unwedge_condvar_release(condvar: *mut unwedge_condvar_t
 pub unsafe extern "C" fn unwedge_condvar_notify_one(condvar: *const unwedge_condvar_t) -> c_int {
     border(|| {
         // SAFETY: the caller's handle (`Handle`).
-        Ok(unsafe { at::<Condvar>(condvar) }?.notify_one().into())
+        let waited = unsafe { at::<Waited>(condvar) }?;
+        Ok((waited.has_waiters() && waited.condvar.notify_one()).into())
     })
 }
 
@@ -79,7 +123,8 @@ pub unsafe extern "C" fn unwedge_condvar_notify_one(condvar: *const unwedge_cond
 pub unsafe extern "C" fn unwedge_condvar_notify_all(condvar: *const unwedge_condvar_t) -> c_int {
     border(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let woken = unsafe { at::<Condvar>(condvar) }?.notify_all();
+        let waited = unsafe { at::<Waited>(condvar) }?;
+        let woken = if waited.has_waiters() { waited.condvar.notify_all() } else { 0 };
         Ok(c_int::try_from(woken).unwrap_or(c_int::MAX))
     })
 }
@@ -113,8 +158,9 @@ pub unsafe extern "C" fn unwedge_condvar_wait(
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { keep::<unwedge::Stop>(stop) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let condvar = unsafe { keep::<Condvar>(condvar) }?;
-        wait(&condvar, &stop, &lock, timeout)
+        let condvar = unsafe { keep::<Waited>(condvar) }?;
+        let waiting = condvar.begin();
+        wait(&waiting, &stop, &lock, timeout)
     })
 }
 

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use unwedge::lock::Lock;
-use unwedge::{Condvar, Monitor, MonitorGuard, Stop, WaitError};
+use unwedge::{Monitor, MonitorGuard, Stop, WaitError};
 
 use crate::border::{BAD_ARGUMENT, Given, STOPPED, TIMED_OUT, blocking, border, deadline, give, string, wanted};
 use crate::completion::{Completing, unwedge_completion_t};
-use crate::condvar::unwedge_condvar_t;
+use crate::condvar::{Waited, unwedge_condvar_t};
 use crate::handle::{Handle, Kind, at, count, keep, take};
 use crate::names::forever;
 use crate::stop::unwedge_stop_t;
@@ -322,16 +322,20 @@ pub unsafe extern "C" fn unwedge_monitor_wait(
 ) -> c_int {
     blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let condvar = unsafe { keep::<Condvar>(condvar) }?;
+        let condvar = unsafe { keep::<Waited>(condvar) }?;
         // SAFETY: the caller's handle (`Handle`).
         let monitored = unsafe { keep::<Monitored>(monitor) }?;
+        if !monitored.is_mine() {
+            return Err(-libc::EPERM);
+        }
+        let waiting = condvar.begin();
         let Taken { guard, _domain } = monitored.empty()?;
         let (guard, timed_out) = match deadline(timeout) {
             Some(until) => {
-                let timed = guard.wait_until(&condvar, until).map_err(|_| STOPPED)?;
+                let timed = guard.wait_until(&waiting, until).map_err(|_| STOPPED)?;
                 (timed.guard, timed.timed_out)
             }
-            None => (guard.wait(&condvar).map_err(|_| STOPPED)?, false),
+            None => (guard.wait(&waiting).map_err(|_| STOPPED)?, false),
         };
         monitored.fill(guard, _domain);
         if timed_out { Err(TIMED_OUT) } else { Ok(0) }
