@@ -175,6 +175,25 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         self.wait_by(self.domain(), Some(deadline), Location::caller())
     }
 
+    /// As [`wait_until`](Self::wait_until), in another domain.
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// use unwedge::{Completion, Stop, WaitError};
+    ///
+    /// let (stop, phase) = (Stop::new("mds.a"), Stop::new("save"));
+    /// let (_never, mut write) = Completion::<u32>::new("write", &stop);
+    /// stop.request("SIGTERM");                                 // ends no wait in `phase`
+    /// assert_eq!(write.wait_in_until(&phase, Instant::now()), Err(WaitError::TimedOut));
+    /// ```
+    ///
+    /// # Errors
+    /// [`WaitError::Stopped`] by that domain, or [`WaitError::TimedOut`].
+    #[track_caller]
+    pub fn wait_in_until(&mut self, domain: &Stop, deadline: Instant) -> Result<Result<T, E>, WaitError> {
+        self.wait_by(Some(*domain.domain()), Some(deadline), Location::caller())
+    }
+
     /// Says that nobody wants the result any more. A result that was there already comes back.
     pub fn cancel(mut self) -> Option<Result<T, E>> {
         self.receiver.take().and_then(|receiver| receiver.take().ok()).map(or_abandoned)

@@ -1,0 +1,165 @@
+/* What a daemon does to its libraries: threads that are cancelled, a fork, a dlclose, waits at the process's end. */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "unwedge.h"
+
+static int mutex_lock(void *lock) { return pthread_mutex_lock(lock); }
+static void mutex_unlock(void *lock) { pthread_mutex_unlock(lock); }
+static int mutex_try_lock(void *lock) { return pthread_mutex_trylock(lock); }
+static const unwedge_lock_ops_t mutex_ops = {.lock = mutex_lock, .unlock = mutex_unlock, .try_lock = mutex_try_lock};
+static int fails(void *lock) { (void)lock; return EDEADLK; }
+static const unwedge_lock_ops_t failing_ops = {.lock = fails, .unlock = mutex_unlock};
+static const unwedge_lock_ops_t failing_try_ops = {.lock = fails, .unlock = mutex_unlock, .try_lock = fails};
+
+static unwedge_stop_t *stop;
+static unwedge_condvar_t *changed;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int waits, came_back;
+
+
+static void *is_cancelled(void *arg) {
+    int64_t result = 0;
+    waits = 1;
+    CHECK(unwedge_completion_wait(arg, NULL, -1, &result) == 0 && result == 6);
+    came_back = 1; /* the cancellation has waited for the call's end */
+    pthread_testcancel();
+    abort();
+}
+
+static void cancellation(void) {
+    unwedge_completion_t *completion;
+    unwedge_completer_t *completer;
+    pthread_t thread;
+    void *ended;
+    CHECK(unwedge_completion_new(stop, "cancelled", NULL, &completion, &completer) == 0);
+    CHECK(pthread_create(&thread, NULL, is_cancelled, completion) == 0);
+    while (!waits) sched_yield();
+    usleep(1000);
+    CHECK(pthread_cancel(thread) == 0);
+    CHECK(unwedge_completer_complete(completer, 6, NULL) == 1);
+    CHECK(pthread_join(thread, &ended) == 0 && ended == PTHREAD_CANCELED && came_back);
+    unwedge_completion_release(completion);
+    unwedge_completer_release(completer);
+}
+
+/* A callback that cannot take the lock: the wait ends without it. */
+static void notifies(void *arg) {
+    (void)arg;
+    while (unwedge_condvar_notify_one(changed) == 0) sched_yield();
+}
+static void locks_that_fail(void) {
+    const unwedge_lock_ops_t *ops[] = {&failing_ops, &failing_try_ops};
+    for (int i = 0; i < 2; i++) {
+        CHECK(unwedge_stop_spawn(stop, "notifier", notifies, NULL) == 0);
+        pthread_mutex_lock(&mutex);
+        CHECK(unwedge_condvar_wait(changed, stop, ops[i], &mutex, -1) == -ENOLCK);
+        CHECK(pthread_mutex_trylock(&mutex) == 0);
+        pthread_mutex_unlock(&mutex);
+    }
+}
+
+/* The last count of a condition variable and of a domain goes while a thread waits with them. */
+static void *waits_on_released(void *arg) {
+    pthread_mutex_lock(&mutex);
+    waits = 2;
+    CHECK(unwedge_condvar_wait(changed, arg, &mutex_ops, &mutex, -1) == -ECANCELED);
+    return NULL;
+}
+static void releases(void) {
+    unwedge_stop_t *domain;
+    unwedge_condvar_t *kept = changed;
+    pthread_t thread;
+    CHECK(unwedge_stop_new("released", NULL, NULL, NULL, &domain) == 0 && unwedge_condvar_new(&changed) == 0);
+    CHECK(pthread_create(&thread, NULL, waits_on_released, domain) == 0);
+    while (waits != 2) sched_yield();
+    pthread_mutex_lock(&mutex); /* it waits: it has let the lock go */
+    pthread_mutex_unlock(&mutex);
+    unwedge_condvar_release(changed);
+    CHECK(unwedge_stop_request(domain, "released") == 1);
+    unwedge_stop_release(domain);
+    CHECK(pthread_join(thread, NULL) == 0);
+    changed = kept;
+}
+
+static void in_the_child(unwedge_io_t *io) {
+    unwedge_stop_t *own;
+    unwedge_completion_t *completion;
+    unwedge_completer_t *completer;
+    int64_t result = 0;
+    /* The parent's I/O is not ours; a domain, a condition variable and a completion are. */
+    CHECK(unwedge_io_open(io, "/proc/self/status", O_RDONLY, 0, &completion) == 0);
+    CHECK(unwedge_completion_wait(completion, NULL, 20 * SECOND, &result) == 0 && result == -ECHILD);
+    CHECK(unwedge_stop_new("child", NULL, NULL, NULL, &own) == 0);
+    pthread_mutex_lock(&mutex);
+    CHECK(unwedge_condvar_wait(changed, own, &mutex_ops, &mutex, 1000) == -ETIMEDOUT);
+    CHECK(unwedge_completion_new(own, "answer", NULL, &completion, &completer) == 0);
+    CHECK(unwedge_completer_complete(completer, 1, NULL) == 1);
+    CHECK(unwedge_completion_wait(completion, NULL, -1, &result) == 0 && result == 1);
+    CHECK(unwedge_stop_request(own, "child") == 1);
+    CHECK(unwedge_condvar_wait(changed, own, &mutex_ops, &mutex, -1) == -ECANCELED);
+    CHECK(unwedge_io_new(own, UNWEDGE_AUTO, &io) == 0);
+    _exit(0);
+}
+
+static void forks(void) {
+    unwedge_io_t *io;
+    int status = 0;
+    pid_t child;
+    CHECK(unwedge_io_new(stop, UNWEDGE_AUTO, &io) == 0);
+    child = fork();
+    if (child == 0) in_the_child(io);
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    unwedge_io_release(io);
+}
+
+/* The library is still there after its last dlclose, so a thread of it may run on. */
+static void closes(void) {
+    void *again = dlopen("libunwedge.so.0", RTLD_NOW);
+    void *symbol;
+    CHECK(again != NULL);
+    symbol = dlsym(again, "unwedge_version");
+    CHECK(symbol != NULL);
+    dlclose(again);
+    dlclose(again); /* once more than it was opened: the program's own count */
+    again = dlopen("libunwedge.so.0", RTLD_NOW | RTLD_NOLOAD);
+    CHECK(again != NULL && dlsym(again, "unwedge_version") == symbol);
+}
+
+/* At the process's end, after thread-locals of the main thread are gone. */
+static void at_the_end(void) {
+    int64_t result = 0;
+    unwedge_completion_t *completion;
+    unwedge_completer_t *completer;
+    pthread_mutex_lock(&mutex);
+    CHECK(unwedge_condvar_wait(changed, stop, &mutex_ops, &mutex, 1000) == -ETIMEDOUT);
+    pthread_mutex_unlock(&mutex);
+    CHECK(unwedge_completion_new(stop, "last", NULL, &completion, &completer) == 0);
+    CHECK(unwedge_completion_wait(completion, NULL, 1000, &result) == -ETIMEDOUT);
+    unwedge_completer_release(completer);
+    unwedge_completion_release(completion);
+    CHECK(unwedge_stop_shutdown(stop, NULL, NULL, NULL, NULL) == 1);
+    unwedge_condvar_release(changed);
+    unwedge_stop_release(stop);
+    CHECK(write(1, "strange: all as it should be\n", 29) == 29);
+}
+__attribute__((destructor)) static void destructor(void) {
+    if (stop) at_the_end();
+}
+
+int main(void) {
+    CHECK(unwedge_stop_new("strange", NULL, NULL, NULL, &stop) == 0 && unwedge_condvar_new(&changed) == 0);
+    cancellation();
+    locks_that_fail();
+    releases();
+    forks();
+    closes();
+    return 0;
+}

@@ -1,0 +1,38 @@
+// Without exceptions: the forms that give a status or an outcome.
+#include <cstdio>
+#include <mutex>
+#include <string>
+
+#include "unwedge.hpp"
+
+int main() {
+    unwedge::stop_domain stop("plain");
+    unwedge::condition_variable_any changed;
+    unwedge::monitor<int> count(stop, "count", 1);
+    std::mutex mutex;
+    int wrong = 0;
+    {
+        std::unique_lock<std::mutex> guard(mutex);
+        wrong += !changed.wait_for(std::nothrow, stop, guard, std::chrono::milliseconds(1)).is_timed_out();
+        wrong += !guard.owns_lock();
+    }
+    auto answer = unwedge::owe<std::string>(stop, "answer");
+    wrong += !answer.owes.complete("hello");
+    auto came = answer.result.wait(std::nothrow);
+    wrong += !came || came.value() != "hello";
+    auto failed = unwedge::owe<std::string>(stop, "answer");
+    failed.owes.fail(5);
+    wrong += failed.result.wait(std::nothrow).result() != -5;
+    if (auto guard = count.lock(std::nothrow)) {
+        wrong += *guard != 1;
+        wrong += !guard.wait_for(changed, std::chrono::milliseconds(1)).is_timed_out();
+    }
+    stop.request("plain");
+    wrong += count.lock(std::nothrow).owns_lock();
+    std::unique_lock<std::mutex> guard(mutex);
+    wrong += !changed.wait(std::nothrow, stop, guard).is_stopped();
+    wrong += guard.owns_lock();
+    wrong += !stop.shutdown(unwedge::plan(std::chrono::seconds(30))).is_clean();
+    std::printf("plain: %d wrong\n", wrong);
+    return wrong;
+}
