@@ -10,7 +10,7 @@ use unwedge::io::Io;
 use unwedge::report::Outcome;
 use unwedge::{Plan, Stop};
 
-use crate::life::Life;
+use crate::life::{Life, Store};
 use crate::pool;
 use crate::rank::Trouble;
 use crate::serve::{Socket, serve};
@@ -47,20 +47,24 @@ pub fn stop_on_signals(runtime: &Runtime, stop: &Stop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves a pool until SIGTERM or SIGINT.
+/// Serves a pool's folder until SIGTERM or SIGINT.
 pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     pool::check(folder)?;
+    run_on(socket, |stop| FileStore::open(&Io::new(stop).context("cannot start I/O")?, stop, folder))
+}
+
+/// Serves a store until SIGTERM or SIGINT. Whoever opens it may block; a stop has to end that.
+pub fn run_on<S: Store>(socket: &Path, open: impl FnOnce(&Stop) -> anyhow::Result<S>) -> anyhow::Result<()> {
     // Signals first: from the socket on there is something to clean up.
     let runtime = runtime()?;
     let stop = Stop::new("mds");
     stop_on_signals(&runtime, &stop)?;
     let socket = Socket::bind(socket)?;
-    let io = Io::new(&stop).context("cannot start I/O")?;
-    let store = match FileStore::open(&io, &stop, folder) {
+    let store = match open(&stop) {
         Ok(store) => store,
         Err(error) => {
             let is_stopped = stop.is_requested();
-            stop.shutdown(Plan::within(STOP_WITHIN));
+            stop.shutdown(Plan::within(STOP_WITHIN).drain(DRAIN));
             return if is_stopped { Ok(()) } else { Err(error) };
         }
     };

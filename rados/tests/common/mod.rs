@@ -1,4 +1,4 @@
-//! A live cluster of a test program's own, by `ci/ceph-cluster.sh`: made when the program starts, ended when it ends, however it ends.
+//! A live cluster of a test program's own, by `ci/ceph/cluster.sh`: made when the program starts, ended when it ends, however it ends.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
@@ -32,9 +32,9 @@ impl Ceph {
 
     /// Runs the cluster's script.
     pub fn script(&self, verb: &str, args: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/ceph-cluster.sh");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/ceph/cluster.sh");
         let status = Command::new(script).arg(verb).arg(self.dir()).args(args).status().expect("the script runs");
-        assert!(status.success(), "ceph-cluster.sh {verb} {args:?}: {status}");
+        assert!(status.success(), "cluster.sh {verb} {args:?}: {status}");
     }
 
     /// What one of Ceph's own programs prints.

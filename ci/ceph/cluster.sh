@@ -2,15 +2,15 @@
 # A small Ceph cluster of its own on loopback, under one folder: a monitor, an OSD, a file system, and an MDS if it is wanted. For tests and
 # comparisons: whatever has to hang can be made to hang. No systemd, no cephx, no privilege but that to run Ceph's daemons.
 #
-#     ci/ceph-cluster.sh start DIR [--owner PID]   monitor, OSD, pools, file system; with an owner everything ends when that process has gone
-#     ci/ceph-cluster.sh up DIR NAME..             starts daemons: mon.a, osd.0, mds.a, mds.b
-#     ci/ceph-cluster.sh freeze|thaw DIR NAME..    SIGSTOP, SIGCONT
-#     ci/ceph-cluster.sh kill DIR NAME..           SIGKILL, and waits until it has gone
-#     ci/ceph-cluster.sh term DIR NAME..           SIGTERM, and does not wait
-#     ci/ceph-cluster.sh pid DIR NAME              the daemon's process, if it runs
-#     ci/ceph-cluster.sh active DIR                waits until an MDS is active
-#     ci/ceph-cluster.sh ceph DIR ARG..            Ceph's own command line
-#     ci/ceph-cluster.sh destroy DIR               ends everything that was started, and removes the folder
+#     ci/ceph/cluster.sh start DIR [--owner PID]   monitor, OSD, pools, file system; with an owner everything ends when that process has gone
+#     ci/ceph/cluster.sh up DIR NAME..             starts daemons: mon.a, osd.0, mds.a, mds.b
+#     ci/ceph/cluster.sh freeze|thaw DIR NAME..    SIGSTOP, SIGCONT
+#     ci/ceph/cluster.sh kill DIR NAME..           SIGKILL, and waits until it has gone
+#     ci/ceph/cluster.sh term DIR NAME..           SIGTERM, and does not wait
+#     ci/ceph/cluster.sh pid DIR NAME              the daemon's process, if it runs
+#     ci/ceph/cluster.sh active DIR                waits until an MDS is active
+#     ci/ceph/cluster.sh ceph DIR ARG..            Ceph's own command line
+#     ci/ceph/cluster.sh destroy DIR               ends everything that was started, and removes the folder
 #
 # Debian 12: apt-get install --no-install-recommends ceph-mon ceph-osd ceph-mds ceph-common
 # The metadata pool is `meta`, the file system `fs`; the configuration for clients is DIR/ceph.conf. Several clusters can run at a time: the
@@ -23,7 +23,7 @@ shift 2
 case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
 conf=$dir/ceph.conf
 export PYTHONWARNINGS=ignore
-say() { echo "ceph-cluster: $*" >&2; }
+say() { echo "cluster.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 ceph_cli() { timeout 60 ceph --conf "$conf" --connect-timeout 30 "$@"; }
 
