@@ -31,7 +31,7 @@ ceph_cli() { timeout 60 ceph --conf "$conf" --connect-timeout 30 "$@"; }
 pid_of() {
     local pid
     pid=$(cat "$dir/pid/$1" 2>/dev/null) && [ -n "$pid" ] || return 1
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$conf" || return 1
+    { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qxF "$conf" || return 1
     case $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) in Z | X | '') return 1 ;; esac
     echo "$pid"
 }

@@ -6,7 +6,7 @@
 The claim is about the stop, and never 'a faster MDS': ours is read-only, has one rank, gives its clients no capabilities and talks to no monitor of
 its own; ceph-mds writes, and its restart is a matter of cluster maps. The last column of the table is what the project asks of ours.
 
-Needs Ceph's daemons and python3-cephfs (Debian's python3). Ends whatever it has started. Exit status 1: ours has missed a bar or has hung.
+Needs Ceph's daemons and python3-cephfs (Debian's python3). Ends whatever it has started. Exit status 3: ours has missed a bar; 1: it has hung, or something failed.
 """
 
 import argparse, json, os, select, signal, socket, subprocess, sys, tempfile, time
@@ -152,6 +152,12 @@ class Ours:
         self.socket = os.path.join(folder, "mds.sock")
         self.child = None
 
+    def another(self, n):
+        """One more of it, with a socket of its own."""
+        other = Ours(self.program, self.cluster, os.path.dirname(self.socket), self.ino)
+        other.socket += str(n)
+        return other
+
     def begin(self):
         pool = f"rados:{self.cluster.conf}:{POOL}"
         self.child = subprocess.Popen([self.program, "serve", "--pool", pool, "--socket", self.socket])
@@ -249,55 +255,56 @@ class Comparison:
         self.theirs = Theirs(self.cluster, options.cap)
         self.ours = Ours(os.path.abspath(options.ours), self.cluster, folder, ino)
         self.times = {row: ([], []) for row in options.rows}
-        self.notes = {row: set() for row in options.rows}
         self.cluster.script("kill", "mds.a")
 
     def replay(self, row):
         """Theirs and ours stopped in replay, while the OSD does not answer."""
         cluster, (theirs, ours) = self.cluster, self.times[row]
         cluster.script("freeze" if row == "replay-frozen" else "kill", "osd.0")
-        self.theirs.begin()
-        cluster.wait_state("up:replay")
-        # It asks for its first object now.
-        time.sleep(1)
-        waiting = []
+        if self.with_theirs:
+            self.theirs.begin()
+            cluster.wait_state("up:replay")
+            # It asks for its first object now.
+            time.sleep(1)
+        # Ours cannot come so far without a monitor: so all of them come first.
+        crowd = []
         if row == "replay-no-mon":
-            # Ours cannot come so far without a monitor: so each has its own storage gone first, and then the monitor.
-            waiting = [self.ours.waiting()]
+            crowd = [self.ours.another(n) for n in range(self.ours_runs)]
+            clients = [one.waiting() for one in crowd]
             cluster.script("kill", "mon.a")
-            ours.append(self.ours.term())
         begun = time.monotonic()
-        pid = self.theirs.pid()
-        os.kill(pid, signal.SIGTERM)
+        pid = self.theirs.pid() if self.with_theirs else None
+        if pid:
+            os.kill(pid, signal.SIGTERM)
         # Theirs goes on while ours has its turns; both wait for most of the time.
-        fd = os.pidfd_open(pid)
-        for _ in range(self.ours_runs - len(waiting)):
-            if select.select([fd], [], [], 0)[0]:
-                break
-            if row == "replay-no-mon":
-                self.ours.begin()
-                self.ours.connect().close()
-                time.sleep(0.1)
-            else:
-                waiting = [self.ours.waiting()]
+        for one in crowd:
+            ours.append(one.term())
+        for _ in range(self.ours_runs - len(crowd)):
+            client = self.ours.waiting()
             ours.append(self.ours.term())
-        took, returned, active = None, False, False
-        while time.monotonic() - begun < self.options.cap:
-            if select.select([fd], [], [], 0.05)[0]:
-                took = time.monotonic() - begun
-                break
-            if row == "returns" and not returned and time.monotonic() - begun > 10:
-                cluster.script("up", "osd.0")
-                returned = True
-            if returned and any(info["state"] == "up:active" for info in cluster.state()):
-                took, active = time.monotonic() - begun, True
-                break
-        os.close(fd)
-        if active:
-            self.notes[row].add("the stop was lost: it was active again")
-            took = ("lost", took)
-        theirs.append(took)
+            client.close()
+        for client in clients if crowd else []:
+            client.close()
+        if pid:
+            theirs.append(self.watch(row, pid, begun))
         cluster.renew()
+
+    def watch(self, row, pid, begun):
+        """What becomes of a ceph-mds that was told to stop: seconds until its end, None, or when it was active again."""
+        cluster, returned = self.cluster, False
+        fd = os.pidfd_open(pid)
+        try:
+            while time.monotonic() - begun < self.options.cap:
+                if select.select([fd], [], [], 0.05)[0]:
+                    return time.monotonic() - begun
+                if row == "returns" and not returned and time.monotonic() - begun > 10:
+                    cluster.script("up", "osd.0")
+                    returned = True
+                if returned and any(info["state"] == "up:active" for info in cluster.state()):
+                    return ("lost", time.monotonic() - begun)
+            return None
+        finally:
+            os.close(fd)
 
     def run(self, row):
         their_times, our_times = self.times[row]
@@ -391,6 +398,8 @@ class Comparison:
             left = self.options.ours_runs
             self.ours_runs = left * (number + 1) // rounds - left * number // rounds
             for row in self.options.rows:
+                if self.options.before:
+                    subprocess.run(self.options.before, shell=True, check=True)
                 begun = time.monotonic()
                 self.run(row)
                 print(f"round {number + 1} of {rounds}: {row}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
@@ -409,7 +418,8 @@ class Comparison:
                 missed.append(row)
         if missed:
             print(f"\nours has missed: {', '.join(missed)}")
-        return not missed
+        hung = any(took is None for _, ours in self.times.values() for took in ours)
+        return 1 if hung else 3 if missed else 0
 
 
 def percentile(times, percent):
@@ -443,6 +453,7 @@ def main():
     parser.add_argument("--theirs-runs", type=int, default=5)
     parser.add_argument("--ours-runs", type=int, default=50)
     parser.add_argument("--cap", type=int, default=60, help="seconds that a stop of ceph-mds is waited for")
+    parser.add_argument("--before", metavar="COMMAND", help="run before each row: to wait until the machine is quiet, say")
     parser.add_argument("--journal", type=float, default=16, help="MiB")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="all, if none is named")
     options = parser.parse_args()
@@ -454,13 +465,13 @@ def main():
         try:
             comparison = Comparison(options, folder)
             comparison.all()
-            good = comparison.table()
+            status = comparison.table()
         finally:
             if comparison and comparison.ours.child and comparison.ours.child.poll() is None:
                 comparison.ours.kill()
             if os.path.exists(os.path.join(folder, "cluster")):
                 subprocess.run([f"{HERE}/cluster.sh", "destroy", os.path.join(folder, "cluster")])
-    sys.exit(0 if good else 1)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 const SAVE_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long what the storage has begun is waited for: more than storage takes that is well.
-const DRAIN: Duration = Duration::from_millis(20);
+const DRAIN: Duration = Duration::from_millis(15);
 
 /// The runtime that the clients' tasks run on.
 pub fn runtime() -> anyhow::Result<Runtime> {
@@ -64,7 +64,8 @@ pub fn run_on<S: Store>(socket: &Path, open: impl FnOnce(&Stop) -> anyhow::Resul
         Ok(store) => store,
         Err(error) => {
             let is_stopped = stop.is_requested();
-            stop.shutdown(Plan::within(STOP_WITHIN).drain(DRAIN));
+            // There is nothing to be saved, and what it waits for may never come.
+            stop.shutdown(Plan::within(STOP_WITHIN).drain(Duration::ZERO));
             return if is_stopped { Ok(()) } else { Err(error) };
         }
     };

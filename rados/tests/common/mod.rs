@@ -87,7 +87,7 @@ pub type Test = (&'static str, fn(&Ceph));
 
 /// Runs the tests one after the other, each on a cluster that is well; those that were named on the command line, if any were.
 pub fn run(tests: &[Test]) -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted: Vec<String> = std::env::args().skip(1).take_while(|arg| !arg.starts_with('-')).collect();
     if std::env::args().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;
     }
