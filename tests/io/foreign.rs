@@ -186,8 +186,8 @@ pub fn a_library_is_closed_last(backend: Backend) {
     let (send, told) = mpsc::channel();
     let (let_go, held) = mpsc::channel::<()>();
     let hook = move |outstanding| {
-        drop(send.send(outstanding));
-        drop(held.recv());
+        _ = send.send(outstanding);
+        _ = held.recv();
         0
     };
     assert!(io.on_close(hook).is_ok());
