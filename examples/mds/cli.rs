@@ -38,7 +38,7 @@ pub struct Drill {
 pub enum Command {
     /// Print what a pool holds.
     Dump {
-        /// The pool's folder: `objects/` and `omap.jsonl`.
+        /// The pool's folder: `objects/` and `omap.jsonl`. (`mds-rados` also takes `rados:CONF:POOL`.)
         #[arg(long, value_name = "DIR")]
         pool: PathBuf,
         /// What to print.
@@ -47,12 +47,18 @@ pub enum Command {
     /// Serve a pool until SIGTERM or SIGINT.
     ///
     /// One JSON object a line each way: {"op":"lookup","parent":1,"name":"a"}, {"op":"getattr","ino":1}, {"op":"readdir","ino":1},
-    /// {"op":"readlink","ino":9}; an "id" comes back with the reply. The root is inode 1.
+    /// {"op":"readlink","ino":9}, {"op":"refresh"}; an "id" comes back with the reply. The root is inode 1.
     Serve {
-        /// The pool's folder: `objects/` and `omap.jsonl`.
+        /// The pool's folder: `objects/` and `omap.jsonl`. (`mds-rados` also takes `rados:CONF:POOL`.)
         #[arg(long, value_name = "DIR")]
         pool: PathBuf,
         /// Where to make the Unix socket.
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
+    /// Have a server that runs forget what it has read: what has changed in the pool since is seen from then on.
+    Refresh {
+        /// The server's Unix socket.
         #[arg(long, value_name = "PATH")]
         socket: PathBuf,
     },

@@ -12,7 +12,7 @@ use unwedge::io::Io;
 use unwedge::report::{Outcome, report_fd};
 use unwedge::{Plan, Stop};
 
-use crate::life::Life;
+use crate::life::{Life, Store};
 use crate::manager;
 use crate::pool;
 use crate::rank::Trouble;
@@ -26,7 +26,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 const SAVE_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long what the storage has begun is waited for: more than storage takes that is well.
-const DRAIN: Duration = Duration::from_millis(20);
+const DRAIN: Duration = Duration::from_millis(15);
 
 /// The runtime that the clients' tasks run on.
 pub fn runtime() -> anyhow::Result<Runtime> {
@@ -82,21 +82,26 @@ pub fn report_on_signals(stop: &Stop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves a pool until SIGTERM or SIGINT.
+/// Serves a pool's folder until SIGTERM or SIGINT.
 pub fn run(folder: &Path, socket: &Path) -> anyhow::Result<()> {
     pool::check(folder)?;
+    run_on(socket, |stop| FileStore::open(&Io::new(stop).context("cannot start I/O")?, stop, folder))
+}
+
+/// Serves a store until SIGTERM or SIGINT. Whoever opens it may block; a stop has to end that.
+pub fn run_on<S: Store>(socket: &Path, open: impl FnOnce(&Stop) -> anyhow::Result<S>) -> anyhow::Result<()> {
     // Signals first: from the socket on there is something to clean up.
     let runtime = runtime()?;
     let stop = Stop::new("mds");
     stop_on_signals(&runtime, &stop)?;
     report_on_signals(&stop)?;
     let socket = Socket::bind(socket)?;
-    let io = Io::new(&stop).context("cannot start I/O")?;
-    let store = match FileStore::open(&io, &stop, folder) {
+    let store = match open(&stop) {
         Ok(store) => store,
         Err(error) => {
             let is_stopped = stop.is_requested();
-            stop.shutdown(Plan::within(STOP_WITHIN));
+            // There is nothing to be saved, and what it waits for may never come.
+            stop.shutdown(Plan::within(STOP_WITHIN).drain(Duration::ZERO));
             return if is_stopped { Ok(()) } else { Err(error) };
         }
     };

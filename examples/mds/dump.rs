@@ -1,16 +1,16 @@
 //! `mds dump`: the journal's events and the directory tree of a pool, for people and for comparison with what Ceph's own tools say.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use crate::cli::What;
 use crate::decode::inode::{Inode, Kind};
 use crate::namespace::{Namespace, ROOT};
-use crate::pool::Pool;
+use crate::pool::{Objects, Pool};
 
 /// An entry of the tree, as a client sees it.
 #[derive(Serialize)]
@@ -56,14 +56,24 @@ impl Formatter for Spaced {
     }
 }
 
+/// Prints what is asked for.
+pub fn print(pool: &Pool<impl Objects>, what: What) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match what {
+        What::Events => events(pool, &mut out)?,
+        What::Tree => tree(pool, &mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
 /// Prints each event of the journal: where it starts, and its type.
-pub fn events(pool: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    Pool::open(pool)?.events(|event| Ok(writeln!(out, "{:#x} {}", event.position, event.kind)?))
+fn events(pool: &Pool<impl Objects>, out: &mut impl Write) -> anyhow::Result<()> {
+    pool.events(|event| Ok(writeln!(out, "{:#x} {}", event.position, event.kind)?))
 }
 
 /// Prints each entry of the tree, sorted by the bytes of its path.
-pub fn tree(pool: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut namespace = Pool::open(pool)?.tree()?;
+fn tree(pool: &Pool<impl Objects>, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut namespace = pool.tree()?;
     for (path, ino) in paths(&mut namespace)? {
         let inode = match namespace.inode(ino) {
             Ok(inode) => inode,

@@ -16,17 +16,19 @@ mod omap;
 mod pool;
 mod protocol;
 mod rank;
+mod refresh;
 mod serve;
 mod state;
 mod store;
 mod world;
 
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, What};
+use crate::cli::{Cli, Command};
+use crate::pool::Pool;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -47,15 +49,8 @@ fn main() -> ExitCode {
 /// Does what was asked for. Whether it went well; what did not has been said.
 fn run(cli: Cli) -> anyhow::Result<bool> {
     match cli.command {
-        Some(Command::Dump { pool, what }) => {
-            let mut out = BufWriter::new(io::stdout().lock());
-            match what {
-                What::Events => dump::events(&pool, &mut out)?,
-                What::Tree => dump::tree(&pool, &mut out)?,
-            }
-            out.flush()?;
-            Ok(true)
-        }
+        Some(Command::Dump { pool, what }) => dump::print(&Pool::open(&pool)?, what).map(|()| true),
+        Some(Command::Refresh { socket }) => refresh::ask(&socket).map(|()| true),
         Some(Command::Serve { pool, socket }) => daemon::run(&pool, &socket).map(|()| true),
         None => drill::run(&cli.drill),
     }

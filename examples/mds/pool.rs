@@ -13,16 +13,32 @@ use anyhow::{Context as _, bail};
 use crate::decode::inode::Inode;
 use crate::decode::journal::{Entries, Event, Header, Journal, Probe};
 use crate::decode::tables::JournalPointer;
-use crate::decode::{Damage, Omap, missing, object_name};
+use crate::decode::{Omap, missing, object_name};
 use crate::namespace::{Dir, Lack, Namespace, RANK_DIR, ROOT};
 use crate::omap::{self, Index};
+
+/// What the name of a live cluster's pool begins with: `rados:CONF:POOL`.
+pub const RADOS: &str = "rados:";
 
 /// How much of the journal is read at once.
 const PIECE: u64 = 1 << 20;
 
+/// A pool, wherever its objects are.
+#[derive(Debug)]
+pub struct Pool<O = Folder>(pub O);
+
+/// Objects by name, read one at a time.
+pub trait Objects {
+    /// At most `len` bytes of an object from `offset`; `None` if the object is not there.
+    fn piece(&self, oid: &str, offset: u64, len: u64) -> anyhow::Result<Option<Vec<u8>>>;
+
+    /// What an object holds besides its data.
+    fn omap(&self, oid: &str) -> anyhow::Result<Omap>;
+}
+
 /// A pool's folder.
 #[derive(Debug)]
-pub struct Pool {
+pub struct Folder {
     folder: PathBuf,
     /// The content of `omap.jsonl`, and where each object's line is in it.
     omaps: Vec<u8>,
@@ -32,6 +48,11 @@ pub struct Pool {
 /// Says in one line why a folder is no pool, if it is none.
 pub fn check(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
+    if folder.as_os_str().as_encoded_bytes().starts_with(RADOS.as_bytes()) {
+        bail!(
+            "{shown} is a live cluster's: that needs librados, and is `cargo run --release --package unwedge-rados --example mds-rados --`"
+        );
+    }
     if !folder.is_dir() {
         bail!("{shown} is no folder");
     }
@@ -45,16 +66,7 @@ pub fn check(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Pool {
-    /// Opens the pool in a folder.
-    pub fn open(folder: &Path) -> anyhow::Result<Pool> {
-        check(folder)?;
-        let file = folder.join(omap::FILE);
-        let omaps = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let index = Index::new(&omaps)?;
-        Ok(Pool { folder: folder.to_owned(), omaps, index })
-    }
-
+impl Folder {
     fn file(&self, oid: &str) -> anyhow::Result<Option<File>> {
         match File::open(self.folder.join("objects").join(oid)) {
             Ok(file) => Ok(Some(file)),
@@ -62,8 +74,9 @@ impl Pool {
             Err(error) => Err(error).with_context(|| format!("cannot open object {oid}")),
         }
     }
+}
 
-    /// At most `len` bytes of an object from `offset`; `None` if the object is not there.
+impl Objects for Folder {
     fn piece(&self, oid: &str, offset: u64, len: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(file) = self.file(oid)? else { return Ok(None) };
         let mut bytes = vec![0; len.min(PIECE) as usize];
@@ -74,16 +87,28 @@ impl Pool {
         Ok(Some(bytes))
     }
 
-    /// A small object, which has to be there.
-    fn object(&self, oid: &str) -> anyhow::Result<Vec<u8>> {
-        self.piece(oid, 0, PIECE)?.ok_or_else(|| missing(oid).into())
-    }
-
-    /// What an object holds besides its data.
-    fn omap(&self, oid: &str) -> Result<Omap, Damage> {
+    fn omap(&self, oid: &str) -> anyhow::Result<Omap> {
         let line = self.index.find(oid).ok_or_else(|| missing(oid))?;
         let bytes = self.omaps.get(line.offset as usize..).and_then(|rest| rest.get(..line.len)).unwrap_or_default();
-        omap::decode(oid, bytes)
+        Ok(omap::decode(oid, bytes)?)
+    }
+}
+
+impl Pool {
+    /// Opens the pool in a folder.
+    pub fn open(folder: &Path) -> anyhow::Result<Pool> {
+        check(folder)?;
+        let file = folder.join(omap::FILE);
+        let omaps = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let index = Index::new(&omaps)?;
+        Ok(Pool(Folder { folder: folder.to_owned(), omaps, index }))
+    }
+}
+
+impl<O: Objects> Pool<O> {
+    /// A small object, which has to be there.
+    fn object(&self, oid: &str) -> anyhow::Result<Vec<u8>> {
+        self.0.piece(oid, 0, PIECE)?.ok_or_else(|| missing(oid).into())
     }
 
     /// Every event of the journal, in order, into `each`.
@@ -96,7 +121,7 @@ impl Pool {
         let mut probe = Probe::new(journal, &header);
         let end = loop {
             let wanted = probe.wants(PIECE);
-            let found = self.piece(&wanted.object, wanted.offset, wanted.len)?;
+            let found = self.0.piece(&wanted.object, wanted.offset, wanted.len)?;
             if let Some(end) = probe.found(found.map_or(0, |bytes| bytes.len())) {
                 break end;
             }
@@ -104,7 +129,7 @@ impl Pool {
         let mut entries = Entries::new(journal, header.expire, end);
         while let Some(wanted) = entries.wants(PIECE) {
             let bytes =
-                self.piece(&wanted.object, wanted.offset, wanted.len)?.ok_or_else(|| missing(&wanted.object))?;
+                self.0.piece(&wanted.object, wanted.offset, wanted.len)?.ok_or_else(|| missing(&wanted.object))?;
             entries.feed(&bytes)?;
             while let Some(event) = entries.next()? {
                 each(event)?;
@@ -124,7 +149,7 @@ impl Pool {
         while let Err(Lack::Dir(ino)) = namespace.inode(0) {
             let mut dir = Dir::new(ino);
             for oid in namespace.fragments(ino) {
-                dir.add(&oid, &self.omap(&oid)?)?;
+                dir.add(&oid, &self.0.omap(&oid)?)?;
             }
             namespace.add_dir(dir);
         }

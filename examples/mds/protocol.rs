@@ -43,6 +43,8 @@ pub enum Op {
     },
     /// Write the table of sessions now: an operator's request.
     Flush,
+    /// Forget what was read of the tree: an operator's request, when the pool has been changed by somebody else.
+    Refresh,
 }
 
 /// A request with what comes back in its reply.

@@ -24,6 +24,7 @@ use crate::life::{End, Life, Store, unreadable};
 use crate::namespace::{Dir, Lack};
 use crate::protocol::{Answer, Attributes, LONGEST_LINE, Op, Refusal, Request, reply};
 use crate::rank::Mds;
+use crate::refresh::refresh;
 
 /// A socket that nobody else listens on; its file goes with it.
 #[derive(Debug)]
@@ -181,6 +182,7 @@ async fn answer<S: Store>(life: &Arc<Life<S>>, op: Op) -> Result<Result<Answer, 
         }
         Op::Session { .. } => Ok(Err(Refusal::new("EINVAL", "this connection has another client's session"))),
         Op::Flush => flush(life).await,
+        Op::Refresh => refresh(life).await,
     }
 }
 

@@ -13,7 +13,9 @@ use std::{
     time::Instant,
 };
 
-use super::{closer, deadline::Deadlines, external::Outstanding, fork::Birth, meter::Meter, op::Op, pool::Pool};
+use super::{
+    closer, closing::Closers, deadline::Deadlines, external::Outstanding, fork::Birth, meter::Meter, op::Op, pool::Pool,
+};
 use crate::{
     stop::{Leaked, StartHook},
     sys::{JoinHandle, PlainU8, spawn_service},
@@ -46,6 +48,7 @@ pub(super) struct Backends {
     /// `None` where operations have no deadline.
     pub(super) deadlines: Option<Arc<Deadlines>>,
     pub(super) outstanding: Arc<Outstanding>,
+    pub(super) closers: Arc<Closers>,
     /// Why there is no ring, where one was wanted.
     pub(super) fallback: Option<Arc<str>>,
     /// The process whose threads serve it.

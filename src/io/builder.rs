@@ -9,6 +9,7 @@ use std::{
 use super::{
     Io,
     backend::{self, Backends},
+    closing::Closers,
     deadline::Deadlines,
     external::{Externals, Outstanding},
     fork::Birth,
@@ -135,6 +136,7 @@ impl IoBuilder {
             meter: Arc::new(Meter::new()),
             deadlines,
             outstanding: Arc::new(Outstanding::new()),
+            closers: Arc::new(Closers::new()),
             fallback,
             birth,
             closed: Arc::new(PlainU8::new(0)),
@@ -176,6 +178,7 @@ struct IoService {
     pool: Option<Arc<Pool>>,
     deadlines: Option<Arc<Deadlines>>,
     outstanding: Arc<Outstanding>,
+    closers: Arc<Closers>,
     meter: Arc<Meter>,
     birth: Birth,
     closed: Arc<PlainU8>,
@@ -190,6 +193,7 @@ impl IoService {
             pool: separate.then(|| backends.pool.clone()),
             deadlines: backends.deadlines.clone(),
             outstanding: Arc::clone(&backends.outstanding),
+            closers: Arc::clone(&backends.closers),
             meter: Arc::clone(&backends.meter),
             birth: backends.birth,
             closed: Arc::clone(&backends.closed),
@@ -212,7 +216,9 @@ impl Service for IoService {
             leaked.bytes += more.bytes;
             leaked.threads += more.threads;
         }
-        leaked.operations += self.outstanding.wait(deadline);
+        let outstanding = self.outstanding.wait(deadline);
+        leaked.operations += outstanding;
+        leaked.threads += self.closers.close(outstanding, deadline);
         if let Some(deadlines) = &self.deadlines {
             leaked.threads += deadlines.close(deadline);
         }

@@ -352,6 +352,13 @@ impl<T, E: From<Abandoned>> ExternalCompletion<T, E> {
         result
     }
 
+    /// The completion alone, for who wants that type. Its drop tells the foreign code nothing; the stop of its domain still does.
+    pub fn into_completion(mut self) -> Completion<T, E> {
+        let cancel = self.cancel.take();
+        let domain = cancel.as_ref().map_or_else(|| Stop::new("given up"), |(_, externals)| externals.domain.clone());
+        std::mem::replace(&mut self.completion, Completion::ready(Err(E::from(Abandoned)), &domain))
+    }
+
     /// As [`Completion::on_complete`].
     ///
     /// # Errors

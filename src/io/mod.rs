@@ -27,7 +27,7 @@
 //! | look at files and directories | [`Io::stat`], [`Io::stat_many`], [`Io::read_dir`] |
 //! | change names | [`Io::rename`], [`Io::remove_file`], [`Io::create_dir`] |
 //! | do anything else that blocks | [`Io::run_blocking`] |
-//! | wait for a client library or a device of one's own | [`Io::external`] |
+//! | wait for a client library or a device of one's own, and close it | [`Io::external`], [`Io::on_close`] |
 //! | keep a window of reads going | [`Ordered`], [`Unordered`] |
 //! | see what it does | [`Io::metrics`] |
 //!
@@ -90,6 +90,7 @@ mod backend;
 mod buf;
 mod builder;
 mod closer;
+mod closing;
 mod data;
 mod deadline;
 mod dir;
@@ -141,7 +142,7 @@ use reply::{Failure, Reply};
 /// | `names` | open, rename, remove, make |
 /// | `data` | read, write, sync |
 /// | `stat`, `dir` | what files are, what directories have |
-/// | `job`, `external` | what the user's or foreign code does |
+/// | `job`, `external`, `closing` | what the user's or foreign code does |
 #[derive(Clone)]
 pub struct Io {
     backends: Arc<Backends>,

@@ -59,6 +59,10 @@ impl Service for Watch {
         let left = handle.is_some_and(|handle| !sys::join_until(handle, until));
         Leaked { threads: usize::from(left), ..Leaked::default() }
     }
+
+    fn hurry(&self) {
+        self.state.end();
+    }
 }
 
 impl Drop for Watch {

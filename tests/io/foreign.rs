@@ -140,3 +140,80 @@ pub fn what_foreign_code_keeps_is_counted(backend: Backend) {
     end(&stop);
     assert!(library.join().is_ok());
 }
+
+pub fn a_library_is_closed_last(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let (completer, _answer, receive) = hooked(&io);
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (seen, own) = (Arc::clone(&ended), Arc::clone(&ended));
+    let library = thread::spawn(move || {
+        receive.recv_timeout(GUARD).expect("it runs");
+        own.fetch_add(1, Relaxed);
+        drop(completer);
+    });
+    let closed = Arc::new(AtomicUsize::new(0));
+    let (ran_once, not_yet) = (Arc::clone(&closed), Arc::clone(&closed));
+    let hook = move |outstanding| {
+        assert_eq!((outstanding, seen.load(Relaxed)), (0, 1), "after what it was to wait for");
+        ran_once.fetch_add(1, Relaxed);
+        0
+    };
+    assert!(io.on_close(hook).is_ok());
+    let phase = Plan::within(GUARD).phase("save", GUARD, move |_| {
+        assert_eq!(not_yet.load(Relaxed), 0, "not before the phases");
+        Ok(())
+    });
+    let report = stop.shutdown(phase);
+    assert!(report.is_clean(), "{report}");
+    assert!(library.join().is_ok());
+    assert_eq!((ended.load(Relaxed), closed.load(Relaxed)), (1, 1));
+    // Who comes later has its hook back, and nobody runs it.
+    assert!(io.on_close(|_| unreachable!("the service was closed")).is_err());
+
+    // What a hook leaves is counted, and so is one that panics.
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    assert!(io.on_close(|_| 2).is_ok());
+    assert!(io.on_close(|_| panic!("a hook that panics")).is_ok());
+    let report = stop.shutdown(Plan::within(GUARD));
+    assert_eq!((report.leaked_operations(), report.leaked_threads()), (0, 3), "{report}");
+
+    // What is outstanding is said; one that is not through at the deadline is left.
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let (kept, _answer, _) = hooked(&io);
+    let (send, told) = mpsc::channel();
+    let (let_go, held) = mpsc::channel::<()>();
+    let hook = move |outstanding| {
+        _ = send.send(outstanding);
+        _ = held.recv();
+        0
+    };
+    assert!(io.on_close(hook).is_ok());
+    let report = stop.shutdown(Plan::within(Duration::from_millis(50)));
+    assert_eq!(told.recv_timeout(GUARD), Ok(1));
+    assert_eq!((report.leaked_operations(), report.leaked_threads()), (1, 1), "{report}");
+    drop((kept, let_go));
+}
+
+pub fn an_external_completion_becomes_a_plain_one(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let (completer, answer, receive) = hooked(&io);
+    let mut plain = answer.into_completion();
+    assert!(completer.complete(7).is_ok());
+    assert!(matches!(plain.wait(), Ok(Ok(7))));
+    drop(plain);
+    assert!(receive.recv_timeout(GUARD).is_err(), "the hook was thrown away");
+    // A drop tells the foreign code nothing; a stop does.
+    let (completer, answer, receive) = hooked(&io);
+    let plain = answer.into_completion();
+    drop(plain);
+    assert_eq!(receive.try_recv(), Err(mpsc::TryRecvError::Empty));
+    assert!(!completer.is_wanted());
+    stop.request("test");
+    receive.recv_timeout(GUARD).expect("it runs");
+    drop(completer);
+    end(&stop);
+}

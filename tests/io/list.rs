@@ -41,4 +41,6 @@ scenarios!(
     foreign_code_completes,
     a_hook_tells_that_nobody_waits,
     what_foreign_code_keeps_is_counted,
+    a_library_is_closed_last,
+    an_external_completion_becomes_a_plain_one,
 );

@@ -1,0 +1,478 @@
+#!/usr/bin/python3
+"""ceph-mds and the example `mds-rados`, stopped and started side by side: one cluster, one run, in turn, the same tree and journal.
+
+    ci/ceph/compare.py --ours target/release/examples/mds-rados [--theirs-runs 5] [--ours-runs 50] [--cap 60] [--journal 16] [ROW ..]
+
+The claim is about the stop, and never 'a faster MDS': ours is read-only, has one rank, gives its clients no capabilities and talks to no monitor of
+its own; ceph-mds writes, and its restart is a matter of cluster maps. The last column of the table is what the project asks of ours.
+
+Needs Ceph's daemons and python3-cephfs (Debian's python3). Ends whatever it has started. Exit status 3: ours has missed a bar; 1: it has hung, or something failed.
+"""
+
+import argparse, json, os, select, signal, socket, subprocess, sys, tempfile, time
+
+import cephfs
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+POOL = "meta"
+
+# Row: what is done, the bar for ours in ms, and what is known of the Ceph release at hand.
+ROWS = {
+    "healthy": ("SIGTERM to exit, healthy and idle", 25),
+    "replay-frozen": ("SIGTERM to exit, in replay, OSD frozen", 25),
+    "replay-killed": ("SIGTERM to exit, in replay, OSD killed", 25),
+    "replay-no-mon": ("SIGTERM to exit, in replay, OSD and monitor killed", 25),
+    "admin": ("SIGTERM to exit, active, an admin command waits for a frozen OSD", 25),
+    "returns": ("SIGTERM to exit, in replay, OSD killed; it returns 10 s later", 25),
+    "last": ("SIGTERM to exit, active, OSD and monitor stopped before", 25),
+    "start": ("start to active", 150),
+    "restart": ("SIGTERM to active again", 200),
+    "kill": ("kill -9 to active again", 200),
+}
+
+
+class Cluster:
+    def __init__(self, folder):
+        self.dir = os.path.join(folder, "cluster")
+        self.conf = os.path.join(self.dir, "ceph.conf")
+        self.script("start", "--owner", str(os.getpid()))
+
+    def script(self, verb, *args):
+        subprocess.run([f"{HERE}/cluster.sh", verb, self.dir, *args], check=True)
+
+    def ceph(self, *args):
+        command = ["ceph", "--conf", self.conf, "--connect-timeout", "20", *args]
+        env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, timeout=60).stdout
+
+    def pid(self, name):
+        done = subprocess.run([f"{HERE}/cluster.sh", "pid", self.dir, name], capture_output=True, text=True)
+        return int(done.stdout) if done.returncode == 0 else None
+
+    def state(self):
+        try:
+            return json.loads(self.ceph("fs", "dump", "-f", "json"))["filesystems"][0]["mdsmap"]["info"].values()
+        except (subprocess.SubprocessError, IndexError):
+            return []
+
+    def wait_state(self, name, seconds=90):
+        end = time.monotonic() + seconds
+        while not any(info["state"] == name for info in self.state()):
+            if time.monotonic() > end:
+                raise RuntimeError(f"ceph-mds does not come to {name}")
+            time.sleep(0.05)
+
+    def renew(self):
+        """Every daemon but the MDS well again: what was frozen or killed starts anew."""
+        self.script("kill", "mds.a", "osd.0")
+        if self.pid("mon.a") is None or "T" in proc_state(self.pid("mon.a")):
+            self.script("kill", "mon.a")
+            self.script("up", "mon.a")
+        self.script("up", "osd.0")
+        # It is well when it answers.
+        end = time.monotonic() + 90
+        while subprocess.run(["timeout", "5", "rados", "--conf", self.conf, "-p", POOL, "stat", "1.00000000"],
+                             capture_output=True).returncode != 0:
+            if time.monotonic() > end:
+                raise RuntimeError("the OSD does not come back")
+
+
+def proc_state(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
+def exit_of(pid, seconds):
+    """Seconds until the process has ended; None: it has not."""
+    begun = time.monotonic()
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0.0
+    try:
+        ready, _, _ = select.select([fd], [], [], seconds)
+        return time.monotonic() - begun if ready else None
+    finally:
+        os.close(fd)
+
+
+def term(pid, seconds):
+    os.kill(pid, signal.SIGTERM)
+    return exit_of(pid, seconds)
+
+
+class Theirs:
+    """ceph-mds, and its client."""
+
+    def __init__(self, cluster, cap):
+        self.cluster, self.cap = cluster, cap
+
+    def begin(self):
+        self.cluster.script("up", "mds.a")
+
+    def read(self, begun):
+        """Seconds from `begun` until a client has read what is right."""
+        while True:
+            if time.monotonic() - begun > 120:
+                raise RuntimeError("no client can read from ceph-mds")
+            fs = cephfs.LibCephFS(conffile=self.cluster.conf)
+            try:
+                fs.mount()
+                found = fs.stat("/tree/dir07/file003").st_size
+                took = time.monotonic() - begun
+                fs.unmount()
+            except cephfs.Error:
+                time.sleep(0.02)
+                continue
+            finally:
+                fs.shutdown()
+            assert found == 3, found
+            return took
+
+    def active(self):
+        begun = time.monotonic()
+        self.begin()
+        return self.read(begun)
+
+    def pid(self):
+        return self.cluster.pid("mds.a")
+
+    def end(self):
+        self.cluster.script("kill", "mds.a")
+
+
+class Ours:
+    """mds-rados, and its client."""
+
+    def __init__(self, program, cluster, folder, ino):
+        self.program, self.cluster, self.ino = program, cluster, ino
+        self.socket = os.path.join(folder, "mds.sock")
+        self.child = None
+
+    def another(self, n):
+        """One more of it, with a socket of its own."""
+        other = Ours(self.program, self.cluster, os.path.dirname(self.socket), self.ino)
+        other.socket += str(n)
+        return other
+
+    def begin(self):
+        pool = f"rados:{self.cluster.conf}:{POOL}"
+        self.child = subprocess.Popen([self.program, "serve", "--pool", pool, "--socket", self.socket])
+
+    def connect(self):
+        end = time.monotonic() + 30
+        while True:
+            client = socket.socket(socket.AF_UNIX)
+            try:
+                client.connect(self.socket)
+                return client
+            except OSError:
+                client.close()
+                if time.monotonic() > end or self.child.poll() is not None:
+                    raise RuntimeError("mds-rados makes no socket")
+                time.sleep(0.001)
+
+    def ask(self, request, answer=True):
+        client = self.connect()
+        client.sendall(json.dumps(request).encode() + b"\n")
+        if not answer:
+            return client
+        client.settimeout(30)
+        with client, client.makefile() as lines:
+            return json.loads(lines.readline())
+
+    def active(self):
+        begun = time.monotonic()
+        self.begin()
+        reply = self.ask({"op": "lookup", "parent": self.ino, "name": "file003"})
+        took = time.monotonic() - begun
+        assert reply["ok"]["size"] == 3, reply
+        return took
+
+    def waiting(self):
+        """Started, and waiting for storage that does not answer: a request of a client is not answered either."""
+        self.begin()
+        client = self.ask({"op": "getattr", "ino": 1}, answer=False)
+        client.settimeout(0.1)
+        try:
+            raise RuntimeError(f"it should wait for storage: {client.recv(100)}")
+        except TimeoutError:
+            return client
+
+    def term(self, seconds=30):
+        took = term(self.child.pid, seconds)
+        if took is None:
+            self.child.kill()
+        status = self.child.wait()
+        if took is not None and status != 0:
+            raise RuntimeError(f"mds-rados ended with {status}")
+        return took
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+
+def make(cluster, megabytes):
+    """A tree that is in its objects, and a journal of that size on top of it. The inode of a directory for lookups."""
+    cluster.script("up", "mds.a")
+    cluster.script("active")
+    fs = cephfs.LibCephFS(conffile=cluster.conf)
+    fs.mount()
+    fs.mkdir("/tree", 0o755)
+    for d in range(20):
+        fs.mkdir(f"/tree/dir{d:02}", 0o755)
+        for n in range(100):
+            fd = fs.open(f"/tree/dir{d:02}/file{n:03}", "w", 0o644)
+            if n == 3:
+                fs.write(fd, b"abc", 0)
+            fs.close(fd)
+    fs.sync_fs()
+    cluster.ceph("tell", "mds.a", "flush", "journal")
+    ino = fs.statx("/tree/dir07", cephfs.CEPH_STATX_INO, 0)["ino"]
+    size, n = 0, 0
+    while size < megabytes * 2**20:
+        for _ in range(500):
+            n += 1
+            fs.chmod(f"/tree/dir{n % 20:02}/file{n // 20 % 100:03}", 0o600 + n % 64)
+        fs.sync_fs()
+        log = json.loads(cluster.ceph("tell", "mds.a", "perf", "dump", "mds_log"))["mds_log"]
+        size = log["wrpos"] - log["expos"]
+    fs.unmount()
+    fs.shutdown()
+    return ino, size
+
+
+class Comparison:
+    def __init__(self, options, folder):
+        self.options = options
+        self.cluster = Cluster(folder)
+        self.version = self.cluster.ceph("version").split()[2]
+        ino, self.journal = make(self.cluster, options.journal)
+        self.theirs = Theirs(self.cluster, options.cap)
+        self.ours = Ours(os.path.abspath(options.ours), self.cluster, folder, ino)
+        self.times = {row: ([], []) for row in options.rows}
+        self.cluster.script("kill", "mds.a")
+
+    def replay(self, row):
+        """Theirs and ours stopped in replay, while the OSD does not answer."""
+        cluster, (theirs, ours) = self.cluster, self.times[row]
+        cluster.script("freeze" if row == "replay-frozen" else "kill", "osd.0")
+        if self.with_theirs:
+            self.theirs.begin()
+            cluster.wait_state("up:replay")
+            # It asks for its first object now.
+            time.sleep(1)
+        # Ours cannot come so far without a monitor: so all of them come first.
+        crowd = []
+        if row == "replay-no-mon":
+            crowd = [self.ours.another(n) for n in range(self.ours_runs)]
+            clients = [one.waiting() for one in crowd]
+            cluster.script("kill", "mon.a")
+        begun = time.monotonic()
+        pid = self.theirs.pid() if self.with_theirs else None
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+        # Theirs goes on while ours has its turns; both wait for most of the time.
+        for one in crowd:
+            ours.append(one.term())
+        for _ in range(self.ours_runs - len(crowd)):
+            client = self.ours.waiting()
+            ours.append(self.ours.term())
+            client.close()
+        for client in clients if crowd else []:
+            client.close()
+        if pid:
+            theirs.append(self.watch(row, pid, begun))
+        cluster.renew()
+
+    def watch(self, row, pid, begun):
+        """What becomes of a ceph-mds that was told to stop: seconds until its end, None, or when it was active again."""
+        cluster, returned = self.cluster, False
+        fd = os.pidfd_open(pid)
+        try:
+            while time.monotonic() - begun < self.options.cap:
+                if select.select([fd], [], [], 0.05)[0]:
+                    return time.monotonic() - begun
+                if row == "returns" and not returned and time.monotonic() - begun > 10:
+                    cluster.script("up", "osd.0")
+                    returned = True
+                if returned and any(info["state"] == "up:active" for info in cluster.state()):
+                    return ("lost", time.monotonic() - begun)
+            return None
+        finally:
+            os.close(fd)
+
+    def run(self, row):
+        their_times, our_times = self.times[row]
+        if row in ("replay-frozen", "replay-killed", "replay-no-mon", "returns"):
+            return self.replay(row)
+        if self.with_theirs:
+            self.run_theirs(row, their_times)
+        for _ in range(self.ours_runs):
+            self.run_ours(row, our_times)
+
+    def run_theirs(self, row, times):
+        cluster, theirs, cap = self.cluster, self.theirs, self.options.cap
+        started = theirs.active()
+        if row == "start":
+            times.append(started)
+        elif row == "healthy":
+            # Its client has just gone.
+            time.sleep(1)
+            times.append(term(theirs.pid(), cap))
+        elif row == "restart":
+            time.sleep(1)
+            begun = time.monotonic()
+            if term(theirs.pid(), cap) is None:
+                theirs.end()
+            theirs.begin()
+            times.append(theirs.read(begun))
+        elif row == "kill":
+            time.sleep(1)
+            begun = time.monotonic()
+            theirs.end()
+            theirs.begin()
+            times.append(theirs.read(begun))
+        elif row == "admin":
+            cluster.script("freeze", "osd.0")
+            command = ["ceph", "--conf", cluster.conf, "daemon", f"{cluster.dir}/run/mds.a.asok", "flush", "journal"]
+            waits = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(2)
+            times.append(term(theirs.pid(), cap))
+            waits.kill()
+            waits.wait()
+        elif row == "last":
+            for name in ("osd.0", "mon.a"):
+                pid = cluster.pid(name)
+                if term(pid, 30) is None:
+                    cluster.script("kill", name)
+            times.append(term(theirs.pid(), cap))
+        if row in ("admin", "last"):
+            cluster.renew()
+        theirs.end()
+
+    def run_ours(self, row, times):
+        cluster, ours = self.cluster, self.ours
+        started = ours.active()
+        if row == "start":
+            times.append(started)
+            ours.term()
+        elif row == "healthy":
+            times.append(ours.term())
+        elif row == "restart":
+            begun = time.monotonic()
+            ours.term()
+            ours.active()
+            times.append(time.monotonic() - begun)
+            ours.term()
+        elif row == "kill":
+            begun = time.monotonic()
+            ours.kill()
+            ours.active()
+            times.append(time.monotonic() - begun)
+            ours.term()
+        elif row == "admin":
+            cluster.script("freeze", "osd.0")
+            command = ours.ask({"op": "flush"}, answer=False)
+            command.settimeout(0.1)
+            try:
+                raise RuntimeError(f"the command should wait: {command.recv(100)}")
+            except TimeoutError:
+                pass
+            times.append(ours.term())
+            cluster.script("thaw", "osd.0")
+        elif row == "last":
+            cluster.script("freeze", "osd.0", "mon.a")
+            time.sleep(0.05)
+            times.append(ours.term())
+            cluster.script("thaw", "osd.0", "mon.a")
+
+    def all(self):
+        rounds = max(1, self.options.theirs_runs)
+        self.with_theirs = self.options.theirs_runs > 0
+        for number in range(rounds):
+            left = self.options.ours_runs
+            self.ours_runs = left * (number + 1) // rounds - left * number // rounds
+            for row in self.options.rows:
+                if self.options.before:
+                    subprocess.run(self.options.before, shell=True, check=True)
+                begun = time.monotonic()
+                self.run(row)
+                print(f"round {number + 1} of {rounds}: {row}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+    def table(self):
+        cap, missed = self.options.cap, []
+        print(f"Ceph {self.version}, one monitor, one OSD, loopback, {os.cpu_count()} cores; journal of {self.journal / 2**20:.1f} MiB; "
+              f"{time.strftime('%Y-%m-%d', time.gmtime())}; load {os.getloadavg()[2]:.1f}")
+        print("\n| what | ceph-mds, s: min / median / max | ours, ms: median / p99 / max | ours must be |\n|---|---|---|---|")
+        for row in self.options.rows:
+            what, bar = ROWS[row]
+            theirs, ours = self.times[row]
+            print(f"| {what} | {spread(theirs, cap)} | {ours_spread(ours)} | p99 < {bar} |")
+            worst = percentile([1e9 if took is None else took for took in ours], 99) if ours else 0
+            if worst * 1000 >= bar:
+                missed.append(row)
+        if missed:
+            print(f"\nours has missed: {', '.join(missed)}")
+        hung = any(took is None for _, ours in self.times.values() for took in ours)
+        return 1 if hung else 3 if missed else 0
+
+
+def percentile(times, percent):
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, -(-len(ordered) * percent // 100) - 1)]
+
+
+def spread(times, cap):
+    ended = [took for took in times if isinstance(took, float)]
+    hung, lost = sum(took is None for took in times), [took[1] for took in times if isinstance(took, tuple)]
+    parts = []
+    if ended:
+        parts.append(f"{min(ended):.1f} / {percentile(ended, 50):.1f} / {max(ended):.1f}, {len(ended)} of {len(times)}")
+    if hung:
+        parts.append(f"**> {cap} s (cap), {hung} of {len(times)}**")
+    if lost:
+        parts.append(f"**stop lost, active again after {min(lost):.0f} to {max(lost):.0f} s, {len(lost)} of {len(times)}**")
+    return "; ".join(parts) or "–"
+
+
+def ours_spread(times):
+    ended = [took * 1000 for took in times if took is not None]
+    hung = len(times) - len(ended)
+    text = f"{percentile(ended, 50):.1f} / {percentile(ended, 99):.1f} / {max(ended):.1f}, {len(ended)} runs" if ended else "–"
+    return text + (f"; **hung, {hung} of {len(times)}**" if hung else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--ours", required=True, help="the program mds-rados")
+    parser.add_argument("--theirs-runs", type=int, default=5)
+    parser.add_argument("--ours-runs", type=int, default=50)
+    parser.add_argument("--cap", type=int, default=60, help="seconds that a stop of ceph-mds is waited for")
+    parser.add_argument("--before", metavar="COMMAND", help="run before each row: to wait until the machine is quiet, say")
+    parser.add_argument("--journal", type=float, default=16, help="MiB")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="all, if none is named")
+    options = parser.parse_args()
+    options.rows = options.rows or list(ROWS)
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    with tempfile.TemporaryDirectory(prefix="unwedge-compare") as folder:
+        comparison = None
+        try:
+            comparison = Comparison(options, folder)
+            comparison.all()
+            status = comparison.table()
+        finally:
+            if comparison and comparison.ours.child and comparison.ours.child.poll() is None:
+                comparison.ours.kill()
+            if os.path.exists(os.path.join(folder, "cluster")):
+                subprocess.run([f"{HERE}/cluster.sh", "destroy", os.path.join(folder, "cluster")])
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

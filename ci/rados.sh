@@ -1,0 +1,34 @@
+#!/bin/sh
+# unwedge-rados on a Ceph cluster of its own, which it starts and ends: the tests, the example beside ceph-mds, and a short run of the comparison and of the
+# bench, whose figures it does not judge. Where Ceph's packages cannot be installed it says so, and its status is 77: skipped, and not passed.
+set -eu
+cd "$(dirname "$0")/.."
+packages="ceph-mon ceph-osd ceph-mds ceph-common librados-dev libradospp-dev python3-cephfs pkg-config g++"
+
+missing() {
+    for program in ceph ceph-mon ceph-osd ceph-mds cephfs-journal-tool rados monmaptool pkg-config g++; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
+    [ -e /usr/include/rados/librados.hpp ] || echo librados.hpp
+    /usr/bin/python3 -c 'import cephfs' 2>/dev/null || echo python3-cephfs
+}
+
+if [ -n "$(missing)" ]; then
+    echo "rados: missing: $(missing | tr '\n' ' '); installing $packages"
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    # shellcheck disable=SC2086
+    if ! { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends $packages; } >/dev/null 2>&1 || [ -n "$(missing)" ]; then
+        echo "rados: SKIPPED, NOTHING OF IT WAS TESTED: cannot be installed: $(missing | tr '\n' ' ')"
+        exit 77
+    fi
+fi
+
+cargo test --package unwedge-rados
+cargo build --release --package unwedge-rados --example mds-rados
+target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+# On a machine that does other work too a bar may be missed; that ours hangs, or that a step cannot be made, is another status.
+status=0
+timeout --kill-after=10 300 ci/ceph/compare.py --ours "$target/release/examples/mds-rados" --theirs-runs 1 --ours-runs 5 --cap 20 || status=$?
+[ "$status" = 0 ] || [ "$status" = 3 ] || exit "$status"
+cargo bench --package unwedge-rados --bench depths -- --quick

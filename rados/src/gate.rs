@@ -1,0 +1,246 @@
+//! How many operations librados has at a time, and those that wait for their turn.
+//!
+//! librados blocks whoever submits when 1,024 operations or 100 MiB are in flight, and nothing ends that. So this crate keeps a limit of its
+//! own below both: what comes beyond it waits in a queue, as a completion that a stop ends like any other.
+//!
+//! # Algorithm
+//!
+//! Who finds room submits at once, on its own thread. The rest is done by one thread: operations that wait for room, those that go on
+//! after an answer (the next page of an omap), and the removal of those that nobody wants any more. librados's callbacks only queue and wake it.
+//!
+//! # Invariants
+//!
+//! - **Room**: `operations` and `bytes` are what was let in and has not left; an operation larger than the limit is let in alone.
+//! - **In order**: nobody is let in while others wait.
+//! - **No lock**: operations are launched, and refused, without the gate's lock.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+/// How much librados has at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) operations: usize,
+    pub(crate) bytes: usize,
+}
+
+/// An operation, for the gate.
+pub(crate) trait Flying: Send + Sync {
+    /// Bytes that it moves.
+    fn cost(&self) -> usize;
+
+    /// Nobody wants its result any more.
+    fn is_given_up(&self) -> bool;
+
+    /// Submits it. It has been let in.
+    fn launch(self: Arc<Self>);
+
+    /// Ends it. It has not been let in.
+    fn refuse(self: Arc<Self>);
+}
+
+/// See the head of this file.
+pub(crate) struct Gate {
+    limits: Limits,
+    state: Mutex<State>,
+    /// For the thread.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    operations: usize,
+    bytes: usize,
+    /// Have been let in, and go on.
+    again: VecDeque<Arc<dyn Flying>>,
+    /// Wait to be let in.
+    waiting: VecDeque<Arc<dyn Flying>>,
+    /// Some of those that wait were given up.
+    sweep: bool,
+    closed: bool,
+}
+
+/// What the thread does next.
+enum Task {
+    Launch(Arc<dyn Flying>),
+    Refuse(Vec<Arc<dyn Flying>>),
+    End(Vec<Arc<dyn Flying>>),
+}
+
+impl State {
+    /// Lets an operation in, if there is room.
+    fn admit(&mut self, cost: usize, limits: Limits) -> bool {
+        let fits = self.operations < limits.operations && self.bytes.saturating_add(cost) <= limits.bytes;
+        let admitted = fits || self.operations == 0;
+        if admitted {
+            self.operations += 1;
+            self.bytes += cost;
+        }
+        admitted
+    }
+
+    fn next(&mut self, limits: Limits) -> Option<Task> {
+        if let Some(operation) = self.again.pop_front() {
+            return Some(Task::Launch(operation));
+        }
+        if std::mem::take(&mut self.sweep) {
+            let (given_up, wanted) = self.waiting.drain(..).partition(|operation| operation.is_given_up());
+            self.waiting = wanted;
+            return Some(Task::Refuse(VecDeque::into(given_up)));
+        }
+        if self.closed {
+            return Some(Task::End(std::mem::take(&mut self.waiting).into()));
+        }
+        let cost = self.waiting.front()?.cost();
+        if self.admit(cost, limits) { self.waiting.pop_front().map(Task::Launch) } else { None }
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(limits: Limits) -> Gate {
+        Gate { limits, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Submits an operation now or when there is room.
+    pub(crate) fn enter(&self, operation: Arc<dyn Flying>) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return operation.refuse();
+        }
+        if state.waiting.is_empty() && state.admit(operation.cost(), self.limits) {
+            drop(state);
+            return operation.launch();
+        }
+        state.waiting.push_back(operation);
+    }
+
+    /// Submits an operation that has been let in once more.
+    pub(crate) fn again(&self, operation: Arc<dyn Flying>) {
+        self.lock().again.push_back(operation);
+        self.changed.notify_one();
+    }
+
+    /// An operation has ended.
+    pub(crate) fn leave(&self, cost: usize) {
+        let mut state = self.lock();
+        state.operations -= 1;
+        state.bytes -= cost;
+        let wake = !state.waiting.is_empty();
+        drop(state);
+        if wake {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Somebody has given up an operation that may be waiting.
+    pub(crate) fn sweep(&self) {
+        self.lock().sweep = true;
+        self.changed.notify_one();
+    }
+
+    /// Nothing is let in any more; the thread ends when it has refused what waits.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// What has been let in, and what waits.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.operations, state.waiting.len())
+    }
+
+    /// The thread, until the gate is closed.
+    pub(crate) fn run(&self) {
+        loop {
+            let task = {
+                let mut state = self.lock();
+                loop {
+                    match state.next(self.limits) {
+                        Some(task) => break task,
+                        None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    }
+                }
+            };
+            match task {
+                Task::Launch(operation) => operation.launch(),
+                Task::Refuse(operations) => operations.into_iter().for_each(Flying::refuse),
+                Task::End(operations) => return operations.into_iter().for_each(Flying::refuse),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Fake {
+        cost: usize,
+        launched: AtomicUsize,
+        refused: AtomicUsize,
+        given_up: AtomicBool,
+    }
+
+    impl Flying for Fake {
+        fn cost(&self) -> usize {
+            self.cost
+        }
+
+        fn is_given_up(&self) -> bool {
+            self.given_up.load(SeqCst)
+        }
+
+        fn launch(self: Arc<Self>) {
+            self.launched.fetch_add(1, SeqCst);
+        }
+
+        fn refuse(self: Arc<Self>) {
+            self.refused.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn enter(gate: &Gate, cost: usize) -> Arc<Fake> {
+        let fake = Arc::new(Fake { cost, ..Fake::default() });
+        gate.enter(fake.clone());
+        fake
+    }
+
+    fn seen(fake: &Fake) -> (usize, usize) {
+        (fake.launched.load(SeqCst), fake.refused.load(SeqCst))
+    }
+
+    #[test]
+    fn beyond_the_limit_operations_wait_and_can_be_given_up() {
+        let gate = Arc::new(Gate::new(Limits { operations: 2, bytes: 100 }));
+        let (large, small) = (enter(&gate, 1000), enter(&gate, 1));
+        assert_eq!((seen(&large), seen(&small)), ((1, 0), (0, 0)), "what is larger than the limit goes alone");
+        let (second, third) = (enter(&gate, 50), enter(&gate, 50));
+        assert_eq!(gate.counts(), (1, 3));
+        second.given_up.store(true, SeqCst);
+        gate.sweep();
+        let own = Arc::clone(&gate);
+        let thread = std::thread::spawn(move || own.run());
+        gate.leave(1000);
+        while seen(&third) == (0, 0) {
+            std::thread::yield_now();
+        }
+        assert_eq!((seen(&small), seen(&second), seen(&third)), ((1, 0), (0, 1), (1, 0)));
+        let late = enter(&gate, 0);
+        gate.again(small.clone());
+        gate.close();
+        assert!(thread.join().is_ok());
+        assert_eq!((seen(&small), seen(&late)), ((2, 0), (0, 1)));
+        assert_eq!(seen(&enter(&gate, 0)), (0, 1), "refused: it is closed");
+    }
+}

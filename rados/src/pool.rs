@@ -1,0 +1,260 @@
+//! A pool, and the simple operations on its objects.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int},
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use unwedge::{
+    Completion, Stop,
+    io::{ExternalCompletion, Io},
+};
+
+use crate::{
+    Cluster, RadosError, WriteOp,
+    cluster::{IoHandle, Shared, check},
+    error::Cause,
+    ffi,
+    flight::{Operation, Step, begin, on_thread},
+};
+
+/// A pool of a [`Cluster`]. Cheap to clone.
+///
+/// Each operation gives a completion whose drop cancels it. A stop of the domain ends every wait at once, and has every operation cancelled; a write
+/// that had been sent by then is [undecided](RadosError::is_undecided).
+#[derive(Clone)]
+pub struct Pool {
+    pub(crate) io: Io,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) handle: IoHandle,
+    name: Arc<str>,
+}
+
+impl Pool {
+    pub(crate) fn new(cluster: &Cluster, handle: IoHandle, name: &str) -> Pool {
+        Pool { io: cluster.io.clone(), shared: Arc::clone(&cluster.shared), handle, name: name.into() }
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same pool for another domain: for a phase of a shutdown.
+    #[must_use]
+    pub fn with(&self, domain: &Stop) -> Pool {
+        Pool { io: self.io.with(domain), ..self.clone() }
+    }
+
+    pub(crate) fn begin<O: Operation>(&self, object: &str, operation: O) -> ExternalCompletion<O::Output, RadosError> {
+        begin(&self.io, (&self.shared, self.handle), object, operation)
+    }
+
+    /// At most `len` bytes of an object's data from `offset`; less at its end, and none behind it.
+    pub fn read(&self, object: &str, offset: u64, len: usize) -> ExternalCompletion<Vec<u8>, RadosError> {
+        self.begin(object, Read { buffer: vec![0; len], offset })
+    }
+
+    /// The size of an object's data in bytes, and when it was last changed.
+    pub fn stat(&self, object: &str) -> ExternalCompletion<(u64, SystemTime), RadosError> {
+        self.begin(object, Stat { size: 0, mtime: 0 })
+    }
+
+    /// The value of one of an object's attributes.
+    pub fn getxattr(&self, object: &str, name: &str) -> ExternalCompletion<Vec<u8>, RadosError> {
+        self.begin(object, GetXattr { name: CString::new(name).ok(), buffer: vec![0; 256] })
+    }
+
+    /// Writes at an offset; the object is made if it is not there.
+    pub fn write(&self, object: &str, offset: u64, data: impl Into<Vec<u8>>) -> ExternalCompletion<(), RadosError> {
+        self.operate(object, WriteOp::new().write(offset, data))
+    }
+
+    /// Puts data in the place of all that an object has; it is made if it is not there. A reader finds the old or the new.
+    pub fn write_full(&self, object: &str, data: impl Into<Vec<u8>>) -> ExternalCompletion<(), RadosError> {
+        self.operate(object, WriteOp::new().write_full(data))
+    }
+
+    /// Writes at the end of an object.
+    pub fn append(&self, object: &str, data: impl Into<Vec<u8>>) -> ExternalCompletion<(), RadosError> {
+        self.operate(object, WriteOp::new().append(data))
+    }
+
+    /// Removes an object with all that it holds.
+    pub fn remove(&self, object: &str) -> ExternalCompletion<(), RadosError> {
+        self.operate(object, WriteOp::new().remove())
+    }
+
+    /// Sets values in an object's omap; the object is made if it is not there.
+    pub fn omap_set<K: Into<Vec<u8>>, V: Into<Vec<u8>>>(
+        &self,
+        object: &str,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> ExternalCompletion<(), RadosError> {
+        self.operate(object, WriteOp::new().omap_set(entries))
+    }
+
+    /// Removes keys of an object's omap; one that is not there is no error.
+    pub fn omap_rm_keys<K: Into<Vec<u8>>>(
+        &self,
+        object: &str,
+        keys: impl IntoIterator<Item = K>,
+    ) -> ExternalCompletion<(), RadosError> {
+        self.operate(object, WriteOp::new().omap_rm_keys(keys))
+    }
+
+    /// The names of the pool's objects, in no order. librados has no form of it that can be cancelled: a thread of its own does it, which an OSD that does not
+    /// answer keeps, and then the cluster's handle cannot be closed by the shutdown, which says so. The wait for it ends by a stop like any other.
+    pub fn list_objects(&self) -> Completion<Vec<String>, RadosError> {
+        let (shared, handle) = (Arc::clone(&self.shared), self.handle);
+        on_thread(&self.io, "list_objects", &self.name, move |is_wanted| {
+            if !shared.live().is_open() {
+                return Err(Cause::Closed);
+            }
+            // The handle is not closed meanwhile, though `live` is not held: this operation is outstanding, and `shared` is.
+            list(handle, is_wanted)
+        })
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.name).finish()
+    }
+}
+
+struct List(ffi::ListCtx);
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // SAFETY: It was opened, and is closed once.
+        unsafe { ffi::rados_nobjects_list_close(self.0) };
+    }
+}
+
+/// The end of a list.
+const ENOENT: c_int = 2;
+
+fn list(handle: IoHandle, is_wanted: &dyn Fn() -> bool) -> Result<Vec<String>, Cause> {
+    let mut raw: ffi::ListCtx = std::ptr::null_mut();
+    // SAFETY: **A live handle**, as the caller says; `raw` outlives the call.
+    check(unsafe { ffi::rados_nobjects_list_open(handle.0, &raw mut raw) })?;
+    let list = List(raw);
+    let mut names = Vec::new();
+    while is_wanted() {
+        let (mut entry, mut len) = (std::ptr::null::<c_char>(), 0);
+        let null = std::ptr::null_mut();
+        // SAFETY: The list is open; `entry` and `len` outlive the call; what is null is not asked for.
+        let answer = unsafe {
+            ffi::rados_nobjects_list_next2(
+                list.0,
+                &raw mut entry,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                &raw mut len,
+                null,
+                std::ptr::null_mut(),
+            )
+        };
+        if answer == -ENOENT {
+            return Ok(names);
+        }
+        check(answer)?;
+        // SAFETY: librados has a name of that length there until the next call.
+        let name = unsafe { std::slice::from_raw_parts(entry.cast::<u8>(), len) };
+        names.push(String::from_utf8_lossy(name).into_owned());
+    }
+    Err(Cause::Cancelled)
+}
+
+struct Read {
+    buffer: Vec<u8>,
+    offset: u64,
+}
+
+impl Operation for Read {
+    type Output = Vec<u8>;
+    const NAME: &'static str = "read";
+
+    fn range(&self) -> (u64, usize) {
+        (self.offset, self.buffer.len())
+    }
+
+    fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
+        let (into, len) = (self.buffer.as_mut_ptr().cast(), self.buffer.len());
+        // SAFETY: **A live handle**, as in all submissions; **Owned**: the buffer lies in the flight and is not moved.
+        unsafe { ffi::rados_aio_read(io, object.as_ptr(), aio, into, len, self.offset) }
+    }
+
+    fn finish(&mut self, answer: Result<usize, i32>) -> Step<Vec<u8>> {
+        Step::Done(answer.map_err(Cause::Failed).map(|len| {
+            let mut data = std::mem::take(&mut self.buffer);
+            data.truncate(len);
+            data
+        }))
+    }
+}
+
+struct Stat {
+    size: u64,
+    mtime: i64,
+}
+
+impl Operation for Stat {
+    type Output = (u64, SystemTime);
+    const NAME: &'static str = "stat";
+
+    fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
+        // SAFETY: **Owned**: both lie in the flight.
+        unsafe { ffi::rados_aio_stat(io, object.as_ptr(), aio, &raw mut self.size, &raw mut self.mtime) }
+    }
+
+    fn finish(&mut self, answer: Result<usize, i32>) -> Step<(u64, SystemTime)> {
+        let mtime = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(self.mtime).unwrap_or(0));
+        Step::Done(answer.map_err(Cause::Failed).map(|_| (self.size, mtime)))
+    }
+}
+
+struct GetXattr {
+    /// `None` if it has a zero byte.
+    name: Option<CString>,
+    buffer: Vec<u8>,
+}
+
+/// The buffer is too small.
+const ERANGE: i32 = 34;
+
+/// More than an attribute has.
+const MOST: usize = 16 << 20;
+
+impl Operation for GetXattr {
+    type Output = Vec<u8>;
+    const NAME: &'static str = "getxattr";
+
+    fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
+        let Some(name) = &self.name else { return -EINVAL };
+        let (into, len) = (self.buffer.as_mut_ptr().cast(), self.buffer.len());
+        // SAFETY: **Owned**: name and buffer lie in the flight.
+        unsafe { ffi::rados_aio_getxattr(io, object.as_ptr(), aio, name.as_ptr(), into, len) }
+    }
+
+    fn finish(&mut self, answer: Result<usize, i32>) -> Step<Vec<u8>> {
+        match answer {
+            Err(ERANGE) if self.buffer.len() < MOST => {
+                self.buffer.resize(self.buffer.len() * 4, 0);
+                Step::Again
+            }
+            Err(number) => Step::Done(Err(Cause::Failed(number))),
+            Ok(len) => {
+                let mut value = std::mem::take(&mut self.buffer);
+                value.truncate(len);
+                Step::Done(Ok(value))
+            }
+        }
+    }
+}
+
+const EINVAL: c_int = 22;

@@ -1,0 +1,122 @@
+//! A live cluster of a test program's own, by `ci/ceph/cluster.sh`: made when the program starts, ended when it ends, however it ends.
+
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use unwedge::report::Report;
+use unwedge::{Plan, Stop};
+use unwedge_rados::{Cluster, Pool};
+
+/// A guard against a hang: nothing here takes nearly as long.
+pub const GUARD: Duration = Duration::from_secs(60);
+
+/// See the head of this file.
+pub struct Ceph {
+    folder: tempfile::TempDir,
+}
+
+impl Ceph {
+    fn start() -> Ceph {
+        let ceph = Ceph { folder: tempfile::Builder::new().prefix("unwedge-ceph").tempdir().expect("a folder") };
+        let owner = std::process::id().to_string();
+        ceph.script("start", &["--owner", &owner]);
+        ceph
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("cluster")
+    }
+
+    /// Runs the cluster's script.
+    pub fn script(&self, verb: &str, args: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/ceph/cluster.sh");
+        let status = Command::new(script).arg(verb).arg(self.dir()).args(args).status().expect("the script runs");
+        assert!(status.success(), "cluster.sh {verb} {args:?}: {status}");
+    }
+
+    /// What one of Ceph's own programs prints.
+    pub fn tool(&self, program: &str, args: &[&str]) -> String {
+        let output = Command::new(program)
+            .arg("--conf")
+            .arg(self.conf())
+            .args(args)
+            .env("PYTHONWARNINGS", "ignore")
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(output.status.success(), "{program} {args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The configuration for clients.
+    pub fn conf(&self) -> PathBuf {
+        self.dir().join("ceph.conf")
+    }
+
+    /// A connected client and its metadata pool.
+    pub fn client(&self, stop: &Stop) -> (Cluster, Pool) {
+        self.client_of(stop, 512)
+    }
+
+    /// The same with a limit of its own.
+    pub fn client_of(&self, stop: &Stop, operations: usize) -> (Cluster, Pool) {
+        let until = Instant::now() + GUARD;
+        let mut connected = Cluster::builder(self.conf()).operations(operations).connect(stop);
+        let cluster = connected.wait_until(until).expect("in time").expect("a cluster");
+        let pool = cluster.pool("meta").wait_until(until).expect("in time").expect("a pool");
+        (cluster, pool)
+    }
+
+    /// Ends what a frozen OSD has left behind: another one comes up, because one that was frozen for long may stay laggy.
+    pub fn renew_osd(&self) {
+        self.script("kill", &["osd.0"]);
+        self.script("up", &["osd.0"]);
+    }
+}
+
+impl Drop for Ceph {
+    fn drop(&mut self) {
+        self.script("destroy", &[]);
+    }
+}
+
+/// A test and its name.
+pub type Test = (&'static str, fn(&Ceph));
+
+/// Runs the tests one after the other, each on a cluster that is well; those that were named on the command line, if any were.
+pub fn run(tests: &[Test]) -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).take_while(|arg| !arg.starts_with('-')).collect();
+    if std::env::args().any(|arg| arg == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let ceph = Ceph::start();
+    let mut failed = 0;
+    for (name, test) in tests {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+            continue;
+        }
+        let begun = Instant::now();
+        let result = std::panic::catch_unwind(|| test(&ceph));
+        let said = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("test {name} ... {said} ({} ms)", begun.elapsed().as_millis());
+        if result.is_err() {
+            failed += 1;
+            // What it has frozen must not fail the others.
+            for daemon in ["mon.a", "osd.0"] {
+                let _may_have_gone = std::panic::catch_unwind(|| ceph.script("thaw", &[daemon]));
+            }
+        }
+    }
+    drop(ceph);
+    println!("{failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A stop that has to leave nothing.
+pub fn end(stop: &Stop) -> Report {
+    let report = stop.shutdown(Plan::within(GUARD));
+    assert!(report.is_clean(), "{report}");
+    report
+}

@@ -1,0 +1,114 @@
+//! What is closed with an [`Io`]: client libraries whose operations it counts as external.
+//!
+//! # Invariants
+//!
+//! - **Bounded**: a hook is foreign code that may block, so it runs on a thread of its own, and its shutdown waits for it until the deadline and no
+//!   longer. A thread that is not through by then is counted as left.
+//! - **Once**: a hook is run once, by the shutdown that finds it; one that comes later goes back to who brought it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Io, backend::guarded};
+use crate::sys::{Mutex, Signal, now, spawn_service};
+
+/// How long hooks have if what they wait for has used up the time: enough to say what they leave.
+const WAY_OUT: Duration = Duration::from_millis(10);
+
+type Hook = Box<dyn FnOnce(usize) -> usize + Send>;
+
+/// The hooks of an [`Io`].
+pub(super) struct Closers {
+    /// `None` once they were taken to be run.
+    hooks: Mutex<Option<Vec<Hook>>>,
+}
+
+/// How the hooks of one shutdown are getting on.
+struct Progress {
+    /// How many run, and how many threads those that are through have left.
+    counts: Mutex<(usize, usize)>,
+    through: Signal,
+}
+
+/// Says that a hook is through, also if it panics.
+struct Through(Arc<Progress>, usize);
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts.lock();
+        counts.0 -= 1;
+        counts.1 += self.1;
+        drop(counts);
+        self.0.through.notify_all();
+    }
+}
+
+impl Closers {
+    pub(super) fn new() -> Closers {
+        Closers { hooks: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// Runs the hooks until the deadline; how many threads are left. `outstanding` external operations have not ended.
+    pub(super) fn close(&self, outstanding: usize, deadline: Instant) -> usize {
+        let hooks = self.hooks.lock().take().unwrap_or_default();
+        let progress = Arc::new(Progress { counts: Mutex::new((0, 0)), through: Signal::default() });
+        for hook in hooks {
+            progress.counts.lock().0 += 1;
+            // One that panics, or for which no thread can be made, leaves what it was to close.
+            let through = Through(Arc::clone(&progress), 1);
+            drop(spawn_service("uw-close", move || {
+                // All of it, and not the number alone.
+                let mut through = through;
+                guarded(|| through.1 = hook(outstanding));
+            }));
+        }
+        let deadline = deadline.max(now() + WAY_OUT);
+        let mut counts = progress.counts.lock();
+        while counts.0 > 0 && now() < deadline {
+            counts = progress.through.wait_until(counts, deadline);
+        }
+        counts.0 + counts.1
+    }
+}
+
+/// Client libraries.
+impl Io {
+    /// Has a client library closed with this service, at the end of a shutdown: after the phases, and after the [external](Io::external) operations
+    /// have ended or were given up at the deadline.
+    ///
+    /// The hook is told how many of them have not ended: their memory is the library's still. It gives back how many threads it leaves, which the
+    /// report counts. It runs on a thread of its own, and one that is not through at the deadline is left, and counted too. If the domain is never shut
+    /// down, it does not run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use unwedge::{Plan, Stop, io::Io};
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let io = Io::new(&stop)?;
+    /// let closed = io.on_close(|outstanding| {
+    ///     if outstanding > 0 { 1 } else { /* close the library: it has nothing to do any more */ 0 }
+    /// });
+    /// assert!(closed.is_ok(), "the service is open");
+    /// assert!(stop.shutdown(Plan::within(Duration::from_secs(10))).is_clean());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The service was closed before: the hook comes back.
+    pub fn on_close<F>(&self, hook: F) -> Result<(), F>
+    where
+        F: FnOnce(usize) -> usize + Send + 'static,
+    {
+        match &mut *self.backends.closers.hooks.lock() {
+            Some(hooks) => {
+                hooks.push(Box::new(hook));
+                Ok(())
+            }
+            None => Err(hook),
+        }
+    }
+}
