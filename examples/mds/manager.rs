@@ -10,8 +10,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use unwedge::Phase;
 
-use crate::life::Life;
-use crate::store::FileStore;
+use crate::life::{Life, Store};
 
 /// What is left to do after the last phase, generously.
 const REST: Duration = Duration::from_secs(1);
@@ -34,7 +33,7 @@ pub fn extend(phase: &Phase) {
 
 /// Says twice in each interval of the manager's watchdog, if it has one, that the server lives. Until the stop only when the server's lock was had: one that
 /// nobody gets is what a watchdog is for. During the stop, whose length is bounded, always.
-pub fn watch(runtime: &Runtime, life: &Arc<Life<FileStore>>) {
+pub fn watch<S: Store>(runtime: &Runtime, life: &Arc<Life<S>>) {
     let mut micros = 0;
     if !sd_notify::watchdog_enabled(false, &mut micros) {
         return;

@@ -10,8 +10,11 @@ mod daemon;
 mod decode;
 #[path = "../../../examples/mds/dump.rs"]
 mod dump;
+#[expect(dead_code, reason = "the main job and the models use more of it")]
 #[path = "../../../examples/mds/life.rs"]
 mod life;
+#[path = "../../../examples/mds/manager.rs"]
+mod manager;
 #[expect(dead_code, reason = "the main job uses more of it")]
 #[path = "../../../examples/mds/namespace.rs"]
 mod namespace;
