@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::phase::Phase;
 use super::step::{PlannedStep, Step, StepResult};
 
-/// A plan for [`Stop::shutdown`]: a limit for the whole, and phases in order.
+/// A plan for [`Stop::shutdown`](crate::Stop::shutdown): a limit for the whole, and phases in order.
 ///
 /// ```
 /// use std::time::Duration;
