@@ -38,7 +38,7 @@ class Cluster:
         self.script("start", "--owner", str(os.getpid()))
 
     def script(self, verb, *args):
-        subprocess.run([f"{HERE}/cluster.sh", verb, self.dir, *args], check=True)
+        subprocess.run([f"{HERE}/cluster.sh", verb, self.dir, *args], check=True, timeout=600)
 
     def ceph(self, *args):
         command = ["ceph", "--conf", self.conf, "--connect-timeout", "20", *args]
@@ -46,7 +46,7 @@ class Cluster:
         return subprocess.run(command, check=True, capture_output=True, text=True, env=env, timeout=60).stdout
 
     def pid(self, name):
-        done = subprocess.run([f"{HERE}/cluster.sh", "pid", self.dir, name], capture_output=True, text=True)
+        done = subprocess.run([f"{HERE}/cluster.sh", "pid", self.dir, name], capture_output=True, text=True, timeout=60)
         return int(done.stdout) if done.returncode == 0 else None
 
     def state(self):
@@ -64,25 +64,8 @@ class Cluster:
 
     def renew(self):
         """Every daemon but the MDS well again: what was frozen or killed starts anew."""
-        self.script("kill", "mds.a", "osd.0")
-        if self.pid("mon.a") is None or "T" in proc_state(self.pid("mon.a")):
-            self.script("kill", "mon.a")
-            self.script("up", "mon.a")
-        self.script("up", "osd.0")
-        # It is well when it answers.
-        end = time.monotonic() + 90
-        while subprocess.run(["timeout", "5", "rados", "--conf", self.conf, "-p", POOL, "stat", "1.00000000"],
-                             capture_output=True).returncode != 0:
-            if time.monotonic() > end:
-                raise RuntimeError("the OSD does not come back")
-
-
-def proc_state(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return ""
+        self.script("kill", "mds.a")
+        self.script("well")
 
 
 def exit_of(pid, seconds):
@@ -298,7 +281,7 @@ class Comparison:
                 if select.select([fd], [], [], 0.05)[0]:
                     return time.monotonic() - begun
                 if row == "returns" and not returned and time.monotonic() - begun > 10:
-                    cluster.script("up", "osd.0")
+                    cluster.script("begin", "osd.0")
                     returned = True
                 if returned and any(info["state"] == "up:active" for info in cluster.state()):
                     return ("lost", time.monotonic() - begun)

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Ceph, GUARD};
+use common::{Ceph, GUARD, bounded, printed};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -48,9 +48,7 @@ fn pool(ceph: &Ceph) -> String {
 
 /// Runs the example to its end, and gives what it prints.
 fn mds(args: &[&str]) -> String {
-    let output = Command::new(program()).args(args).output().expect("the program runs");
-    assert!(output.status.success(), "{args:?}: {output:?}");
-    String::from_utf8(output.stdout).expect("text")
+    printed(bounded(120, program()).args(args))
 }
 
 /// Runs a program on libcephfs, which is mounted as `fs`.
@@ -66,9 +64,7 @@ fn on_libcephfs(ceph: &Ceph, body: &str) -> String {
          fs.sync_fs(); fs.unmount(); fs.shutdown()\n",
         ceph.conf().display().to_string(),
     );
-    let output = Command::new("/usr/bin/python3").arg("-c").arg(program).output().expect("python3 runs");
-    assert!(output.status.success(), "{body}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
+    printed(bounded(600, "/usr/bin/python3").arg("-c").arg(program))
 }
 
 /// Every path with its attributes, as libcephfs sees them.
@@ -105,6 +101,7 @@ fn rows(lines: &str) -> BTreeMap<String, Value> {
     lines.lines().map(row).collect()
 }
 
+/// One that runs already is left to it.
 fn start_ceph_mds(ceph: &Ceph) {
     ceph.script("up", &["mds.a"]);
     ceph.script("active", &[]);
@@ -273,7 +270,9 @@ fn the_journal_of_cephfs_journal_tool(ceph: &Ceph) {
     start_ceph_mds(ceph);
     on_libcephfs(
         ceph,
-        "for n in range(2000): touch('/links/j%d' % n)\nfor n in range(0, 2000, 2): fs.unlink('/links/j%d' % n)",
+        "fs.mkdir('/journal', 0o755)\n\
+         for n in range(2000): touch('/journal/j%d' % n)\n\
+         for n in range(0, 2000, 2): fs.unlink('/journal/j%d' % n)",
     );
     // Neither writes while it is read.
     ceph.script("kill", &["mds.a"]);
@@ -292,6 +291,7 @@ fn the_journal_of_cephfs_journal_tool(ceph: &Ceph) {
 }
 
 fn sessions_are_in_an_object(ceph: &Ceph) {
+    start_ceph_mds(ceph);
     ceph.script("kill", &["mds.a"]);
     let server = Server::start(ceph);
     let mut client = server.connect();
@@ -309,6 +309,7 @@ fn sessions_are_in_an_object(ceph: &Ceph) {
 
 /// Whatever does not answer, and whenever: SIGTERM ends it, with exit status 0.
 fn every_stop_ends(ceph: &Ceph) {
+    start_ceph_mds(ceph);
     ceph.script("kill", &["mds.a"]);
     // While it boots, and the OSD does not answer.
     ceph.script("freeze", &["osd.0"]);

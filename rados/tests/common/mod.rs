@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+use std::ffi::OsStr;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -12,6 +14,21 @@ use unwedge_rados::{Cluster, Pool};
 
 /// A guard against a hang: nothing here takes nearly as long.
 pub const GUARD: Duration = Duration::from_secs(60);
+
+/// A program that is ended should it take longer than so many seconds. Ceph's own wait for ever for a cluster that does not answer.
+pub fn bounded(seconds: u32, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=5").arg(seconds.to_string()).arg(program);
+    command
+}
+
+/// Runs a [bounded] program, and gives what it prints.
+pub fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let end = if output.status.code() == Some(124) { "no end in time" } else { "failed" };
+    assert!(output.status.success(), "{end}: {command:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
 
 /// See the head of this file.
 pub struct Ceph {
@@ -33,21 +50,13 @@ impl Ceph {
     /// Runs the cluster's script.
     pub fn script(&self, verb: &str, args: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/ceph/cluster.sh");
-        let status = Command::new(script).arg(verb).arg(self.dir()).args(args).status().expect("the script runs");
+        let status = bounded(600, script).arg(verb).arg(self.dir()).args(args).status().expect("the script runs");
         assert!(status.success(), "cluster.sh {verb} {args:?}: {status}");
     }
 
     /// What one of Ceph's own programs prints.
     pub fn tool(&self, program: &str, args: &[&str]) -> String {
-        let output = Command::new(program)
-            .arg("--conf")
-            .arg(self.conf())
-            .args(args)
-            .env("PYTHONWARNINGS", "ignore")
-            .output()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        assert!(output.status.success(), "{program} {args:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("text")
+        printed(bounded(120, program).arg("--conf").arg(self.conf()).args(args).env("PYTHONWARNINGS", "ignore"))
     }
 
     /// The configuration for clients.
@@ -91,21 +100,22 @@ pub fn run(tests: &[Test]) -> ExitCode {
     if std::env::args().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;
     }
-    let ceph = Ceph::start();
+    let mut ceph = Ceph::start();
     let mut failed = 0;
     for (name, test) in tests {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;
         }
         let begun = Instant::now();
-        let result = std::panic::catch_unwind(|| test(&ceph));
+        let result = catch_unwind(|| test(&ceph));
         let said = if result.is_ok() { "ok" } else { "FAILED" };
         println!("test {name} ... {said} ({} ms)", begun.elapsed().as_millis());
         if result.is_err() {
             failed += 1;
-            // What it has frozen must not fail the others.
-            for daemon in ["mon.a", "osd.0"] {
-                let _may_have_gone = std::panic::catch_unwind(|| ceph.script("thaw", &[daemon]));
+            // What it has done to the cluster must not fail the others.
+            if catch_unwind(|| ceph.script("well", &[])).is_err() {
+                drop(ceph);
+                ceph = Ceph::start();
             }
         }
     }
