@@ -331,6 +331,24 @@ fn a_damaged_pool_is_named_and_the_stop_is_clean() {
 }
 
 #[test]
+fn an_entry_that_is_being_written_is_not_yet_the_journals() {
+    let mut entry = 0x3141_5926_5358_9793_u64.to_le_bytes().to_vec();
+    entry.extend(100_u32.to_le_bytes());
+    entry.extend([0; 40]);
+    for len in [1, 8, 11, 12, 13, entry.len()] {
+        let (fixture, socket) = stage();
+        let path = fixture.dirty().join("objects/200.00000002");
+        let mut file = fs::File::options().append(true).open(path).expect("there");
+        file.write_all(&entry[..len]).expect("written");
+        let server = Server::start(&fixture.dirty(), &socket);
+        let mut client = server.connect();
+        assert_eq!(client.ok(json!({"op": "getattr", "ino": 1}))["ino"], 1, "{len} bytes of it");
+        drop(client);
+        server.stop_cleanly();
+    }
+}
+
+#[test]
 fn a_damaged_directory_costs_its_own_clients_alone() {
     let (fixture, socket) = stage();
     let omaps = fixture.flushed().join("omap.jsonl");

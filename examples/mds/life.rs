@@ -313,7 +313,7 @@ impl<S: Store> Life<S> {
                 break end;
             }
         };
-        guard.log = Some(Log { journal, start: header.expire, end });
+        guard.log = Some(Log { journal, start: header.expire, write: header.write, end });
         guard.replayed.of = end - header.expire;
         drop(guard);
         self.notify();
@@ -326,12 +326,19 @@ impl<S: Store> Life<S> {
         let mut guard = guard.wait_while(&self.changed, |mds| mds.log.is_none() && mds.trouble.is_none())?;
         let Some(log) = guard.log else { return Ok(()) };
         self.enter(&mut guard, State::Replay)?;
-        let mut entries = Entries::new(log.journal, log.start, log.end);
+        let mut entries = Entries::new(log.journal, log.start, log.end).written(log.write);
         let mut source = Source { open: None };
         while let Some(first) = entries.wants(PIECE) {
             let object;
             (guard, object) = self.object(guard, &mut source, &first)?;
-            let object = object.ok_or_else(|| missing(&first.object))?;
+            let Some(object) = object else {
+                if !entries.may_end() {
+                    return Err(missing(&first.object).into());
+                }
+                entries.feed(&[])?;
+                entries.next()?;
+                continue;
+            };
             let run: Vec<Wanted> = entries.run(PIECE).collect();
             let reads = run.iter().map(|wanted| self.store.read_at(object, wanted.offset, wanted.len as usize));
             for (wanted, mut read) in run.iter().zip(Ordered::new(reads, AHEAD)) {
@@ -353,6 +360,9 @@ impl<S: Store> Life<S> {
                 }
             }
         }
+        // An entry that is not yet whole is not the journal's.
+        guard.log = Some(Log { end: entries.position(), ..log });
+        guard.replayed.of = guard.replayed.bytes;
         guard.replayed.is_done = true;
         drop(guard);
         self.notify();

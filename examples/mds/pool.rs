@@ -126,11 +126,13 @@ impl<O: Objects> Pool<O> {
                 break end;
             }
         };
-        let mut entries = Entries::new(journal, header.expire, end);
+        let mut entries = Entries::new(journal, header.expire, end).written(header.write);
         while let Some(wanted) = entries.wants(PIECE) {
-            let bytes =
-                self.0.piece(&wanted.object, wanted.offset, wanted.len)?.ok_or_else(|| missing(&wanted.object))?;
-            entries.feed(&bytes)?;
+            match self.0.piece(&wanted.object, wanted.offset, wanted.len)? {
+                Some(bytes) => entries.feed(&bytes)?,
+                None if entries.may_end() => entries.feed(&[])?,
+                None => return Err(missing(&wanted.object).into()),
+            }
             while let Some(event) = entries.next()? {
                 each(event)?;
             }

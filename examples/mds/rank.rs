@@ -66,7 +66,9 @@ pub struct Log {
     pub journal: Journal,
     /// Where the first entry is.
     pub start: u64,
-    /// Where the last entry ends.
+    /// Where the last entry ended when the journal's header was written.
+    pub write: u64,
+    /// Where the journal ends; once it has been read, where its last whole entry does.
     pub end: u64,
 }
 

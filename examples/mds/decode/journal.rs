@@ -5,7 +5,11 @@
 //! and gives the entries back; it holds one entry and one piece at most.
 //!
 //! An entry is a mark, a length, the event, and the position at which the entry starts: an entry that was overwritten, moved or cut is so
-//! seen. Bytes at the end that make no whole entry are damage too: a server that only reads has no business to cut the journal there.
+//! seen.
+//!
+//! Bytes at the end that make no whole entry are damage if the entry begins before the header's `write` position: it was there when the header was
+//! written. One that begins later is being written, or its writer was killed over it: an entry that lies in two objects is written by two requests, and a
+//! writer also waits in the middle of one, until the next object is prepared. For a reader the journal ends before it.
 
 use super::{Damage, Reader, Time, object_name};
 
@@ -234,20 +238,32 @@ pub struct Entries {
     position: u64,
     /// The journal's end.
     end: u64,
+    /// An entry that begins before this was whole once.
+    committed: u64,
     /// Bytes from `position` on, behind `used` bytes of entries that are done.
     bytes: Vec<u8>,
     used: usize,
 }
 
 impl Entries {
-    /// The entries from `start` to `end`.
+    /// The entries from `start` to `end`, which have to be whole.
     pub fn new(journal: Journal, start: u64, end: u64) -> Entries {
-        Entries { journal, position: start, end, bytes: Vec::new(), used: 0 }
+        Entries { journal, position: start, end, committed: end, bytes: Vec::new(), used: 0 }
+    }
+
+    /// The same, where what begins at or behind `write` may not have been written to its end.
+    pub fn written(self, write: u64) -> Entries {
+        Entries { committed: self.end.min(write), ..self }
     }
 
     /// Where the next entry starts.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Whether nothing is wrong if the object with the next bytes is not there: they are behind what was whole once.
+    pub fn may_end(&self) -> bool {
+        self.position + (self.bytes.len() - self.used) as u64 >= self.committed
     }
 
     /// Where the bytes to be fed next are, and how many there are at most before the journal, the piece or `most` ends; `None` at the end.
@@ -275,10 +291,12 @@ impl Entries {
         })
     }
 
-    /// Takes the next bytes of the journal. None at all means that the object ends before the journal does.
+    /// Takes the next bytes of the journal. None at all means that the object ends before the journal does: it was cut since its end was looked for.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Damage> {
         let position = self.position + (self.bytes.len() - self.used) as u64;
-        if bytes.is_empty() {
+        if bytes.is_empty() && self.may_end() {
+            self.end = self.end.min(position);
+        } else if bytes.is_empty() {
             return Err(self
                 .journal
                 .damage(position, format!("the object ends here, the journal only at {:#x}", self.end)));
@@ -296,10 +314,8 @@ impl Entries {
         if left == 0 {
             return Ok(None);
         }
-        let cut =
-            || self.journal.damage(self.position, format!("{left} bytes at the end of the journal make no entry"));
         if left < ENTRY_FRAME {
-            return Err(cut());
+            return self.cut(left);
         }
         let Some((mark, rest)) = have.split_first_chunk::<8>() else { return Ok(None) };
         if u64::from_le_bytes(*mark) != ENTRY_MARK {
@@ -308,7 +324,7 @@ impl Entries {
         let Some((size, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let size = u32::from_le_bytes(*size);
         if u64::from(size) + ENTRY_FRAME > left {
-            return Err(cut());
+            return self.cut(left);
         }
         let Some((payload, rest)) = rest.split_at_checked(size as usize) else { return Ok(None) };
         let Some((start, _)) = rest.split_first_chunk::<8>() else { return Ok(None) };
@@ -323,6 +339,16 @@ impl Entries {
         self.used += size as usize + ENTRY_FRAME as usize;
         self.position += u64::from(size) + ENTRY_FRAME;
         Ok(Some(event))
+    }
+
+    /// The journal ends before the entry does.
+    fn cut<T>(&mut self, left: u64) -> Result<Option<T>, Damage> {
+        if self.position < self.committed {
+            let what = format!("{left} bytes at the end of the journal make no entry");
+            return Err(self.journal.damage(self.position, what));
+        }
+        self.end = self.position;
+        Ok(None)
     }
 
     fn event(&self, payload: &[u8]) -> Result<Event, Damage> {
@@ -485,6 +511,42 @@ mod tests {
         entries.feed(&good[..10]).unwrap();
         assert_eq!(entries.next(), Ok(None));
         assert_eq!(entries.feed(&[]).unwrap_err().offset, 10, "the object ends");
+    }
+
+    #[test]
+    fn the_journal_ends_before_an_entry_that_is_not_yet_whole() {
+        let (first, second) = (entry(4096, 20), entry(4096 + 48, 20));
+        assert_eq!(first.len(), 48);
+        let bytes: Vec<u8> = first.iter().chain(&second).copied().collect();
+        for cut in first.len()..bytes.len() {
+            for (write, is_cut_before) in [(4096, 0), (4096 + 48, 0), (4096 + 49, 1), (4096 + 48, 5)] {
+                // Seen by the probe; or cut between the probe and the read.
+                let mut entries = Entries::new(journal(), 4096, 4096 + cut as u64 + is_cut_before).written(write);
+                entries.feed(&bytes[..cut]).unwrap();
+                assert_eq!(entries.next().unwrap().unwrap().position, 4096);
+                let mut after = entries.next();
+                if after == Ok(None) && entries.wants(100).is_some() {
+                    after = entries.feed(&[]).and_then(|()| entries.next());
+                }
+                if write <= 4096 + 48 {
+                    assert_eq!((after, entries.wants(100)), (Ok(None), None), "{cut} of {write}");
+                    assert_eq!((entries.position(), entries.next()), (4096 + 48, Ok(None)));
+                } else if cut > first.len() {
+                    assert!([48, cut as u64].contains(&after.unwrap_err().offset), "{cut}");
+                }
+            }
+        }
+        // What more bytes cannot make an entry is damage wherever it is.
+        let mut entries = Entries::new(journal(), 4096, 4096 + 60).written(4096);
+        entries.feed(&first).unwrap();
+        assert!(entries.next().unwrap().is_some());
+        entries.feed(&[0; 12]).unwrap();
+        assert_eq!(entries.next(), Ok(None), "not even a frame: not yet written");
+        let mut entries = Entries::new(journal(), 4096, 4096 + 96).written(4096);
+        entries.feed(&first).unwrap();
+        assert!(entries.next().unwrap().is_some());
+        entries.feed(&[0; 48]).unwrap();
+        assert_eq!(entries.next().unwrap_err().offset, 48, "no entry begins there");
     }
 
     #[test]
