@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use unwedge::io::{Io, IoError};
-use unwedge::report::report_fd;
+use unwedge::report::{Outcome, on_inversion, report_fd};
 use unwedge::{Completion, Condvar, Monitor, Owed, Plan, Stop};
 
 /// How often the report is written, each time with the others frozen somewhere else.
@@ -128,6 +128,50 @@ fn check(text: &str) {
         "{dispatch}"
     );
     line("  lock mds_lock: held by thread \"replay\" (tid ");
+    let phase = line("stop of mds.b waits for phase save, ");
+    assert!(phase.contains(" s left: thread \"save\" (tid "), "{phase}");
+    assert!(phase.ends_with(" runs, or blocks outside unwedge"), "{phase}");
+    line("  mds.b: phase close: failed: no session");
+    line("  mds.b: phase save: runs for ");
+    line("  mds.b: phase release: to come, ");
+    if cfg!(debug_assertions) {
+        let inversion = line("lock order inversion: inner (tests/report_signal.rs:");
+        assert!(inversion.contains("; but before: outer (tests/report_signal.rs:"), "{inversion}");
+    }
+}
+
+/// A life whose shutdown hangs in a phase; what ends that one, and the shutdown.
+fn hung_phase() -> (mpsc::Sender<()>, thread::JoinHandle<bool>) {
+    let stop = Stop::new("mds.b");
+    let (go, gone) = mpsc::channel::<()>();
+    let long = Duration::from_secs(600);
+    let plan = Plan::within(10 * long)
+        .phase("close", long, |_| Err("no session".into()))
+        .phase("save", long, move |_| Ok(gone.recv()?))
+        .phase("release", long, |_| Ok(()));
+    let own = stop.clone();
+    let shutdown = thread::spawn(move || own.shutdown(plan).is_clean());
+    let is_seen = |stop: &Stop| {
+        let report = stop.report();
+        report.phases().iter().any(|phase| phase.outcome == Outcome::Running && phase.name == "save")
+            && report.members().iter().any(|member| member.tid != 0)
+    };
+    while !is_seen(&stop) {
+        thread::yield_now();
+    }
+    (go, shutdown)
+}
+
+/// Two locks in both orders.
+fn inverted(stop: &Stop) -> Result<(), unwedge::Stopped> {
+    on_inversion(|_| ());
+    let (outer, inner) = (Monitor::new("outer", Mutex::new(0), stop), Monitor::new("inner", Mutex::new(0), stop));
+    {
+        let _outer = outer.lock()?;
+        let _inner = inner.lock()?;
+    }
+    let _inner = inner.lock()?;
+    outer.lock().map(drop)
 }
 
 fn main() {
@@ -167,6 +211,9 @@ fn main() {
     until_waits("one");
     until_waits("two");
 
+    let (go, shutdown) = hung_phase();
+    inverted(&stop).expect("no stop");
+
     handle(libc::SIGUSR1, freeze);
     handle(libc::SIGUSR2, write_report);
     let mut file = tempfile::tempfile().expect("a file");
@@ -196,6 +243,8 @@ fn main() {
     }
     drop(other.shutdown(Plan::within(Duration::from_secs(30))));
     drop(frozen);
+    go.send(()).expect("it waits");
+    assert!(shutdown.join().expect("no panic"));
     assert!(stop.shutdown(Plan::within(Duration::from_secs(30))).is_clean());
     println!("written {ROUNDS} times in a signal handler");
 }

@@ -113,6 +113,19 @@ fn who_waits_too_long_is_told_of_and_the_watch_ends_with_its_domain() {
     assert!(report.is_clean(), "{report}");
     assert_eq!(watchers(), 0, "the shutdown has joined it");
 
+    // A phase that hangs, wherever that is.
+    let stop = Stop::new("mds.c");
+    stop.watch(Duration::from_millis(5), Duration::from_millis(50)).expect("a thread");
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let own = stop.clone();
+    let plan = Plan::within(20 * GUARD).phase("save", 10 * GUARD, move |_| Ok(gone.recv()?));
+    let shutdown = std::thread::spawn(move || own.shutdown(plan));
+    let hangs = "thread \"save\" of phase save runs, or blocks outside unwedge";
+    until("it is told", || told().iter().any(|text| text.contains(hangs) && text.contains("mds.c")));
+    go.send(()).expect("it waits");
+    assert!(shutdown.join().expect("no panic").is_clean());
+    drop(stop);
+
     // It keeps no domain, and ends with the last handle.
     let stop = Stop::new("mds.b");
     stop.watch(Duration::MAX, Duration::MAX).expect("a thread");

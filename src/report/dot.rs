@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use super::Report;
 use super::explain::CauseKind;
-use super::parts::{HeldBy, OwedBy, Party, WaitReport, WaitsFor};
-use super::text::{For, Seconds};
+use super::parts::{HeldBy, Outcome, OwedBy, Party, WaitReport, WaitsFor};
+use super::text::{For, Seconds, TimeLeft};
 
 /// The lines of a graph; each one once.
 #[derive(Default)]
@@ -67,6 +67,10 @@ fn member_id(id: u64) -> String {
     format!("member {id}")
 }
 
+fn phase_id(name: &str) -> String {
+    format!("phase {name}")
+}
+
 /// A string of Graphviz's language. A line's end in it stays one.
 fn quoted(text: impl Display) -> String {
     format!("\"{}\"", text.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
@@ -111,9 +115,19 @@ impl Report {
                 has_ended: false,
             };
             let id = graph.party(&party, &blamed);
+            if let Some(phase) = &member.phase {
+                graph.edge(&phase_id(phase), &id, "runs in");
+            }
             for wait in &member.waits {
                 graph.wait(&id, wait, &blamed);
             }
+        }
+        for phase in self.phases.iter().filter(|phase| phase.outcome.is_current() || phase.outcome == Outcome::Left) {
+            let left = match phase.outcome {
+                Outcome::Left => "left".to_owned(),
+                _ => TimeLeft(phase.left, phase.limit).to_string(),
+            };
+            graph.node(&phase_id(&phase.name), format!("phase {}\n{left}", phase.name), "folder", false);
         }
         for step in self.causes.iter().flat_map(|cause| &cause.chain) {
             let id = graph.party(&step.member, &blamed);

@@ -7,6 +7,8 @@
 //!
 //! A shutdown waits for *all* members of a domain: it is followed to one that waits for the shutdown in turn, if there is one, else to the most to blame.
 //!
+//! The step of a phase that runs comes first: it is what the shutdown waits for now, whoever else has not ended.
+//!
 //! What is blamed is the end of a chain, and first the one for which most wait in turn: how long somebody waits says little, for a beacon that waits
 //! for its stop has waited longest.
 
@@ -22,7 +24,7 @@ use crate::wait::look::{Seen, Stage};
 use crate::wait::waiter::What;
 
 use super::parts::{Party, WaitReport};
-use super::snapshot::Snapshot;
+use super::snapshot::{PhaseStep, Snapshot};
 
 /// Why something does not stop, or does not go on: a chain of waits and its end.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Cause {
     pub blocked: usize,
     /// The names of some of those that are not in the chain.
     pub others: Vec<String>,
+    /// The phase of the shutdown whose step the first one of the chain runs, if it does.
+    pub phase: Option<String>,
     /// How many of them wait in turn: for one that waits itself.
     pub(super) in_turn: usize,
 }
@@ -125,6 +129,8 @@ struct Graph<'a> {
     /// For each place: the place where its chain ends; in a cycle the lowest.
     ends: Vec<u32>,
     in_cycle: Vec<bool>,
+    /// Those that run phases.
+    steps: &'a [PhaseStep],
 }
 
 /// The most causes that are told: a daemon may have thousands of operations out.
@@ -137,11 +143,13 @@ struct Group {
     from: u32,
     blocked: usize,
     in_turn: usize,
+    /// How much it matters to a phase: see `Graph::weight`.
+    weight: u8,
 }
 
-/// Why those at these places do not go on, the worst first, and how many causes more there are.
-pub(super) fn explain(snapshot: &Snapshot, roots: &[u32]) -> (Vec<Cause>, usize) {
-    let graph = Graph::new(snapshot);
+/// Why those at these places do not go on, the worst first, and how many causes more there are. `steps`: those of them that run phases.
+pub(super) fn explain(snapshot: &Snapshot, roots: &[u32], steps: &[PhaseStep]) -> (Vec<Cause>, usize) {
+    let graph = Graph::new(snapshot, steps);
     let mut known: HashMap<Key, u32> = HashMap::new();
     let mut group_of_end = vec![u32::MAX; snapshot.members.len()];
     let mut groups: Vec<Group> = Vec::new();
@@ -153,9 +161,10 @@ pub(super) fn explain(snapshot: &Snapshot, roots: &[u32]) -> (Vec<Cause>, usize)
             group_of_end[end as usize] = at;
         }
         if at as usize == groups.len() {
-            groups.push(Group { end, from: root, blocked: 0, in_turn: 0 });
+            groups.push(Group { end, from: root, blocked: 0, in_turn: 0, weight: 0 });
         }
         let group = &mut groups[at as usize];
+        group.weight = group.weight.max(graph.weight(root));
         group.blocked += 1;
         group.in_turn += usize::from(end != root);
         if graph.prefers(root, group.from) {
@@ -173,10 +182,11 @@ pub(super) fn explain(snapshot: &Snapshot, roots: &[u32]) -> (Vec<Cause>, usize)
 }
 
 impl<'a> Graph<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
+    fn new(snapshot: &'a Snapshot, steps: &'a [PhaseStep]) -> Self {
         let count = snapshot.members.len();
         let follows = (0..count as u32).map(|place| follow(snapshot, place)).collect();
-        let mut this = Graph { snapshot, follows, ends: vec![0; count], in_cycle: vec![false; count] };
+        let (ends, in_cycle) = (vec![0; count], vec![false; count]);
+        let mut this = Graph { snapshot, follows, ends, in_cycle, steps };
         this.follow_shutdowns();
         this.find_ends();
         this
@@ -267,7 +277,7 @@ impl<'a> Graph<'a> {
             condition.filter(|_| !wait.wants_lock()).or(wait.monitor.map(|cell| std::ptr::from_ref(cell).cast()))
         };
         match (self.kind(end), self.follows[end as usize].0) {
-            (CauseKind::Idle, _) => Key::Idle,
+            (CauseKind::Idle, _) if self.weight(end) == 0 => Key::Idle,
             (CauseKind::Storage, Some(wait)) if !wait.object.is_empty() => {
                 Key::Operation(wait.operation, wait.object, wait.offset)
             }
@@ -276,21 +286,30 @@ impl<'a> Graph<'a> {
         }
     }
 
+    fn step_at(&self, place: u32) -> Option<&PhaseStep> {
+        self.steps.iter().find(|step| step.place == place)
+    }
+
+    /// 2 where the shutdown waits for this one's phase, 1 where it has left it, 0 for all others.
+    fn weight(&self, place: u32) -> u8 {
+        self.step_at(place).map_or(0, |step| 1 + u8::from(step.is_current))
+    }
+
     fn age(&self, place: u32) -> u64 {
         self.follows[place as usize].0.map_or(0, |wait| wait.age_ms)
     }
 
-    /// Whether the chain is rather told from the first: from the one to blame, where that is one of the report's; then from the oldest.
+    /// Whether the chain is rather told from the first: from a phase's step; from the one to blame, where that is one of the report's; then from the oldest.
     fn prefers(&self, one: u32, other: u32) -> bool {
         let rank = |place: u32| {
             let is_own = self.ends[place as usize] == place || self.in_cycle[place as usize];
-            (is_own, self.age(place), Reverse(place))
+            (self.weight(place), is_own, self.age(place), Reverse(place))
         };
         rank(one) > rank(other)
     }
 
     /// The less, the worse.
-    fn rank(&self, group: &Group) -> (u8, Reverse<(usize, u64)>, u32) {
+    fn rank(&self, group: &Group) -> (Reverse<u8>, u8, Reverse<(usize, u64)>, u32) {
         let class = match self.kind(group.end) {
             CauseKind::Deadlock => 0,
             CauseKind::Gone => 1,
@@ -300,7 +319,7 @@ impl<'a> Graph<'a> {
             CauseKind::Unknown | CauseKind::Several => 4,
             CauseKind::Idle => 5,
         };
-        (class, Reverse((group.blocked, self.age(group.end))), group.end)
+        (Reverse(group.weight), class, Reverse((group.blocked, self.age(group.end))), group.end)
     }
 
     /// The cause that a group has in common.
@@ -309,11 +328,13 @@ impl<'a> Graph<'a> {
         // A look at all members, so only where there is somebody.
         let most = if group.blocked > 1 { NAMES } else { 0 };
         let others = members.filter(|place| !places.contains(place)).take(most);
+        let step = self.step_at(group.from);
         Cause {
             kind: self.kind(group.end),
             blocked: group.blocked,
             in_turn: group.in_turn,
             others: others.map(|place| self.snapshot.party_at(place).name).collect(),
+            phase: step.map(|step| step.phase.as_ref().to_owned()),
             chain: places.iter().map(|place| self.step(*place)).collect(),
         }
     }

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
+use crate::registry::order;
+use crate::registry::phase::{self, Ended, SeenPhase, State};
 use crate::sys::{self, Relaxed};
 use crate::wait::debtor::Debtor;
 use crate::wait::line::monitors;
@@ -16,7 +18,7 @@ use crate::wait::look::{self, Seen};
 use crate::wait::waiter::What;
 
 use super::explain::{CauseKind, Lead, lead};
-use super::text::{Grouped, Seconds};
+use super::text::{Grouped, Seconds, TimeLeft, is_endless};
 
 /// Writes who waits for what in this process, in all domains and outside of them, to a file descriptor: in the first lines what is to blame.
 ///
@@ -91,11 +93,65 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
     let (count, waiting) = note_waits();
     note_ends();
     writeln!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
+    write_current_phases(out)?;
     write_blamed(out)?;
+    for phase in phase::look() {
+        write_phase(out, &phase)?;
+    }
     for member in member::look() {
         write_member(out, &member)?;
     }
-    write_locks(out)
+    write_locks(out)?;
+    for inversion in order::latest() {
+        writeln!(out, "  {inversion}")?;
+    }
+    Ok(())
+}
+
+/// The phases that shutdowns wait for now, or have left, and where their steps are.
+fn write_current_phases(out: &mut Out<'_>) -> fmt::Result {
+    for phase in phase::look().filter(|phase| phase.state.may_run()) {
+        let steps = || member::look().filter(|seen| phase.own.is_some() && seen.domain == phase.own);
+        for step in steps() {
+            write!(out, "stop of {} waits for phase {}, ", phase.domain.name(), phase.name)?;
+            write_time_left(out, &phase)?;
+            write!(out, ": ")?;
+            write_party(out, &step)?;
+            write_wait_of(out, step.member)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_time_left(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
+    match phase.state {
+        State::Over(_) => write!(out, "which was left"),
+        _ => write!(out, "{}", TimeLeft((phase.state == State::Running).then_some(phase.left), phase.limit)),
+    }
+}
+
+fn write_phase(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
+    write!(out, "  {}: phase {}: ", phase.domain.name(), phase.name)?;
+    let late = if phase.or_abort { "then the process is aborted" } else { "then it is stopped" };
+    match phase.state {
+        State::Planned if is_endless(phase.limit) => write!(out, "to come")?,
+        State::Planned => write!(out, "to come, {} at most, {late}", Seconds(phase.limit))?,
+        State::Running => {
+            write!(out, "runs for {}, ", Seconds(phase.elapsed))?;
+            write_time_left(out, phase)?;
+            if !is_endless(phase.limit) {
+                write!(out, ", {late}")?;
+            }
+        }
+        State::Late => write!(out, "late: stopped, and its step has not ended")?,
+        State::Over(Ended::Done) => write!(out, "done")?,
+        State::Over(Ended::Stopped) => write!(out, "given up: its time was up")?,
+        State::Over(Ended::Failed) => write!(out, "failed: {}", phase.why)?,
+        State::Over(Ended::Left) => write!(out, "its time was up, and its thread has not ended")?,
+        State::Over(Ended::Skipped) => write!(out, "not begun: the stop was hurried")?,
+    }
+    writeln!(out)
 }
 
 /// Notes in each member's slot a wait of it. How many members there are, and how many wait.

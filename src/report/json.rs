@@ -14,6 +14,7 @@ use super::parts::{
     HeldBy, LockReport, MemberReport, Notified, OperationReport, Outcome, OwedBy, Party, PhaseReport, WaitReport,
     WaitsFor,
 };
+use super::text::is_endless;
 
 /// The version of the schema.
 const VERSION: u32 = 1;
@@ -47,6 +48,7 @@ struct JsonCause<'a> {
     text: String,
     blocked: usize,
     others: &'a [String],
+    phase: Option<&'a str>,
     chain: Vec<JsonStep<'a>>,
 }
 
@@ -71,6 +73,7 @@ struct JsonMember<'a> {
     name: &'a str,
     kind: &'static str,
     tid: Option<u32>,
+    phase: Option<&'a str>,
     holds: &'a [String],
     waits: Vec<JsonWait<'a>>,
 }
@@ -159,9 +162,13 @@ struct JsonOperation<'a> {
 #[derive(Serialize)]
 struct JsonPhase<'a> {
     name: &'a str,
+    domain: &'a str,
     outcome: &'static str,
     error: Option<&'a str>,
     elapsed_ms: u64,
+    limit_ms: Option<u64>,
+    left_ms: Option<u64>,
+    on_late: &'static str,
 }
 
 fn ms(time: Duration) -> u64 {
@@ -238,6 +245,7 @@ fn member(member: &MemberReport) -> JsonMember<'_> {
         name: &member.name,
         kind: kind(member.is_task),
         tid: tid(member.tid),
+        phase: member.phase.as_deref(),
         holds: &member.holds,
         waits: member.waits.iter().map(wait).collect(),
     }
@@ -258,6 +266,7 @@ fn cause(cause: &Cause) -> JsonCause<'_> {
         text: cause.to_string(),
         blocked: cause.blocked,
         others: &cause.others,
+        phase: cause.phase.as_deref(),
         chain: cause.chain.iter().map(step).collect(),
     }
 }
@@ -283,13 +292,26 @@ fn operation(operation: &OperationReport) -> JsonOperation<'_> {
 
 fn phase(phase: &PhaseReport) -> JsonPhase<'_> {
     let (outcome, error) = match &phase.outcome {
+        Outcome::Planned => ("planned", None),
+        Outcome::Running => ("running", None),
+        Outcome::Late => ("late", None),
         Outcome::Done => ("done", None),
         Outcome::Stopped => ("stopped", None),
         Outcome::Failed(why) => ("failed", Some(why.as_str())),
         Outcome::Left => ("left", None),
         Outcome::Skipped => ("skipped", None),
     };
-    JsonPhase { name: &phase.name, outcome, error, elapsed_ms: ms(phase.elapsed) }
+    let is_endless = is_endless(phase.limit);
+    JsonPhase {
+        name: &phase.name,
+        domain: &phase.domain,
+        outcome,
+        error,
+        elapsed_ms: ms(phase.elapsed),
+        limit_ms: (!is_endless).then(|| ms(phase.limit)),
+        left_ms: phase.left.filter(|_| !is_endless).map(ms),
+        on_late: if phase.or_abort { "abort" } else { "stop" },
+    }
 }
 
 impl Report {
@@ -299,8 +321,8 @@ impl Report {
     /// |---|---|
     /// | `version` | of this schema: 1. New fields may come without a new version |
     /// | `domain`, `reason`, `clean`, `elapsed_ms` | as of the report; `reason` and `elapsed_ms` may be null |
-    /// | `causes` | `kind` (`deadlock`, `gone`, `storage`, `unpolled`, `outside`, `unknown`, `several`, `idle`), `text`, `blocked`, `others` (names), `chain`: each step a `member` and its `wait` or null |
-    /// | `members` | `id`, `name`, `kind` (`thread` or `task`), `tid` or null, `holds` (names of locks), `waits` |
+    /// | `causes` | `kind` (`deadlock`, `gone`, `storage`, `unpolled`, `outside`, `unknown`, `several`, `idle`), `text`, `blocked`, `others` (names), `phase` (whose step is at the chain's begin) or null, `chain`: each step a `member` and its `wait` or null |
+    /// | `members` | `id`, `name`, `kind` (`thread` or `task`), `tid` or null, `phase` (whose step it runs) or null, `holds` (names of locks), `waits` |
     /// | a wait | `text`, `age_ms`, `location` (`file`, `line`, `column`) or null, `woken`, `woken_ms` or null, and `for`: |
     /// | – `lock` | `lock`, `shared`, `held_by` (a party or null), `readers` |
     /// | – `condition` | `lock` or null, `notified_by` (a party or null: nobody has yet), `notified_at` or null |
@@ -310,7 +332,7 @@ impl Report {
     /// | a party | `id`, `name`, `kind`, `tid` or null, `ended` |
     /// | `locks` | `name`, `held_by`, `readers`, `held_at_least_ms` or null, `queue` |
     /// | `operations` | `operation`, `object`, `offset`, `length`, `age_ms`, `waiter` (a party) |
-    /// | `phases` | `name`, `outcome` (`done`, `stopped`, `failed`, `left`, `skipped`), `error` or null, `elapsed_ms` |
+    /// | `phases` | `name`, `domain`, `outcome` (`planned`, `running`, `late`; `done`, `stopped`, `failed`, `left`, `skipped`), `error` or null, `elapsed_ms`, `limit_ms` (null: none), `left_ms` while it runs or null, `on_late` (`stop`, `abort`) |
     /// | `panicked`, `leaked` | names; `operations`, `bytes`, `threads` |
     ///
     /// ```

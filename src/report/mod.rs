@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::registry::domain::DomainRef;
 use crate::registry::member::Kind;
 use crate::registry::order;
 use crate::stop::Rest;
@@ -42,7 +43,7 @@ pub use parts::{
 pub use crate::registry::order::{Inversion, Order};
 
 use once::Once;
-use snapshot::Snapshot;
+use snapshot::{PhaseStep, Snapshot};
 
 /// Has a hook told of each inversion that is found from now on, by the thread that found it, before it takes the lock; a second hook takes the place of the first.
 /// It may panic, as a test's may: then nothing was taken. See [`Report::inversions`].
@@ -95,12 +96,21 @@ struct Left {
     kind: Kind,
     /// Its place in the snapshot.
     place: Option<u32>,
+    /// The phase whose step it runs.
+    phase: Option<Arc<str>>,
+}
+
+impl Left {
+    fn of(step: &PhaseStep) -> Self {
+        Left { name: step.name.clone(), kind: step.kind, place: Some(step.place), phase: Some(step.phase.clone()) }
+    }
 }
 
 impl Report {
     pub(crate) fn new(
         domain: &str,
         reason: Option<Arc<str>>,
+        domains: &[DomainRef],
         left: impl Iterator<Item = (u32, Arc<str>, Kind)>,
         panicked: Vec<String>,
     ) -> Self {
@@ -110,12 +120,14 @@ impl Report {
         for (slot, name, kind) in left {
             // One that has ended since has no place, or a stranger's.
             let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
-            by_name.entry(name.clone()).or_default().push(Left { name, kind, place });
+            by_name.entry(name.clone()).or_default().push(Left { name, kind, place, phase: None });
         }
         by_name.values_mut().for_each(|same| same.sort_unstable_by_key(|left| left.place));
-        let left: Vec<Left> = by_name.into_values().flatten().collect();
+        let phases = snapshot.phases_of(domains);
+        let steps = snapshot.steps_of(&phases);
+        let left: Vec<Left> = steps.iter().map(Left::of).chain(by_name.into_values().flatten()).collect();
         let places: Vec<_> = left.iter().filter_map(|left| left.place).collect();
-        let (causes, more_causes) = explain::explain(&snapshot, &places);
+        let (causes, more_causes) = explain::explain(&snapshot, &places, &steps);
         Report {
             domain: domain.to_owned(),
             reason,
@@ -126,7 +138,7 @@ impl Report {
             locks: snapshot.locks_of(&places),
             operations: Once::new(),
             inversions: order::found(),
-            phases: Vec::new(),
+            phases: phases.iter().map(PhaseReport::of).collect(),
             panicked,
             rest: Rest::default(),
             elapsed: None,
@@ -134,8 +146,11 @@ impl Report {
         }
     }
 
-    pub(crate) fn finish(&mut self, phases: Vec<PhaseReport>, rest: Rest, elapsed: Duration) {
-        self.phases = phases;
+    /// The shutdown is through. `phases`: how its own ended, if it knows better than the registry.
+    pub(crate) fn finish(&mut self, phases: Option<Vec<PhaseReport>>, rest: Rest, elapsed: Duration) {
+        if let Some(phases) = phases {
+            self.phases = phases;
+        }
         self.rest = rest;
         self.elapsed = Some(elapsed);
     }
@@ -161,7 +176,7 @@ impl Report {
         self.reason.as_deref()
     }
 
-    /// Who has not ended, by name.
+    /// Who has not ended: those that run the step of a phase first, then the others by name.
     #[must_use]
     pub fn members(&self) -> &[MemberReport] {
         self.members.get(|| self.first_members(self.left.len()))
@@ -171,7 +186,11 @@ impl Report {
     fn first_members(&self, count: usize) -> Vec<MemberReport> {
         let holdings = self.snapshot.holdings();
         let left = self.left.iter().take(count);
-        left.map(|left| self.snapshot.member(&left.name, left.kind, left.place, &holdings)).collect()
+        left.map(|left| {
+            let member = self.snapshot.member(&left.name, left.kind, left.place, &holdings);
+            MemberReport { phase: left.phase.as_deref().map(str::to_owned), ..member }
+        })
+        .collect()
     }
 
     /// Why it does not stop, the worst first: each end of a chain of waits of those that have not ended, with what leads to it.
@@ -267,7 +286,31 @@ impl Report {
         &self.inversions
     }
 
-    /// How the phases of the shutdown ended, in order.
+    /// The phases of the shutdown in order, with those of its children's: while it runs, how far each has come, afterwards how it ended.
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    /// use unwedge::{Plan, Step, Stop, report::Outcome};
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let (go, gone) = mpsc::channel::<()>();
+    /// let plan = Plan::within(Duration::from_secs(60))
+    ///     .phase("save", Duration::from_secs(20), move |_| Ok(gone.recv()?))
+    ///     .step(Step::new("release", Duration::from_secs(1)).or_abort().run(|_| Ok(())));
+    /// let own = stop.clone();
+    /// let shutdown = std::thread::spawn(move || own.shutdown(plan));
+    /// let report = loop {
+    ///     let report = stop.report();
+    ///     if report.phases().iter().any(|phase| phase.outcome == Outcome::Running) { break report }
+    /// };
+    /// let (save, release) = (&report.phases()[0], &report.phases()[1]);
+    /// assert!(save.left.is_some_and(|left| left <= Duration::from_secs(20)));
+    /// assert!(release.outcome == Outcome::Planned && release.or_abort);
+    /// assert!(report.to_string().starts_with("mds.a: stopping (shutdown), in phase save (1 of 2), "), "{report}");
+    /// go.send(())?;
+    /// # assert!(shutdown.join().is_ok_and(|report| report.is_clean()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn phases(&self) -> &[PhaseReport] {
         &self.phases

@@ -4,6 +4,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::registry::phase::{Ended, SeenPhase, State};
+
 /// A thread or task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,6 +44,8 @@ pub struct MemberReport {
     pub is_task: bool,
     /// The kernel's id of the thread; 0 for a task.
     pub tid: u32,
+    /// The phase of a shutdown whose step it runs, if it does.
+    pub phase: Option<String>,
     /// What it waits for through unwedge: nothing, if it runs or blocks elsewhere; several, if a task waits for several at once.
     pub waits: Vec<WaitReport>,
     /// The monitors that it holds exclusively, by name.
@@ -184,27 +188,44 @@ pub struct OperationReport {
     pub waiter: Party,
 }
 
-/// How a phase of a shutdown ended.
+/// A phase of a shutdown: to come, running or over.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PhaseReport {
     /// Its name.
     pub name: String,
-    /// How it ended.
+    /// The domain that is shut down.
+    pub domain: String,
+    /// How far it has come, or how it ended.
     pub outcome: Outcome,
-    /// How long it took.
+    /// How long it took, or has run so far.
     pub elapsed: Duration,
+    /// How much time it was given when it began; before that, how much it asks for.
+    pub limit: Duration,
+    /// While it runs: how much time it has left, to a few milliseconds.
+    pub left: Option<Duration>,
+    /// What becomes of it when it is late: whether the process is aborted, with a report. (Otherwise it is stopped, and the shutdown goes on.)
+    pub or_abort: bool,
+    /// Which plan it is of, and its place there.
+    pub(crate) plan: u64,
+    pub(crate) place: u32,
 }
 
-/// How a phase ended.
+/// How far a phase has come, or how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
+    /// Its turn has not come.
+    Planned,
+    /// Its step runs.
+    Running,
+    /// Its time is up, it was stopped, and its step has not ended yet.
+    Late,
     /// It has done its work.
     Done,
     /// Its time was up, and it gave its work up.
     Stopped,
-    /// It failed, and why.
+    /// It failed, and why. (128 bytes of it, as long as the shutdown runs.)
     Failed(String),
     /// Its time was up, and its thread has not ended.
     Left,
@@ -212,8 +233,39 @@ pub enum Outcome {
     Skipped,
 }
 
+impl Outcome {
+    /// Whether the shutdown waits for this phase now.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        matches!(self, Outcome::Running | Outcome::Late)
+    }
+
+    pub(crate) fn of(seen: &SeenPhase) -> Self {
+        match seen.state {
+            State::Planned => Outcome::Planned,
+            State::Running => Outcome::Running,
+            State::Late => Outcome::Late,
+            State::Over(Ended::Done) => Outcome::Done,
+            State::Over(Ended::Stopped) => Outcome::Stopped,
+            State::Over(Ended::Failed) => Outcome::Failed(seen.why.to_string()),
+            State::Over(Ended::Left) => Outcome::Left,
+            State::Over(Ended::Skipped) => Outcome::Skipped,
+        }
+    }
+}
+
 impl PhaseReport {
-    pub(crate) fn new(name: String, outcome: Outcome, elapsed: Duration) -> Self {
-        PhaseReport { name, outcome, elapsed }
+    pub(crate) fn of(seen: &SeenPhase) -> Self {
+        PhaseReport {
+            name: seen.name.to_string(),
+            domain: seen.domain.name().to_string(),
+            outcome: Outcome::of(seen),
+            elapsed: seen.elapsed,
+            limit: seen.limit,
+            left: (seen.state == State::Running).then_some(seen.left),
+            or_abort: seen.or_abort,
+            plan: seen.plan,
+            place: seen.place,
+        }
     }
 }

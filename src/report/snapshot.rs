@@ -5,9 +5,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::registry::domain::DomainRef;
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
+use crate::registry::phase::{self, SeenPhase};
 use crate::registry::text::Copied;
 use crate::wait::condition::Notifier;
 use crate::wait::debtor::Debtor;
@@ -31,6 +34,18 @@ pub(super) struct Snapshot {
     locks: HashMap<Slot, Lock>,
     /// Who notified the conditions that are waited on.
     notifiers: HashMap<Slot, Notifier>,
+    /// The phases of all shutdowns.
+    phases: Vec<SeenPhase>,
+}
+
+/// A member that runs the step of a phase, or a part of it.
+pub(super) struct PhaseStep {
+    pub(super) place: u32,
+    pub(super) name: Arc<str>,
+    pub(super) kind: Kind,
+    pub(super) phase: Arc<str>,
+    /// Whether the shutdown waits for the phase now, and has not left it.
+    pub(super) is_current: bool,
 }
 
 /// The address of a monitor's or a condition's slot: what tells it from others, and nothing is read there.
@@ -76,6 +91,7 @@ impl Snapshot {
             begins: Vec::new(),
             locks: HashMap::new(),
             notifiers: HashMap::new(),
+            phases: phase::look().collect(),
         };
         this.note_order();
         this.note_locks();
@@ -137,6 +153,30 @@ impl Snapshot {
         self.places.get(slot as usize)?.checked_sub(1)
     }
 
+    /// The phases of these domains' shutdowns, in order.
+    pub(super) fn phases_of(&self, domains: &[DomainRef]) -> Vec<SeenPhase> {
+        let mut phases: Vec<_> = self.phases.iter().filter(|phase| domains.contains(&phase.domain)).copied().collect();
+        phases.sort_by_key(|phase| (phase.plan, phase.place));
+        phases
+    }
+
+    /// Who runs the steps of these phases.
+    pub(super) fn steps_of(&self, phases: &[SeenPhase]) -> Vec<PhaseStep> {
+        let mut steps = Vec::new();
+        for phase in phases.iter().filter(|phase| phase.state.may_run()) {
+            let of_phase = |(_, seen): &(u32, &SeenMember)| phase.own.is_some() && seen.domain == phase.own;
+            let name: Arc<str> = phase.name.to_string().into();
+            steps.extend((0..).zip(&self.members).filter(of_phase).map(|(place, seen)| PhaseStep {
+                place,
+                name: seen.name.to_string().into(),
+                kind: seen.kind,
+                phase: name.clone(),
+                is_current: phase.state.is_current(),
+            }));
+        }
+        steps
+    }
+
     /// Whether that is at this place, by what a domain knows of its members.
     pub(super) fn is(&self, place: u32, name: &str, kind: Kind) -> bool {
         let seen = &self.members[place as usize];
@@ -161,6 +201,7 @@ impl Snapshot {
             name: name.to_owned(),
             is_task: kind == Kind::Task,
             tid: seen.map_or(0, |seen| seen.tid),
+            phase: None,
             waits: place.into_iter().flat_map(|place| self.waits_of(place)).map(|wait| self.wait(wait)).collect(),
             holds: holdings[begin..end].iter().map(|(_, lock)| lock.clone()).collect(),
         }

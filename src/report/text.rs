@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Report;
 use super::explain::{Cause, CauseKind, Step};
-use super::parts::{HeldBy, MemberReport, Notified, Outcome, OwedBy, Party, WaitReport, WaitsFor};
+use super::parts::{HeldBy, MemberReport, Notified, Outcome, OwedBy, Party, PhaseReport, WaitReport, WaitsFor};
 
 /// How many causes the text names.
 const CAUSES: usize = 2;
@@ -46,6 +46,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write_head(f)?;
         self.write_causes(f)?;
+        self.write_phases(f)?;
         self.write_members(f)?;
         self.write_locks(f)?;
         self.write_rest(f)
@@ -60,7 +61,32 @@ impl Report {
             (Some(reason), None) => write!(f, "stopping ({reason})"),
             (Some(reason), Some(elapsed)) if self.is_clean() => write!(f, "stopped ({reason}) in {elapsed:.1?}"),
             (Some(reason), Some(elapsed)) => write!(f, "NOT STOPPED ({reason}) after {elapsed:.1?}"),
+        }?;
+        self.write_current_phase(f)
+    }
+
+    /// The phase that the shutdown waits for.
+    fn write_current_phase(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(phase) = self.phases.iter().find(|phase| phase.outcome.is_current()) else { return Ok(()) };
+        let count = self.phases.iter().filter(|other| other.plan == phase.plan).count();
+        write!(f, ", in phase {}", phase.name)?;
+        if phase.domain != self.domain {
+            write!(f, " of {}", phase.domain)?;
         }
+        write!(f, " ({} of {count}), ", phase.place + 1)?;
+        write!(f, "{}", TimeLeft(phase.left, phase.limit))
+    }
+
+    fn write_phases(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for phase in &self.phases {
+            write!(f, "\n  phase {}", phase.name)?;
+            if phase.domain != self.domain {
+                write!(f, " of {}", phase.domain)?;
+            }
+            write!(f, ": ")?;
+            write_phase(f, phase)?;
+        }
+        Ok(())
     }
 
     fn write_causes(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -80,6 +106,7 @@ impl Report {
     /// Whether a cause is worth a line: one that merely waits for the stop, or for work, is none until it should have ended.
     pub(super) fn is_told(&self, cause: &Cause) -> bool {
         match cause.kind {
+            _ if cause.phase.is_some() => true,
             CauseKind::Idle => false,
             CauseKind::Unknown | CauseKind::Outside | CauseKind::Several => self.reason.is_some() || cause.in_turn > 0,
             _ => true,
@@ -124,16 +151,6 @@ impl Report {
     }
 
     fn write_rest(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for phase in &self.phases {
-            let outcome = match &phase.outcome {
-                Outcome::Done => "done".to_owned(),
-                Outcome::Stopped => "given up: its time was up".to_owned(),
-                Outcome::Failed(why) => format!("failed: {why}"),
-                Outcome::Left => "its time was up, and its thread has not ended".to_owned(),
-                Outcome::Skipped => "not begun: the stop was hurried".to_owned(),
-            };
-            write!(f, "\n  phase {}: {outcome} ({:.1?})", phase.name, phase.elapsed)?;
-        }
         let leaked = &self.rest.leaked;
         if leaked.operations != 0 {
             write!(f, "\n  in the kernel: {} operations, {} bytes leaked", leaked.operations, leaked.bytes)?;
@@ -157,12 +174,54 @@ impl Report {
     }
 }
 
+/// How far a phase has come, and what becomes of it when it is late.
+fn write_phase(f: &mut Formatter<'_>, phase: &PhaseReport) -> fmt::Result {
+    let late = if phase.or_abort { "then the process is aborted" } else { "then it is stopped" };
+    match &phase.outcome {
+        Outcome::Planned if is_endless(phase.limit) => return f.write_str("to come"),
+        Outcome::Planned => return write!(f, "to come, {} at most, {late}", Seconds(phase.limit)),
+        Outcome::Running => {
+            write!(f, "runs for {}, {}", Seconds(phase.elapsed), TimeLeft(phase.left, phase.limit))?;
+            return if is_endless(phase.limit) { Ok(()) } else { write!(f, ", {late}") };
+        }
+        Outcome::Late => f.write_str("late: stopped, and its step has not ended"),
+        Outcome::Done => f.write_str("done"),
+        Outcome::Stopped => f.write_str("given up: its time was up"),
+        Outcome::Failed(why) => write!(f, "failed: {why}"),
+        Outcome::Left => f.write_str("its time was up, and its thread has not ended"),
+        Outcome::Skipped => f.write_str("not begun: the stop was hurried"),
+    }?;
+    write!(f, " ({:.1?})", phase.elapsed)
+}
+
+/// A limit that nobody has set.
+pub(super) fn is_endless(limit: Duration) -> bool {
+    limit >= Duration::from_secs(30 * 24 * 60 * 60)
+}
+
+/// How much time a phase has left, of its limit.
+pub(super) struct TimeLeft(pub(super) Option<Duration>, pub(super) Duration);
+
+impl fmt::Display for TimeLeft {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(_) if is_endless(self.1) => f.write_str("without a limit"),
+            Some(left) => write!(f, "{} left", Seconds(left)),
+            None => f.write_str("late"),
+        }
+    }
+}
+
 fn head(member: &MemberReport) -> String {
     let kind = if member.is_task { "task" } else { "thread" };
-    match member.tid {
-        0 => format!("{kind} {}", member.name),
-        tid => format!("{kind} {} (tid {tid})", member.name),
+    let mut head = format!("{kind} {}", member.name);
+    if member.tid != 0 {
+        head += &format!(" (tid {})", member.tid);
     }
+    if let Some(phase) = &member.phase {
+        head += &format!(" of phase {phase}");
+    }
+    head
 }
 
 fn write_wait(f: &mut Formatter<'_>, wait: &WaitReport) -> fmt::Result {
@@ -248,6 +307,9 @@ impl fmt::Display for Cause {
         for (at, step) in self.chain.iter().enumerate() {
             if at == 0 {
                 write!(f, "{}", step.member)?;
+                if let Some(phase) = &self.phase {
+                    write!(f, " of phase {phase}")?;
+                }
             }
             let next = self.chain.get(at + 1);
             self.write_step(f, step, at == 0, next)?;

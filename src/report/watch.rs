@@ -13,6 +13,7 @@ use crate::sys::{self, JoinHandle, Mutex, Signal};
 
 use super::Report;
 use super::explain::{Cause, CauseKind};
+use super::parts::PhaseReport;
 
 /// The thread and how to end it.
 struct Watch {
@@ -77,7 +78,7 @@ impl Stop {
     /// with the domain. (With the feature `tracing`.)
     ///
     /// Who waits for the stop or for work (a condition variable, a change of a monitor's data) is told of only where somebody waits for it in turn, or the
-    /// stop was requested: how long is too long there, only the daemon knows.
+    /// stop was requested: how long is too long there, only the daemon knows. Of a phase that runs for so long it is told wherever its step may be.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -113,14 +114,21 @@ fn look(domain: &WeakStop) -> Option<Report> {
 /// Which cause it is: what it ends in and who the culprit is.
 type Key = (CauseKind, u64);
 
+/// For how long something has waited in a cause, or the phase has run that it keeps from its end.
+fn age(report: &Report, cause: &Cause) -> Duration {
+    let is_its = |phase: &&PhaseReport| cause.phase.as_ref() == Some(&phase.name) && phase.outcome.is_current();
+    let runs = report.phases().iter().find(is_its).map(|phase| phase.elapsed);
+    cause.longest().max(runs.unwrap_or_default())
+}
+
 /// Tells of each cause that is due.
 fn tell(report: &Report, threshold: Duration, told: &mut HashMap<Key, Duration>) {
     let key = |cause: &Cause| (cause.kind, cause.culprit().map_or(0, |step| step.member.id));
     let late: Vec<_> =
-        report.causes().iter().filter(|cause| report.is_told(cause) && cause.longest() >= threshold).collect();
+        report.causes().iter().filter(|cause| report.is_told(cause) && age(report, cause) >= threshold).collect();
     told.retain(|known, _| late.iter().any(|cause| key(cause) == *known));
     for cause in late {
-        let age = cause.longest();
+        let age = age(report, cause);
         let due = told.get(&key(cause)).is_none_or(|last| age >= *last * 2);
         if due {
             told.insert(key(cause), age);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::registry::domain::DomainRef;
 use crate::registry::member;
-use crate::registry::phase::PhaseSlot;
+use crate::registry::phase::{Ended, PhaseSlot};
 use crate::sys::{self, Mutex};
 use crate::wait::waiter::contain;
 
@@ -109,7 +109,13 @@ impl Runner {
         } else {
             self.begin(step, slot, limit, late)
         };
-        slot.end();
+        match &end {
+            End::Done => slot.end(Ended::Done, ""),
+            End::Stopped => slot.end(Ended::Stopped, ""),
+            End::Failed(why) => slot.end(Ended::Failed, why),
+            End::Left => slot.end(Ended::Left, ""),
+            End::Skipped => slot.end(Ended::Skipped, ""),
+        }
         end
     }
 
@@ -127,7 +133,7 @@ impl Runner {
     fn begin(&mut self, step: PlannedStep, slot: &PhaseSlot, limit: Duration, late: impl FnOnce(&Stop)) -> End {
         let stop = Stop::new(&step.name);
         let until = sys::now() + limit;
-        slot.begin(limit);
+        slot.begin(stop.domain, limit);
         let phase = Phase { stop: stop.clone(), deadline: until, hook: self.hook.clone() };
         let result = Arc::new(Mutex::new(None));
         if let Err(error) = start(&stop, step.body, phase, result.clone()) {

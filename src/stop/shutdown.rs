@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::completion::Completion;
 use crate::registry::domain::DomainRef;
 use crate::registry::member;
-use crate::registry::phase::PhaseSlot;
+use crate::registry::phase::{PhaseSlot, Planned};
 use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
@@ -183,6 +183,7 @@ impl Stop {
             begun,
             deadline: begun + within,
             hurry: self.inner.hurry_flag(),
+            plan: sys::next_generation(),
             ended: Vec::with_capacity(phases.len()),
         };
         let mut runner = Runner::new(me, hook, course.hurry);
@@ -191,7 +192,7 @@ impl Stop {
         let (early, late): (Vec<_>, Vec<_>) = phases.into_iter().partition(|phase| phase.early);
         let mut phases: Vec<_> = early.into_iter().chain(late).map(Some).collect();
         let slots = phases.iter().flatten().enumerate();
-        let slots: Vec<_> = slots.map(|(place, phase)| PhaseSlot::plan(&phase.name, self.domain, place)).collect();
+        let slots: Vec<_> = slots.map(|(place, phase)| course.plan(phase, place)).collect();
         let asked: Vec<_> = phases.iter().flatten().map(|phase| phase.limit).collect();
         let early = phases.iter().flatten().filter(|phase| phase.early).count();
         let mut guard = Some(guard);
@@ -220,7 +221,8 @@ impl Stop {
     fn report_of(&self, left: Vec<Left>) -> Report {
         let panicked = self.family().iter().flat_map(|stop| stop.inner.members.panicked()).collect();
         let left = left.into_iter().map(|left| (left.member, left.name, left.kind));
-        Report::new(self.name(), self.reason(), left, panicked)
+        let domains: Vec<_> = self.family().iter().map(|stop| stop.domain).collect();
+        Report::new(self.name(), self.reason(), &domains, left, panicked)
     }
 }
 
@@ -231,6 +233,8 @@ struct Course<'a> {
     deadline: Instant,
     /// Over when the stop is hurried.
     hurry: DomainRef,
+    /// A number of its own.
+    plan: u64,
     /// The phases that are over.
     ended: Vec<PhaseReport>,
 }
@@ -241,10 +245,17 @@ impl Course<'_> {
         self.deadline.saturating_duration_since(sys::now())
     }
 
+    /// A phase is seen from here on.
+    fn plan(&self, phase: &PlannedStep, place: usize) -> PhaseSlot {
+        let PlannedStep { name, limit, or_abort, .. } = phase;
+        let (domain, plan) = (self.stop.domain, self.plan);
+        PhaseSlot::plan(&Planned { name, domain, plan, place, limit: *limit, or_abort: *or_abort })
+    }
+
     /// Runs the next phase.
     fn run(&mut self, runner: &mut Runner, phase: PlannedStep, slot: &PhaseSlot, limit: Duration) {
-        let (name, begun) = (phase.name.clone(), sys::now());
-        let end = runner.run(phase, slot, limit, |own| self.abort(own, begun));
+        let (name, or_abort, begun) = (phase.name.clone(), phase.or_abort, sys::now());
+        let end = runner.run(phase, slot, limit, |own| self.abort(own));
         let outcome = match end {
             End::Done => Outcome::Done,
             End::Stopped => Outcome::Stopped,
@@ -252,21 +263,31 @@ impl Course<'_> {
             End::Left => Outcome::Left,
             End::Skipped => Outcome::Skipped,
         };
-        self.ended.push(PhaseReport::new(name, outcome, sys::now() - begun));
+        let (domain, elapsed) = (self.stop.name().to_owned(), sys::now() - begun);
+        let place = self.ended.len() as u32;
+        self.ended.push(PhaseReport {
+            name,
+            domain,
+            outcome,
+            elapsed,
+            limit,
+            left: None,
+            or_abort,
+            plan: self.plan,
+            place,
+        });
     }
 
     /// Ends the process: a phase is late without which it must not go on.
-    fn abort(&self, phase: &Stop, begun: Instant) {
+    fn abort(&self, phase: &Stop) {
         let mut report = self.stop.report();
-        let mut phases = self.ended.clone();
-        phases.push(PhaseReport::new(phase.name().to_owned(), Outcome::Left, sys::now() - begun));
-        report.finish(phases, Rest::default(), sys::now() - self.begun);
+        report.finish(None, Rest::default(), sys::now() - self.begun);
         sys::abort(format!("{report}\naborted, because the phase {} is late:\n{}\n", phase.name(), phase.report()));
     }
 
     /// The last stage: what is left is named, dropped and closed.
     fn finish(self, thread: &StopperThread, drain: Option<Duration>, location: &'static Location<'static>) -> Report {
-        let Course { stop, begun, deadline, hurry, ended: phases } = self;
+        let Course { stop, begun, deadline, hurry, ended: phases, .. } = self;
         let mut ended = stop.wait_for_members(deadline, Some(hurry), location);
         if !ended && hurry.is_over() {
             // Who was stopped only now is given time for its way out.
@@ -285,7 +306,7 @@ impl Course<'_> {
         }
         let drained_by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
         let rest = clear(&parts, thread, (drained_by, deadline), hurry, location);
-        report.finish(phases, rest, sys::now() - begun);
+        report.finish(Some(phases), rest, sys::now() - begun);
         report
     }
 }

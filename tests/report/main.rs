@@ -9,6 +9,7 @@ mod causes;
 mod forms;
 #[cfg(any(debug_assertions, feature = "lockdep"))]
 mod order;
+mod phases;
 mod shapes;
 
 use std::time::Duration;

@@ -246,9 +246,14 @@ fn a_late_phase_aborts_the_process_with_the_report() {
         let stop = Stop::new("mds.a");
         let (_never, mut read) = Completion::<u8>::new("journal read", &Stop::new("apart"));
         let own = Stop::new("apart too");
-        let plan = Plan::within(GUARD).phase("first", GUARD, |_| Ok(())).step(
-            Step::new("fence", Duration::from_millis(20)).or_abort().run(move |_| Ok(read.wait_in(&own).map(drop)?)),
-        );
+        let plan = Plan::within(4 * GUARD)
+            .phase("first", GUARD, |_| Ok(()))
+            .phase("second", GUARD, |_| Err("no space".into()))
+            .step(Step::new("fence", Duration::from_millis(20)).or_abort().run(move |_| {
+                read.wait_in(&own)?.ok();
+                Ok(())
+            }))
+            .phase("release", GUARD, |_| Ok(()));
         stop.shutdown(plan);
         unreachable!("the phase was late");
     }
@@ -262,9 +267,22 @@ fn a_late_phase_aborts_the_process_with_the_report() {
             .expect("it runs");
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
-        for part in
-            ["NOT STOPPED (shutdown)", "phase first: done", "aborted, because the phase fence is late", "journal read"]
-        {
+        let lines: Vec<_> = said.lines().collect();
+        let head = lines.iter().position(|line| line.starts_with("mds.a: NOT STOPPED (shutdown) after "));
+        let head = head.unwrap_or_else(|| panic!("{said}"));
+        assert!(lines[head].ends_with(", in phase fence (3 of 4), late"), "{said}");
+        assert!(
+            lines[head + 1].starts_with("  stop waits for thread \"fence\" of phase fence, which waits "),
+            "{said}"
+        );
+        assert!(lines[head + 1].contains(" for journal read ("), "{said}");
+        for part in [
+            "phase first: done",
+            "phase second: failed: no space",
+            "phase fence: late: stopped, and its step has not ended",
+            "phase release: to come, ",
+            "aborted, because the phase fence is late",
+        ] {
             assert!(said.contains(part), "{part}: {said}");
         }
     });

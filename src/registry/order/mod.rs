@@ -22,14 +22,14 @@ mod graph;
 mod watched;
 #[cfg(all(any(debug_assertions, feature = "lockdep"), not(unwedge_loom)))]
 pub(crate) use watched::{
-    Class, Debt, Held, HeldList, Place, WATCHED, found, owe, owe_end, paid, place, set_hook, wait_for, want,
+    Class, Debt, Held, HeldList, Place, WATCHED, found, latest, owe, owe_end, paid, place, set_hook, wait_for, want,
 };
 
 #[cfg(not(all(any(debug_assertions, feature = "lockdep"), not(unwedge_loom))))]
 mod unwatched;
 #[cfg(not(all(any(debug_assertions, feature = "lockdep"), not(unwedge_loom))))]
 pub(crate) use unwatched::{
-    Class, Debt, Held, HeldList, Place, WATCHED, found, owe, owe_end, paid, place, set_hook, wait_for, want,
+    Class, Debt, Held, HeldList, Place, WATCHED, found, latest, owe, owe_end, paid, place, set_hook, wait_for, want,
 };
 
 /// Something held, and something wanted meanwhile.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Inversion;
 use super::graph::{Graph, Item};
+use crate::registry::link::Link;
 use crate::registry::member::{self, MemberRef};
 use crate::sys::{Mutex, PlainU64, Relaxed};
 
@@ -32,9 +33,17 @@ pub(crate) struct Class {
 }
 
 static GRAPH: Mutex<Option<Graph>> = Mutex::new(None);
-static FOUND: Mutex<Vec<Inversion>> = Mutex::new(Vec::new());
+/// The inversion that was found last, and with it all before. Each is found once, and kept for as long as the process runs: so a reader needs no lock.
+static LATEST: Link<Found> = Link::new();
+/// Held by who adds to them.
+static ADDS: Mutex<()> = Mutex::new(());
 static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 static INSTANCES: PlainU64 = PlainU64::new(1);
+
+struct Found {
+    inversion: Inversion,
+    before: Option<&'static Found>,
+}
 
 type Hook = Arc<dyn Fn(&Inversion) + Send + Sync>;
 
@@ -225,7 +234,10 @@ impl Drop for Telling {
 
 #[cold]
 fn tell(inversion: Inversion) {
-    FOUND.lock().push(inversion.clone());
+    {
+        let _adds = ADDS.lock();
+        LATEST.set(Some(Box::leak(Box::new(Found { inversion: inversion.clone(), before: LATEST.get() }))));
+    }
     let _telling = Telling::begin();
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "unwedge::order", "{inversion}");
@@ -239,7 +251,14 @@ fn tell(inversion: Inversion) {
 
 /// What was found so far in this process.
 pub(crate) fn found() -> Vec<Inversion> {
-    FOUND.lock().clone()
+    let mut found: Vec<_> = latest().cloned().collect();
+    found.reverse();
+    found
+}
+
+/// The same, the latest first. Takes no lock and allocates nothing.
+pub(crate) fn latest() -> impl Iterator<Item = &'static Inversion> {
+    std::iter::successors(LATEST.get(), |found| found.before).map(|found| &found.inversion)
 }
 
 /// Has a hook told of what is found from now on.
