@@ -102,8 +102,10 @@ public:
     void stop() {
         mds_guard mds = mds_lock_.lock();
         stop_.request("SIGTERM");
-        objects_.shutdown();
-        const unwedge::report report = unwedge::shutdown_holding(stop_, std::move(mds), unwedge::plan(std::chrono::seconds(1)));
+        // The storage is shut down when nobody waits for it any more: a read that fails is an error to who asked for it, and no stop.
+        unwedge::plan plan = unwedge::plan(std::chrono::seconds(1))
+                                 .phase("storage", std::chrono::seconds(1), [this](const unwedge::stop_domain &) { objects_.shutdown(); });
+        const unwedge::report report = unwedge::shutdown_holding(stop_, std::move(mds), std::move(plan));
         std::printf("%s\n", report.text().c_str());
     }
 

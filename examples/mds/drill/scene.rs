@@ -37,7 +37,7 @@ const WITHIN: Duration = Duration::from_secs(1);
 /// How much of it storage that does not answer is given for the table of sessions.
 const SAVE_WITHIN: Duration = Duration::from_millis(1);
 
-/// How long what the storage has begun is waited for: it is frozen.
+/// How long what hangs in the kernel is waited for. Elsewhere only the answers are held back: what the kernel has begun ends.
 const DRAIN: Duration = Duration::from_millis(1);
 
 /// A life that gets this far without being where it should be is a failure of the drill.
@@ -147,7 +147,10 @@ impl Stage<'_> {
         self.reach(&life, scenario, &ice)?;
 
         // Every other time who stops holds the MDS lock all the while.
-        let plan = life.plan(WITHIN, SAVE_WITHIN).drain(DRAIN);
+        let drain = if scenario == Scenario::Pipe { DRAIN } else { WITHIN };
+        // Only a life that is active has something to save.
+        let save = if scenario.state() == State::Active { SAVE_WITHIN } else { WITHIN };
+        let plan = life.plan(WITHIN, save).drain(drain);
         let request = || {
             let begun = Instant::now();
             stop.request("the drill");
@@ -229,7 +232,7 @@ impl Stage<'_> {
         let next = self.drill.child("the next life");
         let taken = self.runtime.block_on(async {
             let lock = async { life.mds().lock_async_in(&next).await.map(|guard| guard.state()) };
-            tokio::time::timeout(Duration::from_secs(1), lock).await
+            tokio::time::timeout(PATIENCE, lock).await
         });
         let state =
             taken.context("the MDS lock is not free")?.map_err(|Stopped { .. }| anyhow::anyhow!("interrupted"))?;
@@ -245,7 +248,7 @@ impl Stage<'_> {
 
 /// Waits until the process has no more threads than before a life but those `left` that its report counts.
 fn settled(before: &BTreeMap<u32, String>, left: usize) -> anyhow::Result<()> {
-    let until = Instant::now() + Duration::from_secs(2);
+    let until = Instant::now() + PATIENCE;
     loop {
         let mut extra = numbers::threads();
         extra.retain(|tid, _| !before.contains_key(tid));
