@@ -20,21 +20,40 @@ fn fitting(text: &str, room: usize) -> usize {
     end
 }
 
+/// Less than eight bytes as a word. Put together in registers, of the few loads that cover them: bytes that were just written one by one would be slow to read
+/// back as a word.
+fn word_of(bytes: &[u8]) -> u64 {
+    let end = bytes.len();
+    let word = match *bytes {
+        [] => 0,
+        [a, b, c, d, ..] => {
+            let last = [bytes[end - 4], bytes[end - 3], bytes[end - 2], bytes[end - 1]];
+            u64::from(u32::from_le_bytes([a, b, c, d])) | u64::from(u32::from_le_bytes(last)) << ((end - 4) * 8)
+        }
+        [first, ..] => {
+            u64::from(first) | u64::from(bytes[end / 2]) << (end / 2 * 8) | u64::from(bytes[end - 1]) << ((end - 1) * 8)
+        }
+    };
+    word.to_le()
+}
+
 impl<const WORDS: usize> Text<WORDS> {
     pub(crate) const fn new() -> Self {
         Text([const { PlainU64::new(0) }; WORDS])
     }
 
+    #[inline]
     pub(crate) fn set(&self, text: &str) {
-        let end = fitting(text, WORDS * 8);
-        // Put together in a register: bytes that were just written one by one would be slow to read back as a word.
-        let eight = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)).to_le();
-        let full = text.as_bytes()[..end].chunks_exact(8);
-        if let Some(word) = self.0.get(end / 8) {
-            word.store(eight(full.remainder()), Relaxed);
+        if text.is_empty() { self.clear() } else { self.set_some(text) }
+    }
+
+    fn set_some(&self, text: &str) {
+        let full = text.as_bytes()[..fitting(text, WORDS * 8)].chunks_exact(8);
+        if let Some(word) = self.0.get(full.len()) {
+            word.store(word_of(full.remainder()), Relaxed);
         }
         for (word, bytes) in self.0.iter().zip(full) {
-            word.store(eight(bytes), Relaxed);
+            word.store(bytes.try_into().map_or(0, u64::from_ne_bytes), Relaxed);
         }
     }
 
