@@ -29,6 +29,6 @@ cargo build --release --package unwedge-rados --example mds-rados
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 # On a machine that does other work too a bar may be missed; that ours hangs, or that a step cannot be made, is another status.
 status=0
-timeout --kill-after=10 300 ci/ceph/compare.py --ours "$target/release/examples/mds-rados" --theirs-runs 1 --ours-runs 5 --cap 20 || status=$?
+timeout --kill-after=10 1200 ci/ceph/compare.py --ours "$target/release/examples/mds-rados" --theirs-runs 1 --ours-runs 5 --cap 20 || status=$?
 [ "$status" = 0 ] || [ "$status" = 3 ] || exit "$status"
 cargo bench --package unwedge-rados --bench depths -- --quick

@@ -44,6 +44,9 @@ const AHEAD: usize = 4;
 /// More than any table of a rank has.
 const LARGEST_TABLE: usize = 16 << 20;
 
+/// What the table of sessions is given at least, however long the storage has been silent: more than storage takes that is well.
+const LAST_TRY: Duration = Duration::from_millis(10);
+
 /// How long the clients of the last life are waited for.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(3);
 
@@ -73,6 +76,11 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Writes a whole object at one stroke: a reader finds the old or the new one, also after a crash. The text says why it failed.
     fn save(&self, object: &str, bytes: Vec<u8>) -> Completion<Result<(), String>>;
+
+    /// For how long it has been asked and has not answered.
+    fn silence(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Called when a life enters a state, with the MDS lock held: for stores that go wrong on purpose.
     fn entering(&self, state: State) {
@@ -233,9 +241,11 @@ impl<S: Store> Life<S> {
         self.stop.shutdown(self.plan(within, save_within).drain(drain))
     }
 
-    /// How this life ends: see [`shut_down`](Life::shut_down).
+    /// How this life ends: see [`shut_down`](Life::shut_down). The patience for saving began when the storage fell silent: what is left of it now is the
+    /// phase's.
     pub fn plan(self: &Arc<Self>, within: Duration, save_within: Duration) -> Plan {
         let life = Arc::clone(self);
+        let save_within = save_within.saturating_sub(self.store.silence()).max(save_within.min(LAST_TRY));
         Plan::within(within).phase("save", save_within, move |phase| Ok(life.save(phase)?))
     }
 

@@ -3,6 +3,9 @@
 //! On a cluster of its own. Both take turns; ratios are the medians of those of the turns. CPU is that of this process, librados's own threads
 //! included, for each operation.
 //!
+//! A third peer is judged by nobody: librados's asynchronous calls with a callback that posts a semaphore, as a C program has them. librados hands each
+//! callback to a thread of its own, and what ends by one, as all of ours does, pays for that. So it says how much of a difference is librados's.
+//!
 //!     cargo bench --package unwedge-rados                # takes about two minutes; exit status 1 if a bar is missed
 //!     cargo bench --package unwedge-rados -- --quick     # judges nothing
 
@@ -57,6 +60,28 @@ unsafe extern "C" {
         value_len: *mut usize,
     ) -> c_int;
     fn rados_omap_get_end(iter: *mut c_void);
+    fn rados_aio_create_completion2(
+        arg: *mut c_void,
+        complete: extern "C" fn(*mut c_void, *mut c_void),
+        aio: *mut *mut c_void,
+    ) -> c_int;
+    fn rados_aio_read(
+        io: *mut c_void,
+        oid: *const c_char,
+        aio: *mut c_void,
+        buf: *mut c_char,
+        len: usize,
+        off: u64,
+    ) -> c_int;
+    fn rados_aio_read_op_operate(
+        op: *mut c_void,
+        io: *mut c_void,
+        aio: *mut c_void,
+        oid: *const c_char,
+        flags: c_int,
+    ) -> c_int;
+    fn rados_aio_get_return_value(aio: *mut c_void) -> c_int;
+    fn rados_aio_release(aio: *mut c_void);
 }
 
 /// librados as a C program uses it: calls that block. Its handle is left to the process's end.
@@ -91,15 +116,43 @@ impl Blocking {
     }
 
     fn omap(self, name: &CString) {
-        let (mut iter, mut more, mut result) = (std::ptr::null_mut(), 0, 0);
-        // SAFETY: It takes nothing.
-        let op = unsafe { rados_create_read_op() };
-        let (most, empty) = (1024, c"".as_ptr());
-        // SAFETY: What the pointers lead to outlives the operation, which ends with the next call.
-        unsafe { rados_read_op_omap_get_vals2(op, empty, empty, most, &raw mut iter, &raw mut more, &raw mut result) };
-        // SAFETY: The operation is owned.
+        let mut page = Page::default();
+        let op = page.ask();
+        // SAFETY: The operation is owned, and `page` outlives it.
         assert_eq!(unsafe { rados_read_op_operate(op, self.0, name.as_ptr(), 0) }, 0);
-        let mut found = Vec::new();
+        page.take();
+    }
+}
+
+/// Where librados puts a page of an omap.
+struct Page {
+    op: *mut c_void,
+    iter: *mut c_void,
+    more: c_uchar,
+    result: c_int,
+}
+
+impl Default for Page {
+    fn default() -> Page {
+        Page { op: std::ptr::null_mut(), iter: std::ptr::null_mut(), more: 0, result: 0 }
+    }
+}
+
+impl Page {
+    /// The operation, which fills this in: it has to stay where it is.
+    fn ask(&mut self) -> *mut c_void {
+        // SAFETY: It takes nothing.
+        self.op = unsafe { rados_create_read_op() };
+        let (most, empty) = (1024, c"".as_ptr());
+        let (iter, more, result) = (&raw mut self.iter, &raw mut self.more, &raw mut self.result);
+        // SAFETY: What the pointers lead to outlives the operation, as the caller sees to.
+        unsafe { rados_read_op_omap_get_vals2(self.op, empty, empty, most, iter, more, result) };
+        self.op
+    }
+
+    /// What was found, once the operation has ended.
+    fn take(&mut self) {
+        let (iter, mut found) = (self.iter, Vec::new());
         loop {
             let (mut key, mut value, mut key_len, mut value_len) = (std::ptr::null_mut(), std::ptr::null_mut(), 0, 0);
             let (into, value_into) = (&raw mut key, &raw mut value);
@@ -119,11 +172,63 @@ impl Blocking {
         // SAFETY: It is owned, and ended once.
         unsafe { rados_omap_get_end(iter) };
         // SAFETY: It is owned, and released once.
-        unsafe { rados_release_read_op(op) };
+        unsafe { rados_release_read_op(self.op) };
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// An operation with a callback, as a C program has it. It is not moved while it is in flight.
+struct Called {
+    buffer: Vec<u8>,
+    page: Page,
+    aio: *mut c_void,
+    done: libc::sem_t,
+}
+
+extern "C" fn called(_aio: *mut c_void, done: *mut c_void) {
+    // SAFETY: The semaphore lies in the operation, which waits for this.
+    assert_eq!(unsafe { libc::sem_post(done.cast()) }, 0);
+}
+
+impl Called {
+    fn begin(io: Blocking, what: What, name: &CString) -> Box<Called> {
+        // SAFETY: Zeros are bytes of a semaphore, which is made below.
+        let done = unsafe { std::mem::zeroed() };
+        let aio = std::ptr::null_mut();
+        let mut own = Box::new(Called { buffer: vec![0; BYTES], page: Page::default(), aio, done });
+        // SAFETY: There is room for it.
+        assert_eq!(unsafe { libc::sem_init(&raw mut own.done, 0, 0) }, 0);
+        let (done, aio) = (&raw mut own.done, &raw mut own.aio);
+        // SAFETY: Both outlive the operation, which `end` waits for.
+        assert_eq!(unsafe { rados_aio_create_completion2(done.cast(), called, aio) }, 0);
+        let into = own.buffer.as_mut_ptr().cast();
+        let begun = match what {
+            // SAFETY: The buffer outlives the operation.
+            What::Read => unsafe { rados_aio_read(io.0, name.as_ptr(), own.aio, into, BYTES, 0) },
+            What::Omap => {
+                let op = own.page.ask();
+                // SAFETY: The page outlives the operation.
+                unsafe { rados_aio_read_op_operate(op, io.0, own.aio, name.as_ptr(), 0) }
+            }
+        };
+        assert_eq!(begun, 0);
+        own
+    }
+
+    fn end(&mut self, what: What) {
+        // SAFETY: The semaphore was made.
+        while unsafe { libc::sem_wait(&raw mut self.done) } != 0 {}
+        // SAFETY: It is owned, and has ended.
+        let answer = unsafe { rados_aio_get_return_value(self.aio) };
+        // SAFETY: It is owned, and released once.
+        unsafe { rados_aio_release(self.aio) };
+        match what {
+            What::Read => assert_eq!(answer, BYTES as c_int),
+            What::Omap => self.page.take(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum What {
     Read,
     Omap,
@@ -219,9 +324,24 @@ impl Sides {
         turn(|_| {
             let until = Instant::now() + TURN;
             match what {
-                What::Read => window(until, |n| self.ours.read(self.name(what, n), 0, BYTES)),
-                What::Omap => window(until, |n| self.ours.omap_get_vals(self.name(what, n), "", 1024)),
+                What::Read => window(until, |n| self.ours.read(self.name(what, n), 0, BYTES), end_ours),
+                What::Omap => window(until, |n| self.ours.omap_get_vals(self.name(what, n), "", 1024), end_ours),
             }
+        })
+    }
+
+    /// One at a time, by a callback.
+    fn one_called(&self, what: What) -> Seen {
+        let names = self.c_names(what);
+        turn(|times| alone(times, |n| Called::begin(self.theirs, what, &names[n % OBJECTS]).end(what)))
+    }
+
+    /// 32 at a time, by callbacks.
+    fn many_called(&self, what: What) -> Seen {
+        let names = self.c_names(what);
+        turn(|_| {
+            let until = Instant::now() + TURN;
+            window(until, |n| Called::begin(self.theirs, what, &names[n % OBJECTS]), |mut called| called.end(what))
         })
     }
 
@@ -260,14 +380,15 @@ fn alone(times: &mut Vec<f64>, mut operation: impl FnMut(usize)) -> u64 {
     }
 }
 
-fn window<T: Send + 'static>(
-    until: Instant,
-    mut begin: impl FnMut(usize) -> unwedge::io::ExternalCompletion<T, unwedge_rados::RadosError>,
-) -> u64 {
+fn end_ours<T: Send + 'static>(mut completion: unwedge::io::ExternalCompletion<T, unwedge_rados::RadosError>) {
+    drop(completion.wait().expect("no stop").expect("an answer"));
+}
+
+fn window<T>(until: Instant, mut begin: impl FnMut(usize) -> T, end: impl Fn(T)) -> u64 {
     let mut window: VecDeque<_> = (0..32).map(&mut begin).collect();
     let mut count = 0;
-    while let Some(mut first) = window.pop_front() {
-        drop(first.wait().expect("no stop").expect("an answer"));
+    while let Some(first) = window.pop_front() {
+        end(first);
         count += 1;
         if Instant::now() < until {
             window.push_back(begin(count + 32));
@@ -306,22 +427,33 @@ fn compare(ceph: &Ceph, turns: usize) -> Vec<String> {
         "| what | peer | ours | peer's | ratio | CPU, µs, ours / peer | must be | met |\n|---|---|---|---|---|---|---|---|"
     );
     for (what, name) in [(What::Read, "read of 4 KiB"), (What::Omap, "omap of 16 keys")] {
-        let pairs: Vec<_> = (0..turns).map(|_| (sides.one_of_ours(what), sides.loop_of_theirs(what))).collect();
+        let (pairs, called): (Vec<_>, Vec<_>) = (0..turns)
+            .map(|_| {
+                let ours = sides.one_of_ours(what);
+                ((ours, sides.loop_of_theirs(what)), (ours, sides.one_called(what)))
+            })
+            .unzip();
         let ratio = of(&pairs, |(ours, theirs)| ours.p50 / theirs.p50);
         let met = ratio <= 1.15;
+        let cpu = of(&pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
         let (a, b) = (of(&pairs, |pair| pair.0.p50), of(&pairs, |pair| pair.1.p50));
         let (c, d) = (of(&pairs, |pair| pair.0.cpu), of(&pairs, |pair| pair.1.cpu));
         let verdict = if met { "yes" } else { "NO" };
         println!(
-            "| {name}, depth 1, p50 | loop | {a:.0} µs | {b:.0} µs | {ratio:.2} | {c:.0} / {d:.0} | ≤ 1.15 | {verdict} |"
+            "| {name}, depth 1, p50 | loop | {a:.0} µs | {b:.0} µs | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | ≤ 1.15 | {verdict} |"
         );
+        say_called(&format!("{name}, depth 1, p50"), &called, |seen| seen.p50, "µs");
         if !met {
             missed.push(format!("{name}, depth 1"));
         }
         let best = POOLS.map(|threads| (sides.pool_of_theirs(what, threads).per_second, threads));
         let threads = best.iter().max_by(|a, b| a.0.total_cmp(&b.0)).map_or(32, |best| best.1);
-        let pairs: Vec<_> =
-            (0..turns).map(|_| (sides.many_of_ours(what), sides.pool_of_theirs(what, threads))).collect();
+        let (pairs, called): (Vec<_>, Vec<_>) = (0..turns)
+            .map(|_| {
+                let ours = sides.many_of_ours(what);
+                ((ours, sides.pool_of_theirs(what, threads)), (ours, sides.many_called(what)))
+            })
+            .unzip();
         let ratio = of(&pairs, |(ours, theirs)| ours.per_second / theirs.per_second);
         let cpu = of(&pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
         let met = ratio >= 1.5 && cpu <= 0.5;
@@ -329,14 +461,26 @@ fn compare(ceph: &Ceph, turns: usize) -> Vec<String> {
         let (c, d) = (of(&pairs, |pair| pair.0.cpu), of(&pairs, |pair| pair.1.cpu));
         let verdict = if met { "yes" } else { "NO" };
         println!(
-            "| {name}, depth 32 | pool of {threads} | {a:.0}/s | {b:.0}/s | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | ≥ 1.5, CPU ≤ 0.5 | {verdict} |"
+            "| {name}, depth 32 | pool of {threads} | {a:.0} /s | {b:.0} /s | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | ≥ 1.5, CPU ≤ 0.5 | {verdict} |"
         );
+        say_called(&format!("{name}, depth 32"), &called, |seen| seen.per_second, "/s");
         if !met {
             missed.push(format!("{name}, depth 32"));
         }
     }
     common::end(&stop);
     missed
+}
+
+/// The row of the peer that is judged by nobody.
+fn say_called(what: &str, pairs: &[(Seen, Seen)], value: fn(&Seen) -> f64, unit: &str) {
+    let ratio = of(pairs, |(ours, theirs)| value(ours) / value(theirs));
+    let (a, b) = (of(pairs, |pair| value(&pair.0)), of(pairs, |pair| value(&pair.1)));
+    let (c, d) = (of(pairs, |pair| pair.0.cpu), of(pairs, |pair| pair.1.cpu));
+    let cpu = of(pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
+    println!(
+        "| {what} | callbacks in C | {a:.0} {unit} | {b:.0} {unit} | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | – | – |"
+    );
 }
 
 /// The median of something of each pair of turns.

@@ -411,6 +411,14 @@ impl Cluster {
         self.shared.gate.counts()
     }
 
+    /// For how long librados has had operations, and has answered none; zero as soon as it answers one. What was cancelled is no answer, and a time in which
+    /// nothing was in flight does not count: so a daemon that is stopped can ask what its storage was like before the stop had everything cancelled, and
+    /// leave out what would wait for it.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.shared.gate.silence()
+    }
+
     /// How many writes were cancelled after they had been sent, so that nobody knows whether they were done.
     #[must_use]
     pub fn undecided(&self) -> u64 {

@@ -170,7 +170,8 @@ impl<O: Operation> Flight<O> {
 
     /// Ends an operation that had been let in.
     fn leave(&self, result: Result<O::Output, Cause>) {
-        self.target.shared.gate.leave(self.cost);
+        let is_answer = !matches!(result, Err(Cause::Cancelled | Cause::Undecided | Cause::Closed));
+        self.target.shared.gate.leave(self.cost, is_answer);
         self.end(result);
     }
 

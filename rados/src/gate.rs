@@ -17,6 +17,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// How much librados has at a time.
@@ -60,6 +61,32 @@ struct State {
     /// Some of those that wait were given up.
     sweep: bool,
     closed: bool,
+    silence: Silence,
+}
+
+/// For how long nothing has been answered, though something was in flight all the time.
+#[derive(Default)]
+struct Silence {
+    /// When that was the time before, as long as something is in flight.
+    since: Option<Instant>,
+    before: Duration,
+}
+
+impl Silence {
+    fn now(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// There is something to be answered now.
+    fn begin(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// An operation has ended; a cancel is no answer.
+    fn end(&mut self, is_answer: bool, is_last: bool) {
+        self.before = if is_answer { Duration::ZERO } else { self.now() };
+        self.since = if is_last { None } else { Some(Instant::now()) };
+    }
 }
 
 /// What the thread does next.
@@ -75,6 +102,9 @@ impl State {
         let fits = self.operations < limits.operations && self.bytes.saturating_add(cost) <= limits.bytes;
         let admitted = fits || self.operations == 0;
         if admitted {
+            if self.operations == 0 {
+                self.silence.begin();
+            }
             self.operations += 1;
             self.bytes += cost;
         }
@@ -127,11 +157,13 @@ impl Gate {
         self.changed.notify_one();
     }
 
-    /// An operation has ended.
-    pub(crate) fn leave(&self, cost: usize) {
+    /// An operation has ended, with an answer or without one.
+    pub(crate) fn leave(&self, cost: usize, is_answer: bool) {
         let mut state = self.lock();
         state.operations -= 1;
         state.bytes -= cost;
+        let is_last = state.operations == 0;
+        state.silence.end(is_answer, is_last);
         let wake = !state.waiting.is_empty();
         drop(state);
         if wake {
@@ -149,6 +181,11 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
+    }
+
+    /// For how long nothing has been answered, though something was in flight all the time; a time in which nothing was is left out.
+    pub(crate) fn silence(&self) -> Duration {
+        self.lock().silence.now()
     }
 
     /// What has been let in, and what waits.
@@ -231,7 +268,7 @@ mod tests {
         gate.sweep();
         let own = Arc::clone(&gate);
         let thread = std::thread::spawn(move || own.run());
-        gate.leave(1000);
+        gate.leave(1000, true);
         while seen(&third) == (0, 0) {
             std::thread::yield_now();
         }
@@ -242,5 +279,33 @@ mod tests {
         assert!(thread.join().is_ok());
         assert_eq!((seen(&small), seen(&late)), ((2, 0), (0, 1)));
         assert_eq!(seen(&enter(&gate, 0)), (0, 1), "refused: it is closed");
+    }
+
+    #[test]
+    fn silence_is_the_time_without_an_answer() {
+        let gate = Gate::new(Limits { operations: 2, bytes: 100 });
+        assert_eq!(gate.silence(), Duration::ZERO);
+        let short = Duration::from_millis(2);
+        let in_flight = || {
+            enter(&gate, 1);
+            std::thread::sleep(short);
+        };
+        in_flight();
+        in_flight();
+        assert!(gate.silence() >= short * 2);
+        gate.leave(1, true);
+        std::thread::sleep(short);
+        let second = gate.silence();
+        assert!(second >= short);
+        gate.leave(1, false);
+        // Cancelled: nothing is in flight, so the time stands still. It goes on with the next.
+        let third = gate.silence();
+        assert!(third >= second);
+        std::thread::sleep(short);
+        assert_eq!(gate.silence(), third);
+        in_flight();
+        assert!(gate.silence() >= third + short);
+        gate.leave(1, true);
+        assert_eq!(gate.silence(), Duration::ZERO);
     }
 }

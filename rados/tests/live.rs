@@ -334,10 +334,13 @@ fn a_frozen_osd(ceph: &Ceph) {
             assert!(Instant::now() < until, "{:?} are in flight", cluster.in_flight());
             thread::sleep(Duration::from_millis(1));
         }
+        let before = cluster.silence();
+        assert!(before > Duration::ZERO);
         let guard = mds.lock().expect("nobody has it while it waits");
         let report = stop.shutdown_holding(guard, Plan::within(GUARD));
         assert!(report.is_clean(), "{report}");
         assert_eq!((cluster.in_flight(), cluster.undecided()), ((0, 0), 0));
+        assert!(cluster.silence() >= before, "what was cancelled is no answer");
         if is_frozen {
             ceph.script("thaw", &["osd.0"]);
         }
@@ -360,6 +363,7 @@ fn a_drop_cancels(ceph: &Ceph) {
     }
     ceph.script("thaw", &["osd.0"]);
     assert_eq!(get!(pool.read("d", 0, 1)), b"d", "the client is as good as new");
+    assert_eq!(cluster.silence(), Duration::ZERO);
     end(&stop);
 }
 

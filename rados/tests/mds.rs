@@ -333,6 +333,16 @@ fn every_stop_ends(ceph: &Ceph) {
         writeln!(other.0.get_mut(), "{request}").expect("the server reads");
     }
     thread::sleep(Duration::from_millis(200));
+    println!("    serving, OSD just frozen: {:?}", server.stop());
+    ceph.script("thaw", &["osd.0"]);
+    ceph.renew_osd();
+    // The same when the OSD has been silent for longer than a stop has patience with it.
+    let server = Server::start(ceph);
+    let mut client = server.connect();
+    assert_eq!(client.ask(&json!({"op": "session", "client": 6}))["ok"], true);
+    ceph.script("freeze", &["osd.0"]);
+    writeln!(client.0.get_mut(), "{}", json!({"op": "flush"})).expect("the server reads");
+    thread::sleep(Duration::from_millis(800));
     println!("    serving, OSD frozen: {:?}", server.stop());
     ceph.script("thaw", &["osd.0"]);
     ceph.renew_osd();

@@ -1,6 +1,7 @@
 //! A live cluster's metadata pool: as the store of a life, and read object by object for `dump`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use unwedge::io::ExternalCompletion;
@@ -30,17 +31,19 @@ impl Place {
     }
 
     /// Connects, and blocks for it; a stop of the domain ends that.
-    fn open(&self, stop: &Stop) -> anyhow::Result<Pool> {
+    fn open(&self, stop: &Stop) -> anyhow::Result<(Cluster, Pool)> {
         // What librados has to say of connections that come and go is nothing for who runs this.
         let quiet = Cluster::builder(&self.conf).option("log_to_stderr", "false").option("err_to_stderr", "false");
         let cluster = quiet.connect(stop).wait()?.context("cannot connect to the cluster")?;
-        cluster.pool(&self.pool).wait()?.context("cannot open the pool")
+        let pool = cluster.pool(&self.pool).wait()?.context("cannot open the pool")?;
+        Ok((cluster, pool))
     }
 }
 
 /// The store of a life on a live cluster.
 #[derive(Clone, Debug)]
 pub struct RadosStore {
+    cluster: Cluster,
     pool: Pool,
     domain: Stop,
 }
@@ -48,7 +51,8 @@ pub struct RadosStore {
 impl RadosStore {
     /// Opens the pool, and blocks for it; a stop of the domain ends that.
     pub fn open(stop: &Stop, place: &Place) -> anyhow::Result<RadosStore> {
-        Ok(RadosStore { pool: place.open(stop)?, domain: stop.clone() })
+        let (cluster, pool) = place.open(stop)?;
+        Ok(RadosStore { cluster, pool, domain: stop.clone() })
     }
 
     /// The completion of what is made of another one's value.
@@ -76,7 +80,7 @@ impl Store for RadosStore {
     type ReadError = RadosError;
 
     fn within(&self, domain: &Stop) -> RadosStore {
-        RadosStore { pool: self.pool.with(domain), domain: domain.clone() }
+        RadosStore { pool: self.pool.with(domain), domain: domain.clone(), ..self.clone() }
     }
 
     fn open(&self, oid: &str) -> Completion<String, RadosError> {
@@ -94,6 +98,10 @@ impl Store for RadosStore {
 
     fn decode_omap(&self, oid: &str, raw: &[u8]) -> Result<Omap, Damage> {
         unpack(raw).ok_or_else(|| Damage::new(oid, 0, "a key is no text").in_part("omap"))
+    }
+
+    fn silence(&self) -> Duration {
+        self.cluster.silence()
     }
 
     fn save(&self, oid: &str, bytes: Vec<u8>) -> Completion<Result<(), String>> {
@@ -148,7 +156,7 @@ pub struct Plain(Pool);
 impl Plain {
     /// Opens the pool.
     pub fn open(place: &Place) -> anyhow::Result<Plain> {
-        Ok(Plain(place.open(&Stop::new("dump"))?))
+        Ok(Plain(place.open(&Stop::new("dump"))?.1))
     }
 }
 

@@ -56,7 +56,7 @@ impl Ceph {
 
     /// What one of Ceph's own programs prints.
     pub fn tool(&self, program: &str, args: &[&str]) -> String {
-        printed(bounded(120, program).arg("--conf").arg(self.conf()).args(args).env("PYTHONWARNINGS", "ignore"))
+        printed(bounded(300, program).arg("--conf").arg(self.conf()).args(args).env("PYTHONWARNINGS", "ignore"))
     }
 
     /// The configuration for clients.
