@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use crate::registry::flight::{self, SeenFlight};
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::order;
 use crate::registry::phase::{self, Ended, SeenPhase, State};
@@ -102,10 +103,26 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
         write_member(out, &member)?;
     }
     write_locks(out)?;
+    for flight in flight::look() {
+        write_flight(out, &flight)?;
+    }
     for inversion in order::latest() {
         writeln!(out, "  {inversion}")?;
     }
     Ok(())
+}
+
+/// An operation in flight, whoever waits for it.
+fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
+    let SeenFlight { operation, object, offset, length, age_ms, domain } = flight;
+    write!(out, "  in flight: {}: {operation}", domain.name())?;
+    if !object.is_empty() {
+        write!(out, " {object}")?;
+    }
+    if *length != 0 {
+        write!(out, " at {}, {} bytes", Grouped(*offset), Grouped(*length))?;
+    }
+    writeln!(out, ", for {}", seconds(*age_ms))
 }
 
 /// The phases that shutdowns wait for now, or have left, and where their steps are.

@@ -18,7 +18,7 @@ use crate::wait::line::{MonitorCell, SeenLock, monitors};
 use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
-use super::parts::{HeldBy, LockReport, MemberReport, Notified, OperationReport, OwedBy, Party, WaitReport, WaitsFor};
+use super::parts::{HeldBy, LockReport, MemberReport, Notified, OwedBy, Party, WaitReport, WaitsFor};
 
 /// See the head of this file.
 pub(super) struct Snapshot {
@@ -207,23 +207,11 @@ impl Snapshot {
         }
     }
 
-    /// The operations of storage that those wait for.
-    pub(super) fn operations_of(&self, places: &[u32]) -> Vec<OperationReport> {
-        let mut waits: Vec<_> = places
-            .iter()
-            .flat_map(|place| self.waits_of(*place).map(|wait| (*place, wait)))
-            .filter(|(_, wait)| wait.what == What::Completion && wait.debtor == Debtor::Storage)
-            .collect();
-        waits.sort_by_key(|(_, wait)| std::cmp::Reverse(wait.age_ms));
-        let operation = |(place, wait): (u32, &Seen)| OperationReport {
-            operation: wait.operation.to_string(),
-            object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
-            offset: wait.offset,
-            length: wait.length,
-            age: Duration::from_millis(wait.age_ms),
-            waiter: self.party_at(place),
-        };
-        waits.into_iter().map(operation).collect()
+    /// Each wait for a result, with the place of who waits.
+    pub(super) fn waits_for_results(&self) -> impl Iterator<Item = (u32, &Seen)> {
+        let places = 0..self.members.len() as u32;
+        let waits = places.flat_map(|place| self.waits_of(place).map(move |wait| (place, wait)));
+        waits.filter(|(_, wait)| wait.what == What::Completion)
     }
 
     /// What a member waits for.
