@@ -29,26 +29,26 @@ const GUARD: Duration = Duration::from_secs(60);
 /// How often each is tried.
 const ROUNDS: usize = 4;
 
-/// When the storage comes back.
+/// When the storage comes back, seen from the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Back {
-    AfterTheStop,
-    BeforeTheStop,
-    WithTheStop,
+    After,
+    Before,
+    Together,
 }
 
 /// Stops the life and thaws its storage, in this order.
 fn stop_and_thaw(stop: &Stop, ice: &Ice, back: Back) {
     match back {
-        Back::AfterTheStop => {
+        Back::After => {
             stop.request("SIGTERM");
             ice.thaw();
         }
-        Back::BeforeTheStop => {
+        Back::Before => {
             ice.thaw();
             stop.request("SIGTERM");
         }
-        Back::WithTheStop => {
+        Back::Together => {
             let both = Arc::new(Barrier::new(2));
             let (own, ice) = (both.clone(), ice.clone());
             let thaw = std::thread::spawn(move || {
@@ -126,7 +126,7 @@ fn a_stop_in_any_state_of_a_boot_holds_when_the_storage_comes_back() {
         if state == State::Reconnect {
             fs::write(&sessions, SavedSessions { clients: vec![4123] }.encode()).expect("written");
         }
-        for back in [Back::AfterTheStop, Back::BeforeTheStop, Back::WithTheStop] {
+        for back in [Back::After, Back::Before, Back::Together] {
             for round in 0..ROUNDS {
                 let (report, entered, answers) = live(&fixture, state, back);
                 let told = format!("{state}, storage back {back:?}, round {round}: {entered:?}, {report}");
@@ -136,7 +136,7 @@ fn a_stop_in_any_state_of_a_boot_holds_when_the_storage_comes_back() {
                 let has_served = entered.contains(&State::Active);
                 // It serves to its end only if it had come that far before the stop; then it is stopped in order.
                 assert!(if has_served { last == State::Stopped } else { last < State::Active }, "{told}");
-                if back == Back::AfterTheStop {
+                if back == Back::After {
                     let furthest = state.max(State::Pointer);
                     assert!(last <= furthest && (state == State::Boot || last == state), "{told}");
                     assert_eq!(answers, "", "{told}");
