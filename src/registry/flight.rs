@@ -49,6 +49,20 @@ pub(crate) struct SeenFlight {
     pub(crate) length: u64,
     pub(crate) age_ms: u64,
     pub(crate) domain: DomainRef,
+    /// See [`said`].
+    pub(crate) said: u64,
+}
+
+/// A number that stands for what is done, to what, where and how much.
+pub(crate) fn said(operation: &Copied<2>, object: &Copied<6>, offset: u64, length: u64) -> u64 {
+    let place = offset.rotate_left(31) ^ length.rotate_left(7);
+    let mixed = (operation.mixed() ^ object.mixed().rotate_left(17) ^ place).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
+}
+
+/// Room for so many holds them all, but for those that come.
+pub(crate) fn most() -> usize {
+    flights().count()
 }
 
 #[cfg_attr(unwedge_loom, expect(dead_code, reason = "`io`, which begins them, is not modelled"))]
@@ -95,11 +109,14 @@ impl FlightCell {
         if word % 2 == 0 {
             return None;
         }
+        let (operation, object) = (self.operation.copy(), self.object.copy());
+        let (offset, length) = (self.offset.load(Relaxed), self.length.load(Relaxed));
         let seen = SeenFlight {
-            operation: self.operation.copy(),
-            object: self.object.copy(),
-            offset: self.offset.load(Relaxed),
-            length: self.length.load(Relaxed),
+            said: said(&operation, &object, offset, length),
+            operation,
+            object,
+            offset,
+            length,
             age_ms: now.saturating_sub(self.begun.load(Relaxed)),
             domain: DomainRef::from_parts(self.domain.get(), self.domain_live.load(Relaxed))?,
         };

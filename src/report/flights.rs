@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::registry::domain::DomainRef;
 use crate::registry::flight::{self, SeenFlight};
 use crate::registry::phase::SeenPhase;
-use crate::registry::text::Copied;
 use crate::wait::debtor::Debtor;
 use crate::wait::look::Seen;
 
@@ -30,9 +29,6 @@ impl fmt::Debug for Flights {
     }
 }
 
-/// What is done, to what, where and how much.
-type Key = (Copied<2>, Copied<6>, u64, u64);
-
 impl Flights {
     /// Those of these domains, and of the phases' own.
     pub(super) fn take(domains: &[DomainRef], phases: &[SeenPhase]) -> Self {
@@ -47,8 +43,8 @@ impl Flights {
         self.flights.clear();
         if look {
             let domains = &self.domains;
+            self.flights.reserve(flight::most());
             self.flights.extend(flight::look().filter(|flight| domains.contains(&flight.domain)));
-            self.flights.sort_by_key(|flight| Reverse(flight.age_ms));
         }
     }
 
@@ -58,26 +54,30 @@ impl Flights {
             return Vec::new();
         }
         let mut waits = Waits::new(snapshot);
-        self.flights.iter().filter(|flight| waits.take(flight).is_none()).map(|flight| report(flight, None)).collect()
+        let unwaited = self.flights.iter().filter(|flight| waits.take(flight).is_none());
+        let mut unwaited: Vec<_> = unwaited.map(|flight| report(flight, None)).collect();
+        unwaited.sort_by_key(|operation| Reverse(operation.age));
+        unwaited
     }
 
     /// All of them, with who waits for them, and what else of storage is waited for at these places: the oldest first.
     pub(super) fn operations(&self, snapshot: &Snapshot, places: &[u32]) -> Vec<OperationReport> {
         let mut waits = Waits::new(snapshot);
-        let report = |flight| report(flight, waits.take(flight).map(|place| snapshot.party_at(place)));
+        let report = |flight| report(flight, waits.take(flight).map(|wait| snapshot.party(wait.member)));
         let mut operations: Vec<_> = self.flights.iter().map(report).collect();
         let mut ours = vec![false; snapshot.members.len()];
         for place in places {
             ours[*place as usize] = true;
         }
-        let others = waits.rest().filter(|(place, wait)| ours[*place as usize] && wait.debtor == Debtor::Storage);
-        operations.extend(others.map(|(place, wait)| OperationReport {
+        let is_ours = |wait: &&Seen| snapshot.place(wait.member).is_some_and(|place| ours[place as usize]);
+        let others = waits.rest().filter(|wait| wait.debtor == Debtor::Storage).filter(is_ours);
+        operations.extend(others.map(|wait| OperationReport {
             operation: wait.operation.to_string(),
             object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
             offset: wait.offset,
             length: wait.length,
             age: Duration::from_millis(wait.age_ms),
-            waiter: Some(snapshot.party_at(place)),
+            waiter: Some(snapshot.party(wait.member)),
         }));
         operations.sort_by_key(|operation| Reverse(operation.age));
         operations
@@ -97,42 +97,41 @@ fn report(flight: &SeenFlight, waiter: Option<Party>) -> OperationReport {
 
 const NONE: u32 = u32::MAX;
 
-/// Waits for results by what they are for, each of which is taken once. A table of its own: a daemon has thousands of them, and a report is to be cheap.
+/// Waits for results by what they are for, each of which is taken once. A table of its own, of numbers that stand for what is said: a daemon has thousands of
+/// them, and a report is to be cheap.
 struct Waits<'a> {
-    waits: Vec<(u32, &'a Seen)>,
-    /// The first wait of each hash.
+    snapshot: &'a Snapshot,
+    /// The first of each bucket, as a place in `Snapshot::results`.
     buckets: Vec<u32>,
-    /// For each wait the next one of the same bucket.
+    /// For each the next one of its bucket.
     next: Vec<u32>,
     taken: Vec<bool>,
 }
 
 impl<'a> Waits<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
-        let waits: Vec<_> = snapshot.waits_for_results().collect();
-        let mut buckets = vec![NONE; (2 * waits.len()).next_power_of_two()];
-        let mut next = vec![NONE; waits.len()];
-        for (at, (_, wait)) in waits.iter().enumerate().rev() {
-            let bucket = bucket(&key_of(wait), buckets.len());
+        let results = &snapshot.results;
+        let mut buckets = vec![NONE; (2 * results.len()).next_power_of_two()];
+        let mut next = vec![NONE; results.len()];
+        for (at, (said, _)) in results.iter().enumerate().rev() {
+            let bucket = *said as usize & (buckets.len() - 1);
             next[at] = std::mem::replace(&mut buckets[bucket], at as u32);
         }
-        let taken = vec![false; waits.len()];
-        Waits { waits, buckets, next, taken }
+        Waits { snapshot, buckets, next, taken: vec![false; results.len()] }
     }
 
-    /// The place of one that waits for this, and that nobody has been given.
-    fn take(&mut self, flight: &SeenFlight) -> Option<u32> {
-        let key = (flight.operation, flight.object, flight.offset, flight.length);
-        let bucket = bucket(&key, self.buckets.len());
+    /// One that waits for this, and that nobody has been given.
+    fn take(&mut self, flight: &SeenFlight) -> Option<&'a Seen> {
+        let bucket = flight.said as usize & (self.buckets.len() - 1);
         let (mut before, mut at) = (NONE, self.buckets[bucket]);
         while at != NONE {
             let next = self.next[at as usize];
-            let (place, wait) = self.waits[at as usize];
-            if key_of(wait) == key {
+            let (said, wait) = self.snapshot.results[at as usize];
+            if said == flight.said {
                 let link = if before == NONE { &mut self.buckets[bucket] } else { &mut self.next[before as usize] };
                 *link = next;
                 self.taken[at as usize] = true;
-                return Some(place);
+                return Some(self.snapshot.wait_at(wait));
             }
             (before, at) = (at, next);
         }
@@ -140,18 +139,9 @@ impl<'a> Waits<'a> {
     }
 
     /// Those that were not taken.
-    fn rest(&self) -> impl Iterator<Item = (u32, &'a Seen)> {
-        self.waits.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(wait, _)| *wait)
+    fn rest(&self) -> impl Iterator<Item = &'a Seen> {
+        let snapshot = self.snapshot;
+        let rest = snapshot.results.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
+        rest.map(|((_, wait), _)| snapshot.wait_at(*wait))
     }
-}
-
-fn key_of(wait: &Seen) -> Key {
-    (wait.operation, wait.object, wait.offset, wait.length)
-}
-
-fn bucket(key: &Key, count: usize) -> usize {
-    let (operation, object, offset, length) = key;
-    let mixed = (operation.mixed() ^ object.mixed().rotate_left(17) ^ offset.rotate_left(31) ^ length)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as usize & (count - 1)
 }
