@@ -464,7 +464,7 @@ fn sigquit_has_a_server_say_what_it_waits_for() {
         server.signal(libc::SIGQUIT);
         // The replay's next read, once it has come that far.
         let line = told.recv_timeout(PATIENCE).expect("a line");
-        if line.contains("waits ") && line.contains("200.00000001") {
+        if line.contains("replay") && line.contains(" waits ") && line.contains("200.00000001") {
             break line;
         }
     };

@@ -18,6 +18,8 @@ mod protocol;
 mod rank;
 mod refresh;
 mod serve;
+#[cfg(test)]
+mod startup;
 mod state;
 mod store;
 mod world;

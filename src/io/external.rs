@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     Abandoned, Completer, Completion, Owed, Stop, Stopped,
+    registry::flight::Flight,
     sys::{Mutex, PlainU8, Relaxed, Signal, now},
     wait::debtor::Debtor,
 };
@@ -197,6 +198,8 @@ impl Io {
         let refused = self.refusal().is_some();
         let state = if refused { State::Cancelled } else { State::Open(None) };
         let cancel = Arc::new(Cancel { state: Mutex::new(state) });
+        let owed: Owed = owed.into();
+        let flight = self.flight(owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length);
         let (completer, completion) = Completion::new(owed, self.domain());
         completer.owed_by(Debtor::Storage);
         let outstanding = Arc::clone(&self.backends.outstanding);
@@ -204,6 +207,7 @@ impl Io {
         self.meter().begun(Operation::External);
         let completer = ExternalCompleter {
             completer: Some(completer),
+            flight: Some(flight),
             begun: now(),
             cancel: Arc::clone(&cancel),
             externals: Arc::clone(&self.externals),
@@ -221,6 +225,8 @@ impl Io {
 pub struct ExternalCompleter<T: Send + 'static, E: From<Abandoned> + Send + 'static = Abandoned> {
     /// `None` once it was used.
     completer: Option<Completer<T, E>>,
+    /// A report sees the operation for as long as this is there.
+    flight: Option<Flight>,
     begun: Instant,
     cancel: Arc<Cancel>,
     externals: Arc<Externals>,
@@ -306,6 +312,7 @@ impl<T: Send + 'static, E: From<Abandoned> + Send + 'static> ExternalCompleter<T
     fn end(&mut self, ok: bool) -> Option<Completer<T, E>> {
         let completer = self.completer.take()?;
         self.cancel.end();
+        self.flight = None;
         self.meter.ended(Operation::External, now().saturating_duration_since(self.begun), ok);
         let none = {
             let mut count = self.outstanding.count.lock();

@@ -24,7 +24,7 @@ impl Io {
             return Completion::ready(Err(Abandoned), self.domain());
         }
         let (completer, completion) = Completion::new(name, self.domain());
-        let reply = Reply::new(completer, Operation::Job, self.meter());
+        let reply = Reply::new(completer, Operation::Job, self.meter(), self.flight(name, "", 0, 0));
         let work = move || {
             if reply.is_wanted() {
                 reply.owed_by_me();

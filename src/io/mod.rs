@@ -127,7 +127,7 @@ pub use stat::{FileKind, Metadata, Timestamp};
 
 pub use crate::stream::{Ordered, Unordered};
 
-use crate::{Completion, Object, Owed, Stop, sys::Relaxed, wait::debtor::Debtor};
+use crate::{Completion, Object, Owed, Stop, registry::flight::Flight, sys::Relaxed, wait::debtor::Debtor};
 use backend::Backends;
 use error::Cause;
 use external::Externals;
@@ -231,17 +231,23 @@ impl Io {
         about: Option<(Object, u64, usize)>,
     ) -> (Reply<T, E>, Completion<T, E>) {
         let (object, offset, len) = about.unwrap_or_else(|| (file::object(path), 0, 0));
+        let flight = self.flight(name, &object, offset, len as u64);
         let owed = Owed { operation: name, object: Some(object), offset, length: len as u64 };
         let (completer, completion) = Completion::new(owed, self.domain());
         completer.owed_by(Debtor::Storage);
         let Some(deadlines) = &self.backends.deadlines else {
-            return (Reply::new(completer, kind, self.meter()), completion);
+            return (Reply::new(completer, kind, self.meter(), flight), completion);
         };
         let error = IoError::refused(name, path.clone(), Cause::TimedOut);
         let error = if matches!(kind, Operation::Read | Operation::Write) { error.at(offset) } else { error };
-        let (reply, expires) = Reply::timed(completer, kind, self.meter(), error);
+        let (reply, expires) = Reply::timed(completer, kind, self.meter(), flight, error);
         deadlines.add(expires);
         (reply, completion)
+    }
+
+    /// A report sees an operation for as long as what is given here is there.
+    fn flight(&self, operation: &str, object: &str, offset: u64, length: u64) -> Flight {
+        Flight::begin(operation, object, offset, length, *self.domain().domain())
     }
 
     fn submit(&self, op: Op) {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Abandoned, Completer,
+    registry::flight::Flight,
     sys::{Mutex, now},
 };
 
@@ -50,6 +51,8 @@ where
     kind: Operation,
     begun: Instant,
     meter: Arc<Meter>,
+    /// A report sees the operation for as long as this is there: until it is ended.
+    flight: Option<Flight>,
 }
 
 enum Route<T, E: Failure> {
@@ -66,9 +69,10 @@ struct Timed<T, E: Failure> {
 }
 
 impl<T: Send + 'static, E: Failure> Reply<T, E> {
-    pub(super) fn new(completer: Completer<T, E>, kind: Operation, meter: &Arc<Meter>) -> Self {
+    pub(super) fn new(completer: Completer<T, E>, kind: Operation, meter: &Arc<Meter>, flight: Flight) -> Self {
         meter.begun(kind);
-        Reply { route: Some(Route::Direct(completer)), kind, begun: now(), meter: Arc::clone(meter) }
+        let route = Some(Route::Direct(completer));
+        Reply { route, kind, begun: now(), meter: Arc::clone(meter), flight: Some(flight) }
     }
 
     /// The same with a deadline, and what the deadline is to be told.
@@ -76,6 +80,7 @@ impl<T: Send + 'static, E: Failure> Reply<T, E> {
         completer: Completer<T, E>,
         kind: Operation,
         meter: &Arc<Meter>,
+        flight: Flight,
         error: IoError,
     ) -> (Self, Weak<dyn Expires>) {
         meter.begun(kind);
@@ -85,7 +90,8 @@ impl<T: Send + 'static, E: Failure> Reply<T, E> {
             meter: Arc::clone(meter),
         });
         let shared: Arc<dyn Expires> = timed.clone();
-        let reply = Reply { route: Some(Route::Timed(timed)), kind, begun: now(), meter: Arc::clone(meter) };
+        let route = Some(Route::Timed(timed));
+        let reply = Reply { route, kind, begun: now(), meter: Arc::clone(meter), flight: Some(flight) };
         (reply, Arc::downgrade(&shared))
     }
 
@@ -120,6 +126,7 @@ impl<T: Send + 'static, E: Failure> Reply<T, E> {
     /// Counts the end and takes the completer out, if it is still there.
     fn end(&mut self, ok: bool) -> Option<Completer<T, E>> {
         let route = self.route.take()?;
+        self.flight = None;
         self.meter.ended(self.kind, now().saturating_duration_since(self.begun), ok);
         match route {
             Route::Direct(completer) => Some(completer),

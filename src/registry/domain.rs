@@ -8,6 +8,8 @@
 //!
 //! So "is it over?" is one load and one comparison, and a reference that outlives its domain needs no count: it finds the domain over.
 
+use std::fmt;
+
 use crate::sys::{Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, Release};
 
 use super::arena::arena;
@@ -99,6 +101,12 @@ impl DomainRef {
     pub(crate) fn from_words(index: u64, live: u64) -> Option<Self> {
         let cell = domains().find(u32::try_from(index).ok()?)?;
         Some(DomainRef { cell, live })
+    }
+}
+
+impl fmt::Debug for DomainRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DomainRef({})", self.name())
     }
 }
 

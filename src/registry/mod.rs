@@ -13,6 +13,7 @@
 )]
 pub(crate) mod arena;
 pub(crate) mod domain;
+pub(crate) mod flight;
 pub(crate) mod link;
 pub(crate) mod member;
 pub(crate) mod order;

@@ -111,6 +111,11 @@ impl<const WORDS: usize> Copied<WORDS> {
         text.as_bytes()[..fits] == bytes[..end]
     }
 
+    /// A number that is the same for the same text, and mostly another one for another.
+    pub(crate) fn mixed(&self) -> u64 {
+        self.0.iter().fold(0, |sum, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.first().is_none_or(|word| word.to_ne_bytes()[0] == 0)
     }
@@ -119,9 +124,7 @@ impl<const WORDS: usize> Copied<WORDS> {
 impl<const WORDS: usize> Hash for Copied<WORDS> {
     /// One word of it all: a report has thousands of them to look up.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(
-            self.0.iter().fold(0, |sum, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)),
-        );
+        state.write_u64(self.mixed());
     }
 }
 

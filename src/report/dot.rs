@@ -122,6 +122,10 @@ impl Report {
                 graph.wait(&id, wait, &blamed);
             }
         }
+        for operation in self.operations().iter().filter(|operation| operation.waiter.is_none()) {
+            let id = format!("{operation}, nobody waits");
+            graph.node(&id, &id, "cylinder", false);
+        }
         for phase in self.phases.iter().filter(|phase| phase.outcome.is_current() || phase.outcome == Outcome::Left) {
             let left = match phase.outcome {
                 Outcome::Left => "left".to_owned(),

@@ -5,6 +5,9 @@
 //! deadlock. A member that waits for several things at once (a task) ends its chain, unless all of them are storage's: which of them it needs is not
 //! known, and nothing is guessed.
 //!
+//! The registry is read bit by bit, so a cycle may be made of what was so at two moments. It is called a deadlock only where each wait in it still lasts after all was
+//! read: then nobody in it has taken or let go a lock meanwhile.
+//!
 //! A shutdown waits for *all* members of a domain: it is followed to one that waits for the shutdown in turn, if there is one, else to the most to blame.
 //!
 //! The step of a phase that runs comes first: it is what the shutdown waits for now, whoever else has not ended.
@@ -188,7 +191,9 @@ impl<'a> Graph<'a> {
         let (ends, in_cycle) = (vec![0; count], vec![false; count]);
         let mut this = Graph { snapshot, follows, ends, in_cycle, steps };
         this.follow_shutdowns();
-        this.find_ends();
+        while let Some(moved_on) = this.find_ends() {
+            this.follows[moved_on as usize] = (None, Follow::Ends(CauseKind::Outside));
+        }
         this
     }
 
@@ -229,7 +234,9 @@ impl<'a> Graph<'a> {
         (CauseKind::Deadlock, false)
     }
 
-    fn find_ends(&mut self) {
+    /// Finds where each chain ends; or, instead, one in a cycle who has gone on since.
+    fn find_ends(&mut self) -> Option<u32> {
+        self.in_cycle.fill(false);
         const NEW: u8 = 0;
         const ON_PATH: u8 = 1;
         const DONE: u8 = 2;
@@ -252,6 +259,9 @@ impl<'a> Graph<'a> {
                     // Back on the path: from there on it is a cycle.
                     let begin = path.iter().position(|place| *place == at).unwrap_or(0);
                     for place in &path[begin..] {
+                        if !self.follows[*place as usize].0.is_some_and(Seen::still_waits) {
+                            return Some(*place);
+                        }
                         self.in_cycle[*place as usize] = true;
                     }
                     path[begin..].iter().copied().min().unwrap_or(at)
@@ -262,6 +272,7 @@ impl<'a> Graph<'a> {
                 self.ends[place as usize] = end;
             }
         }
+        None
     }
 
     fn kind(&self, end: u32) -> CauseKind {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use crate::registry::flight::{self, SeenFlight};
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::order;
 use crate::registry::phase::{self, Ended, SeenPhase, State};
@@ -102,10 +103,26 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
         write_member(out, &member)?;
     }
     write_locks(out)?;
+    for flight in flight::look() {
+        write_flight(out, &flight)?;
+    }
     for inversion in order::latest() {
         writeln!(out, "  {inversion}")?;
     }
     Ok(())
+}
+
+/// An operation in flight, whoever waits for it.
+fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
+    let SeenFlight { operation, object, offset, length, age_ms, domain, .. } = flight;
+    write!(out, "  in flight: {}: {operation}", domain.name())?;
+    if !object.is_empty() {
+        write!(out, " {object}")?;
+    }
+    if *length != 0 {
+        write!(out, " at {}, {} bytes", Grouped(*offset), Grouped(*length))?;
+    }
+    writeln!(out, ", for {}", seconds(*age_ms))
 }
 
 /// The phases that shutdowns wait for now, or have left, and where their steps are.
@@ -194,6 +211,30 @@ fn follow(member: MemberRef) -> Lead {
     }
 }
 
+/// What tells the waits of a cycle from others, and from later ones; `None`: it is none, or somebody in it has gone on meanwhile.
+fn waits_of_cycle(first: MemberRef) -> Option<u64> {
+    let (mut at, mut sum) = (first, 0_u64);
+    for _ in 0..LONGEST {
+        let wait = wait_of(at)?;
+        if !wait.still_waits() {
+            return None;
+        }
+        sum = sum.rotate_left(7) ^ wait.began ^ u64::from(wait.index) << 40;
+        match follow(at) {
+            Lead::To(next) if next == first => return Some(sum),
+            Lead::To(next) => at = next,
+            Lead::Ends(_) => return None,
+        }
+    }
+    None
+}
+
+/// Whether a cycle is a deadlock: its waits last, and have lasted while all of it was looked at.
+fn is_deadlock(first: MemberRef) -> bool {
+    let seen = waits_of_cycle(first);
+    seen.is_some() && seen == waits_of_cycle(first)
+}
+
 /// The member at which a chain ends. In a cycle: the one with the lowest slot, and `true`.
 fn end_of(member: MemberRef) -> (MemberRef, bool) {
     let mut at = member;
@@ -227,7 +268,9 @@ fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
             continue;
         }
         if is_cycle {
-            write_cycle(out, seen.member)?;
+            if is_deadlock(seen.member) {
+                write_cycle(out, seen.member)?;
+            }
             continue;
         }
         let blocked = seen.member.slot().map_or(0, |slot| slot.seen_blocked.load(Relaxed));

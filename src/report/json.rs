@@ -156,7 +156,7 @@ struct JsonOperation<'a> {
     offset: u64,
     length: u64,
     age_ms: u64,
-    waiter: JsonParty<'a>,
+    waiter: Option<JsonParty<'a>>,
 }
 
 #[derive(Serialize)]
@@ -286,7 +286,7 @@ fn operation(operation: &OperationReport) -> JsonOperation<'_> {
         offset: operation.offset,
         length: operation.length,
         age_ms: ms(operation.age),
-        waiter: party(&operation.waiter),
+        waiter: operation.waiter.as_ref().map(party),
     }
 }
 
@@ -331,7 +331,7 @@ impl Report {
     /// | – `stop`, `end` | nothing; `domain` or null |
     /// | a party | `id`, `name`, `kind`, `tid` or null, `ended` |
     /// | `locks` | `name`, `held_by`, `readers`, `held_at_least_ms` or null, `queue` |
-    /// | `operations` | `operation`, `object`, `offset`, `length`, `age_ms`, `waiter` (a party) |
+    /// | `operations` | `operation`, `object`, `offset`, `length`, `age_ms`, `waiter` (a party, or null: nobody waits for it) |
     /// | `phases` | `name`, `domain`, `outcome` (`planned`, `running`, `late`; `done`, `stopped`, `failed`, `left`, `skipped`), `error` or null, `elapsed_ms`, `limit_ms` (null: none), `left_ms` while it runs or null, `on_late` (`stop`, `abort`) |
     /// | `panicked`, `leaked` | names; `operations`, `bytes`, `threads` |
     ///

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `parts` | what a report is made of |
 //! | `snapshot` | the registry at a moment |
+//! | `flights` | operations in flight, and who waits for which |
 //! | `explain` | the walk over it: deadlocks, and where chains of waits end |
 //! | `text`, `json`, `dot` | its forms: for a terminal, for programs, for Graphviz |
 //! | `watch` | a thread that tells `tracing` when something waits longer than it should |
@@ -14,6 +15,7 @@
 mod dot;
 mod explain;
 mod fd;
+mod flights;
 #[cfg(all(feature = "json", not(unwedge_loom)))]
 mod json;
 #[expect(clippy::disallowed_types, reason = "a report is made outside of models' races, and of its own data")]
@@ -42,6 +44,7 @@ pub use parts::{
 
 pub use crate::registry::order::{Inversion, Order};
 
+use flights::Flights;
 use once::Once;
 use snapshot::{PhaseStep, Snapshot};
 
@@ -79,6 +82,7 @@ pub struct Report {
     causes: Vec<Cause>,
     more_causes: usize,
     locks: Vec<LockReport>,
+    flights: Flights,
     operations: Once<Vec<OperationReport>>,
     inversions: Vec<Inversion>,
     phases: Vec<PhaseReport>,
@@ -136,6 +140,7 @@ impl Report {
             causes,
             more_causes,
             locks: snapshot.locks_of(&places),
+            flights: Flights::take(domains, &phases),
             operations: Once::new(),
             inversions: order::found(),
             phases: phases.iter().map(PhaseReport::of).collect(),
@@ -152,6 +157,9 @@ impl Report {
             self.phases = phases;
         }
         self.rest = rest;
+        // What was in flight before the drain is no news any more, but for what it has left.
+        self.flights.look_again(self.leaked_operations() != 0);
+        self.operations = Once::new();
         self.elapsed = Some(elapsed);
     }
 
@@ -236,13 +244,28 @@ impl Report {
         &self.locks
     }
 
-    /// The operations of storage that they wait for, those waited for longest first. (One for which nobody waits yet is counted by
-    /// [`io::Io::metrics`](crate::io::Io::metrics).)
+    /// The operations in flight of this domain, its children and the phases of their shutdowns, whether somebody waits for them or not; and those of storage,
+    /// whosever they are, that one waits for who has not ended. The oldest first.
+    ///
+    /// ```
+    /// use unwedge::{Plan, Stop, io::{Io, IoError}};
+    ///
+    /// let stop = Stop::new("mds.a");
+    /// let io = Io::new(&stop)?;
+    /// let (frozen, reply) = io.external::<Vec<u8>, IoError>("osd_op");
+    /// let report = stop.report();
+    /// assert_eq!(report.operations()[0].operation, "osd_op");
+    /// assert_eq!(report.operations()[0].waiter, None);            // it is out, and nobody waits for it
+    /// drop((frozen, reply));
+    /// assert!(stop.report().operations().is_empty());
+    /// # assert!(stop.shutdown(Plan::within(std::time::Duration::from_secs(10))).is_clean());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn operations(&self) -> &[OperationReport] {
         self.operations.get(|| {
             let places: Vec<_> = self.left.iter().filter_map(|left| left.place).collect();
-            self.snapshot.operations_of(&places)
+            self.flights.operations(&self.snapshot, &places)
         })
     }
 

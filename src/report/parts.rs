@@ -170,7 +170,7 @@ pub struct LockReport {
     pub queue: usize,
 }
 
-/// An operation of storage that somebody waits for.
+/// An operation in flight: one that was begun through an `Io` and has not ended, or another one of storage that somebody waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OperationReport {
@@ -182,10 +182,11 @@ pub struct OperationReport {
     pub offset: u64,
     /// How much, in bytes.
     pub length: u64,
-    /// For how long it is waited for, to a few milliseconds.
+    /// For how long it is in flight, to a few milliseconds; of one that was not begun through an `Io`: for how long it is waited for.
     pub age: Duration,
-    /// Who waits for it.
-    pub waiter: Party,
+    /// Who waits for it now; `None` where nobody does. (Where several are out that are the same by all of the above, whom each of them is waited for by, is
+    /// told as it may be.)
+    pub waiter: Option<Party>,
 }
 
 /// A phase of a shutdown: to come, running or over.

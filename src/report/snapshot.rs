@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registry::domain::DomainRef;
+use crate::registry::flight;
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::phase::{self, SeenPhase};
 use crate::registry::text::Copied;
@@ -18,7 +19,7 @@ use crate::wait::line::{MonitorCell, SeenLock, monitors};
 use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
-use super::parts::{HeldBy, LockReport, MemberReport, Notified, OperationReport, OwedBy, Party, WaitReport, WaitsFor};
+use super::parts::{HeldBy, LockReport, MemberReport, Notified, OwedBy, Party, WaitReport, WaitsFor};
 
 /// See the head of this file.
 pub(super) struct Snapshot {
@@ -34,6 +35,8 @@ pub(super) struct Snapshot {
     locks: HashMap<Slot, Lock>,
     /// Who notified the conditions that are waited on.
     notifiers: HashMap<Slot, Notifier>,
+    /// The waits for results: what each says that it is for ([`flight::said`]), and its place in `waits`.
+    pub(super) results: Vec<(u64, u32)>,
     /// The phases of all shutdowns.
     phases: Vec<SeenPhase>,
 }
@@ -91,6 +94,7 @@ impl Snapshot {
             begins: Vec::new(),
             locks: HashMap::new(),
             notifiers: HashMap::new(),
+            results: Vec::new(),
             phases: phase::look().collect(),
         };
         this.note_order();
@@ -125,7 +129,11 @@ impl Snapshot {
                 self.locks.insert(slot(cell), Lock { name: cell.name.copy(), seen, queue: 0 });
             }
         }
-        for wait in &self.waits {
+        for (at, wait) in self.waits.iter().enumerate() {
+            if wait.what == What::Completion {
+                let said = flight::said(&wait.operation, &wait.object, wait.offset, wait.length);
+                self.results.push((said, at as u32));
+            }
             if let Some(cell) = wait.monitor {
                 let lock = self.locks.entry(slot(cell)).or_insert_with(|| Lock {
                     name: cell.name.copy(),
@@ -207,23 +215,9 @@ impl Snapshot {
         }
     }
 
-    /// The operations of storage that those wait for.
-    pub(super) fn operations_of(&self, places: &[u32]) -> Vec<OperationReport> {
-        let mut waits: Vec<_> = places
-            .iter()
-            .flat_map(|place| self.waits_of(*place).map(|wait| (*place, wait)))
-            .filter(|(_, wait)| wait.what == What::Completion && wait.debtor == Debtor::Storage)
-            .collect();
-        waits.sort_by_key(|(_, wait)| std::cmp::Reverse(wait.age_ms));
-        let operation = |(place, wait): (u32, &Seen)| OperationReport {
-            operation: wait.operation.to_string(),
-            object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
-            offset: wait.offset,
-            length: wait.length,
-            age: Duration::from_millis(wait.age_ms),
-            waiter: self.party_at(place),
-        };
-        waits.into_iter().map(operation).collect()
+    /// A wait at its place.
+    pub(super) fn wait_at(&self, place: u32) -> &Seen {
+        &self.waits[place as usize]
     }
 
     /// What a member waits for.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::Report;
 use super::explain::{Cause, CauseKind, Step};
-use super::parts::{HeldBy, MemberReport, Notified, Outcome, OwedBy, Party, PhaseReport, WaitReport, WaitsFor};
+use super::parts::{
+    HeldBy, MemberReport, Notified, OperationReport, Outcome, OwedBy, Party, PhaseReport, WaitReport, WaitsFor,
+};
 
 /// How many causes the text names.
 const CAUSES: usize = 2;
@@ -15,6 +17,9 @@ const MEMBERS: usize = 100;
 
 /// How many locks the text names.
 const LOCKS: usize = 20;
+
+/// How many operations the text names that nobody waits for.
+const OPERATIONS: usize = 5;
 
 /// A number with a comma before each three digits.
 pub(super) struct Grouped(pub(super) u64);
@@ -46,9 +51,20 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write_head(f)?;
         self.write_causes(f)?;
+        let unwaited = self.flights.unwaited(&self.snapshot);
+        if self.waits_for_io() {
+            write_operations(f, "stop waits for", &unwaited)?;
+        }
         self.write_phases(f)?;
         self.write_members(f)?;
         self.write_locks(f)?;
+        match self.elapsed {
+            Some(_) => write_operations(f, "left in flight:", &unwaited)?,
+            None if !self.waits_for_io() => {
+                write_operations(f, "in flight, and nobody waits for it:", &unwaited)?;
+            }
+            None => {}
+        }
         self.write_rest(f)
     }
 }
@@ -75,6 +91,11 @@ impl Report {
         }
         write!(f, " ({} of {count}), ", phase.place + 1)?;
         write!(f, "{}", TimeLeft(phase.left, phase.limit))
+    }
+
+    /// Whether a shutdown has nothing else to wait for.
+    fn waits_for_io(&self) -> bool {
+        self.reason.is_some() && self.elapsed.is_none() && self.left.is_empty()
     }
 
     fn write_phases(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -171,6 +192,16 @@ impl Report {
             write!(f, "\n  panicked: {name}")?;
         }
         Ok(())
+    }
+}
+
+fn write_operations(f: &mut Formatter<'_>, what: &str, operations: &[OperationReport]) -> fmt::Result {
+    for operation in operations.iter().take(OPERATIONS) {
+        write!(f, "\n  {what} {operation}")?;
+    }
+    match operations.len().saturating_sub(OPERATIONS) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more operations"),
     }
 }
 
@@ -279,22 +310,43 @@ impl fmt::Display for For<'_> {
             WaitsFor::Condition { .. } => f.write_str("a condition variable"),
             WaitsFor::Change { monitor, .. } => write!(f, "a change of {monitor}"),
             WaitsFor::Completion { operation, object, offset, length, .. } => {
-                f.write_str(operation)?;
-                match object {
-                    // "end of" has the word already.
-                    Some(object) if operation.ends_with("of") => write!(f, " {object}")?,
-                    Some(object) => write!(f, " of {object}")?,
-                    None => {}
-                }
-                if *length != 0 {
-                    write!(f, " at {}", Grouped(*offset))?;
-                }
-                Ok(())
+                write!(f, "{}", Doing { operation, object: object.as_deref(), at: (*offset, *length) })
             }
             WaitsFor::Stop => f.write_str("the stop"),
             WaitsFor::End { of: Some(of) } => write!(f, "the end of the threads and tasks of {of}"),
             WaitsFor::End { of: None } => f.write_str("threads and tasks to end"),
         }
+    }
+}
+
+impl fmt::Display for OperationReport {
+    /// `read of 200.00000001 at 1,048,576, for 3.2 s`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let doing =
+            Doing { operation: &self.operation, object: self.object.as_deref(), at: (self.offset, self.length) };
+        write!(f, "{doing}, for {}", Seconds(self.age))
+    }
+}
+
+/// An operation in words.
+struct Doing<'a> {
+    operation: &'a str,
+    object: Option<&'a str>,
+    /// Offset and length.
+    at: (u64, u64),
+}
+
+impl fmt::Display for Doing<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Doing { operation, object, at: (offset, length) } = self;
+        f.write_str(operation)?;
+        match object {
+            // "end of" has the word already.
+            Some(object) if operation.ends_with("of") => write!(f, " {object}")?,
+            Some(object) => write!(f, " of {object}")?,
+            None => {}
+        }
+        if *length != 0 { write!(f, " at {}", Grouped(*offset)) } else { Ok(()) }
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum Stage {
 pub(crate) struct Seen {
     /// Its slot.
     pub(crate) index: u32,
+    /// Which wait of that slot it is.
+    pub(crate) began: u64,
     pub(crate) stage: Stage,
     pub(crate) what: What,
     pub(crate) is_task: bool,
@@ -72,6 +74,13 @@ impl Seen {
         (self.what == What::End && !self.operation.is_empty())
             .then(|| DomainRef::from_words(self.offset, self.length))
             .flatten()
+    }
+
+    /// Whether this very wait still waits: who waits so has done nothing else since it was seen.
+    pub(crate) fn still_waits(&self) -> bool {
+        let waits = |seen: &Seen| matches!(seen.stage, Stage::Waiting | Stage::Queued);
+        let is_this = |seen: &Seen| seen.began == self.began && seen.member == self.member && waits(seen);
+        waits(self) && look_at(self.index).is_some_and(|now| is_this(&now))
     }
 
     /// Whether what it wants now is the lock of its monitor.
@@ -121,6 +130,7 @@ impl Waiter {
         let was_woken = is_task && matches!(stage, Stage::Woken | Stage::Stopped);
         let seen = Seen {
             index,
+            began,
             stage,
             what,
             is_task,

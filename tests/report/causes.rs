@@ -239,3 +239,33 @@ async fn join<A: Future + Unpin, B: Future + Unpin>(mut a: A, mut b: B) {
     })
     .await;
 }
+
+#[test]
+fn who_hands_work_on_all_the_time_is_never_taken_for_a_deadlock() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let queue = Arc::new(Monitor::new("queue", Mutex::new(Vec::new()), &stop));
+        let (work, own) = (queue.clone(), stop.clone());
+        stop.spawn("asks", move || {
+            loop {
+                let (completer, mut answer) = Completion::<u8>::new("answer", &own);
+                queue.lock()?.push(completer);
+                if answer.wait()?.is_err() {
+                    return Ok::<(), unwedge::Stopped>(());
+                }
+            }
+        })
+        .expect("a thread");
+        stop.spawn("answers", move || {
+            while let Ok(asked) = work.when(Vec::pop) {
+                asked.complete(1).ok();
+            }
+        })
+        .expect("a thread");
+        for _ in 0..5_000 {
+            let report = stop.report();
+            assert!(report.causes().iter().all(|cause| cause.kind != CauseKind::Deadlock), "{report}");
+        }
+        end(&stop);
+    });
+}

@@ -6,6 +6,7 @@ mod common;
 mod seen;
 
 mod causes;
+mod flights;
 mod forms;
 #[cfg(any(debug_assertions, feature = "lockdep"))]
 mod order;
