@@ -92,7 +92,7 @@ has_begun() { pid_of "$1" >/dev/null || is_zombie "$2"; }
 up_daemon() { # NAME
     local try end
     case $1 in mon.*) set -- "$1" has_quorum ;; osd.*) set -- "$1" is_active_osd ;; *) run_daemon "$1" && return ;; esac
-    for try in 1 2 3; do
+    for try in 1 2 3 4 5; do
         run_daemon "$1"
         end=$((SECONDS + 90))
         while ! gone "$1"; do
@@ -100,9 +100,10 @@ up_daemon() { # NAME
             [ $SECONDS -lt $end ] || { say_log "$1"; die "$1 runs, but does not do its work after 90 s"; }
             sleep 0.1
         done
-        say "$1 has ended while it started, attempt $try of 3"
-        say_log "$1"
+        say "$1 has ended while it started, attempt $try of 5: $(grep -v '^$' "$dir/log/$1.out" | tail -n 1 | cut -c -400)"
+        sleep "$try"
     done
+    say_log "$1"
     die "$1 does not stay"
 }
 

@@ -32,9 +32,10 @@ use unwedge::{
 
 use crate::{
     Pool, RadosError,
+    blocking::on_thread,
     error::Cause,
     ffi,
-    flight::{lock, on_thread},
+    flight::lock,
     gate::{Gate, Limits},
     watch::Watching,
 };

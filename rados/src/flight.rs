@@ -8,25 +8,23 @@
 //! - **A live handle**: librados is called under a share of [`Live`], which the closing of the cluster takes alone.
 //! - **Short callbacks**: librados's callback changes state and wakes; it calls librados for the result and the release only.
 //!
+//! There is no lock, no librados and no library below but those that the parent module names in `sys`, `ffi` and `cluster`: so the loom models compile this
+//! very file, over a librados that is a thread.
+//!
 //! Order of locks: `Live`, then `link`, then `operation`. No callback runs inside a cancel: librados queues it to its own thread.
 //!
-//! [`Live`]: crate::cluster::Live
+//! [`Live`]: super::cluster::Live
 
-use std::{
-    ffi::{CStr, CString, c_int, c_void},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::ffi::{CStr, CString, c_int, c_void};
 
-use unwedge::{
-    Completion, Object, Owed,
-    io::{ExternalCompleter, ExternalCompletion, Io},
-};
+use unwedge::{Object, Owed};
 
-use crate::{
+use super::{
     cluster::{IoHandle, Shared},
     error::{Cause, RadosError},
     ffi,
     gate::Flying,
+    sys::{Arc, ExternalCompleter, ExternalCompletion, Io, Mutex, MutexGuard, PoisonError},
 };
 
 /// The number that librados gives a cancelled operation.
@@ -266,26 +264,4 @@ unsafe extern "C" fn landed<O: Operation>(aio: ffi::Aio, share: *mut c_void) {
     // SAFETY: As the caller says; nobody else has it any more.
     unsafe { ffi::rados_aio_release(aio) };
     flight.land(number);
-}
-
-/// Does what only blocks, on a thread of its own. A stop ends the wait for it; the thread stays until librados comes back, and keeps the cluster's handle
-/// from being closed.
-pub(crate) fn on_thread<T: Send + 'static>(
-    io: &Io,
-    name: &'static str,
-    object: &str,
-    job: impl FnOnce(&dyn Fn() -> bool) -> Result<T, Cause> + Send + 'static,
-) -> Completion<T, RadosError> {
-    let owed = Owed { operation: name, object: Some(Object::from(object)), offset: 0, length: 0 };
-    let (completer, completion) = io.external::<T, RadosError>(owed);
-    if completer.is_wanted() {
-        let object: Box<str> = object.into();
-        let thread = std::thread::Builder::new().name(format!("uw-{name}"));
-        // Without a thread the completer is dropped: abandoned.
-        drop(thread.spawn(move || {
-            let result = job(&|| completer.is_wanted());
-            drop(completer.finish(result.map_err(|cause| RadosError::new(name, Some(&object), cause))));
-        }));
-    }
-    completion.into_completion()
 }

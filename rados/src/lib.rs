@@ -50,6 +50,7 @@ compile_error!(
      apt-get install --no-install-recommends librados-dev libradospp-dev g++"
 );
 
+mod blocking;
 mod cluster;
 mod compound;
 mod encode;
@@ -60,6 +61,7 @@ mod gate;
 mod lock;
 mod omap;
 mod pool;
+mod sys;
 mod watch;
 
 pub use cluster::{Cluster, ClusterBuilder};

@@ -14,10 +14,11 @@ use unwedge::{
 
 use crate::{
     Cluster, RadosError, WriteOp,
+    blocking::on_thread,
     cluster::{IoHandle, Shared, check},
     error::Cause,
     ffi,
-    flight::{Operation, Step, begin, on_thread},
+    flight::{Operation, Step, begin},
 };
 
 /// A pool of a [`Cluster`]. Cheap to clone.

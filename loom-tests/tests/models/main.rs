@@ -24,6 +24,7 @@ mod mds_admin;
 mod mutants;
 mod order;
 mod passing;
+mod rados;
 mod ring;
 mod ring_twins;
 mod wakers;
