@@ -552,8 +552,53 @@ fn a_thousand_lives_leave_nothing_behind() {
 }
 
 #[test]
+fn a_soak_counts_its_lives_and_is_the_same_again_by_its_seed() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let args = ["soak", "--json", "--lives", "40", "--seed", "7", "--within-ms", "30000"];
+    let output = main_job(&args, temporary.path()).wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("seed 7"), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&found["lives"], &found["failures"], &found["seed"]), (&json!(40), &json!(0), &json!(7)), "{found}");
+    let stopped_in = found["stopped_in"].as_object().expect("states");
+    assert_eq!(stopped_in.values().filter_map(Value::as_u64).sum::<u64>(), 40, "{found}");
+    assert!(!found["faults"].as_object().expect("faults").is_empty(), "{found}");
+    assert_eq!(fs::read_dir(temporary.path()).expect("a folder").count(), 0, "everything temporary has gone");
+}
+
+#[test]
+fn a_late_stop_is_told_with_its_seed() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    // No stop comes before a deadline that is now.
+    let args = ["soak", "--lives", "1000", "--seed", "7", "--within-ms", "0"];
+    let output = main_job(&args, temporary.path()).wait_with_output().expect("it ends");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("seed 7, life 0: late: "), "{said}");
+    assert!(said.contains("again: mds soak --seed 7 --first 0 --lives 1"), "{said}");
+    assert!(text(&output.stdout).contains("20 lives in "), "it gives up: {}", text(&output.stdout));
+}
+
+#[test]
+fn an_interrupted_soak_leaves_nothing() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let job = main_job(&["soak", "--lives", "1000000", "--within-ms", "30000"], temporary.path());
+    let server = Server { child: Some(job), socket: PathBuf::new() };
+    let until = Instant::now() + PATIENCE;
+    while fs::read_dir(temporary.path()).expect("a folder").count() == 0 {
+        assert!(Instant::now() < until, "nothing is unpacked");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(700));
+    server.signal(libc::SIGINT);
+    let (status, said, _) = server.wait();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert_eq!(fs::read_dir(temporary.path()).expect("a folder").count(), 0, "everything temporary has gone");
+}
+
+#[test]
 fn help_everywhere() {
-    for args in [&["--help"] as &[&str], &["dump", "--help"], &["serve", "--help"]] {
+    for args in [&["--help"] as &[&str], &["dump", "--help"], &["serve", "--help"], &["soak", "--help"]] {
         let run = mds(args);
         assert!(run.status.success() && text(&run.stdout).contains("Usage: mds"), "{args:?}");
     }

@@ -13,10 +13,43 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub struct Cli {
     /// What to do instead of the main job.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<Job>,
     /// How the main job runs.
     #[command(flatten)]
     pub drill: Drill,
+}
+
+/// What to do instead of the main job.
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// Something with a pool.
+    #[command(flatten)]
+    Pool(Command),
+    /// Have thousands of lives, each frozen at a random point and stopped, with random faults of the storage.
+    ///
+    /// Exit status 0: every stop came before its deadline, and what was left the reports say. 1: not so; what was wrong has been said, with the seed.
+    /// 3: a life hung. 130: interrupted, and all was well until then.
+    Soak(Soak),
+}
+
+/// How the soak runs.
+#[derive(Args, Clone, Debug)]
+pub struct Soak {
+    /// Print one JSON object instead of text for people.
+    #[arg(long)]
+    pub json: bool,
+    /// How many lives.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub lives: u64,
+    /// What happens in each life follows from this; without it another one each time.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The number of the first life: with `--lives 1`, one that went wrong again.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub first: u64,
+    /// The limit of each shutdown's plan, in milliseconds: a stop that takes longer is late.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub within_ms: u64,
 }
 
 /// How the main job runs.

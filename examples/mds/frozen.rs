@@ -44,6 +44,11 @@ impl Ice {
         Ice(Arc::new(Mutex::new(Frost { is_frozen: false, at, held: Vec::new() })))
     }
 
+    /// Stops answering.
+    pub fn freeze(&self) {
+        self.0.lock().is_frozen = true;
+    }
+
     /// Answers again, also what was asked meanwhile.
     pub fn thaw(&self) {
         let held = {

@@ -15,9 +15,11 @@ mod namespace;
 mod omap;
 mod pool;
 mod protocol;
+mod random;
 mod rank;
 mod refresh;
 mod serve;
+mod soak;
 #[cfg(test)]
 mod startup;
 mod state;
@@ -29,15 +31,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Job};
 use crate::pool::Pool;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let is_main_job = cli.command.is_none();
     match run(cli) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(status) => status,
         // Enough was read of a dump. Of the main job not every stop was made.
         Err(error) if is_closed_pipe(&error) && is_main_job => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -48,14 +49,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what was asked for. Whether it went well; what did not has been said.
-fn run(cli: Cli) -> anyhow::Result<bool> {
-    match cli.command {
-        Some(Command::Dump { pool, what }) => dump::print(&Pool::open(&pool)?, what).map(|()| true),
-        Some(Command::Refresh { socket }) => refresh::ask(&socket).map(|()| true),
-        Some(Command::Serve { pool, socket }) => daemon::run(&pool, &socket).map(|()| true),
-        None => drill::run(&cli.drill),
+/// Does what was asked for. What did not go well has been said.
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Some(job) = cli.command else {
+        let is_clean = drill::run(&cli.drill)?;
+        return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    };
+    match job {
+        Job::Soak(options) => return soak::run(&options),
+        Job::Pool(Command::Dump { pool, what }) => dump::print(&Pool::open(&pool)?, what)?,
+        Job::Pool(Command::Refresh { socket }) => refresh::ask(&socket)?,
+        Job::Pool(Command::Serve { pool, socket }) => daemon::run(&pool, &socket)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the reader of our output has gone, as `head` does.

@@ -15,24 +15,15 @@ use crate::fixture::Fixture;
 use crate::namespace::{Dir, ROOT};
 use crate::omap;
 use crate::pool::Pool;
+use crate::random::Random;
 
-/// A small generator (splitmix64): the same changes in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
+/// What tests do to bytes.
+trait Mutate {
     /// Changes some bytes: a flipped bit, a byte or word of an extreme value, a cut, or a hole.
+    fn mutate(&mut self, bytes: &mut Vec<u8>);
+}
+
+impl Mutate for Random {
     fn mutate(&mut self, bytes: &mut Vec<u8>) {
         if bytes.is_empty() {
             bytes.push(0);

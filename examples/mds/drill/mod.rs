@@ -4,8 +4,8 @@
 //! Everything takes place under a domain of the drill's own: Ctrl-C requests its stop, which reaches whatever life there is then.
 
 mod load;
-mod numbers;
-mod scene;
+pub mod numbers;
+pub mod scene;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -88,7 +88,7 @@ pub fn run(options: &cli::Drill) -> anyhow::Result<bool> {
 }
 
 /// Prints a line; a disk that is full or a reader that has gone is an error, and no panic.
-fn print(line: &str) -> anyhow::Result<()> {
+pub fn print(line: &str) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{line}").context("cannot write")
 }
 

@@ -262,8 +262,9 @@ fn settled(before: &BTreeMap<u32, String>, left: usize) -> anyhow::Result<()> {
 }
 
 /// The pool of a scenario.
-struct Pool {
-    folder: PathBuf,
+pub struct Pool {
+    /// Where it is.
+    pub folder: PathBuf,
     /// Holds the pipe's other end, so that a reader hangs and does not see the end.
     pipe: Option<File>,
     /// What was made for the scenario and goes with it.
@@ -271,7 +272,8 @@ struct Pool {
 }
 
 impl Pool {
-    fn prepare(fixture: &Fixture, scenario: Scenario) -> anyhow::Result<Pool> {
+    /// Makes it.
+    pub fn prepare(fixture: &Fixture, scenario: Scenario) -> anyhow::Result<Pool> {
         let (dirty, flushed) = (fixture.dirty(), fixture.flushed());
         Ok(match scenario {
             Scenario::Pipe => Pool::with_pipe(&dirty, &fixture.folder().join("pipe"))?,
