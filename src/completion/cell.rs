@@ -323,15 +323,22 @@ impl<V> Receiver<V> {
     }
 }
 
-impl<V> Drop for Receiver<V> {
-    fn drop(&mut self) {
+impl<V> Receiver<V> {
+    /// Says that nobody wants the value any more. The value, if it was there first: a completer that was told that its value is taken finds nobody to
+    /// whom it could come back. (The test `linear` finds that where a value is looked for first and the cell is closed then.)
+    pub(super) fn close(self) -> Option<V> {
+        ManuallyDrop::new(self).shut()
+    }
+
+    /// As [`close`](Self::close); the receiver is not used or dropped any more afterwards.
+    fn shut(&mut self) -> Option<V> {
         drop(self.ticket().take());
         let cell = self.cell();
         let mut word = cell.word.load(Acquire);
         while word & TAG != READY {
             // Ordering: AcqRel, partner of the Acquire in `send`: the completer frees after everything that was done here.
             match cell.word.compare_exchange(word, word & !TAG | CLOSED, AcqRel, Acquire) {
-                Ok(_) => return,
+                Ok(_) => return None,
                 Err(now) => word = now,
             }
         }
@@ -339,6 +346,12 @@ impl<V> Drop for Receiver<V> {
         let value = unsafe { cell.take_value() };
         // SAFETY: "Last one frees": `READY` was seen.
         unsafe { free(self.0) };
-        drop(value);
+        Some(value)
+    }
+}
+
+impl<V> Drop for Receiver<V> {
+    fn drop(&mut self) {
+        drop(self.shut());
     }
 }

@@ -194,9 +194,9 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         self.wait_by(Some(*domain.domain()), Some(deadline), Location::caller())
     }
 
-    /// Says that nobody wants the result any more. A result that was there already comes back.
+    /// Says that nobody wants the result any more. A result that came first comes back: what the completer does not have, the caller has.
     pub fn cancel(mut self) -> Option<Result<T, E>> {
-        self.receiver.take().and_then(|receiver| receiver.take().ok()).map(or_abandoned)
+        self.receiver.take().and_then(Receiver::close).map(or_abandoned)
     }
 
     /// Runs a callback with the result, on the callback thread of the domain `stop` (never on the thread that completes or stops).

@@ -316,18 +316,18 @@ impl WeakStop {
 impl Inner {
     /// Sets the flag here and below. Whether it was not set here before.
     fn mark(&self, reason: &Arc<str>) -> bool {
-        let (first, below) = {
+        let (first, reason, below) = {
             let children = self.children.lock();
             let first = !self.domain.is_over();
+            let reason = self.reason.lock().get_or_insert_with(|| reason.clone()).clone();
             if first {
-                *self.reason.lock() = Some(reason.clone());
                 self.domain.mark();
             }
-            (first, children.iter().filter_map(Weak::upgrade).collect::<Vec<_>>())
+            (first, reason, children.iter().filter_map(Weak::upgrade).collect::<Vec<_>>())
         };
-        // Also where it was set before: who set it may not have come down here yet.
+        // Also where it was set before: who set it may not have come down here yet. With the reason that stands here, so that the family agrees on it.
         for child in below {
-            child.mark(reason);
+            child.mark(&reason);
         }
         first
     }

@@ -65,6 +65,8 @@ struct Found {
     /// Lives with something left in the kernel at their deadline, and what: operations, bytes, threads. All of it was reported, and went later.
     lives_with_leaks: u64,
     reported_leaks: [usize; 3],
+    /// Threads of phases that were late, were reported, and ended later.
+    late_phases: usize,
 }
 
 /// Runs the soak, and says what it found.
@@ -118,6 +120,7 @@ fn all(stage: &Stage<'_>, options: &cli::Soak, seed: u64) -> anyhow::Result<Foun
                 *found.stopped_in.entry(lived.state).or_default() += 1;
                 lived.faults.into_iter().for_each(|(fault, n)| *found.faults.entry(fault).or_default() += n);
                 found.answers += lived.answers;
+                found.late_phases += lived.late_phases;
                 found.lives_with_leaks += u64::from(lived.left.iter().any(|left| *left > 0));
                 found.reported_leaks.iter_mut().zip(lived.left).for_each(|(sum, more)| *sum += more);
             }
@@ -178,6 +181,7 @@ fn say(found: &Found) -> anyhow::Result<()> {
             "left in the kernel at the deadline, and reported, in {} lives: {operations} operations, {bytes} bytes, {threads} threads",
             found.lives_with_leaks
         ),
+        format!("phases that were late on their way out, and reported: {}", found.late_phases),
     ] {
         crate::drill::print(&line)?;
     }

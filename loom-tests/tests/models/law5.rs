@@ -81,6 +81,20 @@ fn law5_one_outcome_of_a_completion() {
     });
 }
 
+/// A completer that is told that its value is taken has given it to who cancels, and who is given nothing has had it sent back. (A cancel that looks first and
+/// closes then drops it between the two.)
+#[test]
+fn law5_a_cancelled_value_is_somebody_s() {
+    explore("L5", None, || {
+        let stop = Stop::new("life");
+        let (completer, completion) = Completion::<u8>::new("read", &stop);
+        let storage = thread::spawn(move || completer.complete(7).is_err());
+        let had = completion.cancel().is_some();
+        let back = storage.join().unwrap();
+        assert!(had != back, "given out: {had}, sent back: {back}");
+    });
+}
+
 #[test]
 fn law5_one_outcome_of_a_task_s_completion() {
     one_outcome("complete_or_stop_of_a_task", Some(3), |stop, completion| {
