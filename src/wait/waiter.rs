@@ -299,14 +299,14 @@ impl Waiter {
         self.domain().is_some_and(DomainRef::is_over)
     }
 
-    /// Ends the wait if its domain is over. Whether that leaves a task to be woken.
+    /// Ends the wait if its domain is over. Whether there is a task to be woken, also one whose wait another stop has ended: that one may sit in a waker.
     fn stop(&self) -> bool {
         // Ordering: Acquire, partner of the Release in `Ticket::begin`: the fields are this wait's. That it is not missed is the barrier's doing.
         let mut word = self.word.load(Acquire);
         loop {
             let state = word & STATE;
             if !matches!(state, WAITING | QUEUED | TURN) {
-                return false;
+                return word & (STATE | WAKER) == STOPPED | WAKER;
             }
             // Read after the word: of this wait, or the compare-and-swap below fails.
             if !self.is_over() {

@@ -214,9 +214,10 @@ fn run(ops: &[Op], alive: &Arc<()>) -> Result<(), TestCaseError> {
     for op in ops {
         let woken = step(*op, &mut real, &mut model, alive)?;
         for waker in [false, true] {
-            let expected = usize::from(woken == Some(waker));
-            prop_assert_eq!(real.wakers[usize::from(waker)].count(), expected, "{:?}: who is woken", op);
-            real.wakers[usize::from(waker)].take();
+            let (flag, expected) = (&real.wakers[usize::from(waker)], woken == Some(waker));
+            prop_assert!(!expected || flag.is_soon_woken(), "{op:?}: nobody is woken");
+            prop_assert_eq!(flag.count(), usize::from(expected), "{:?}: who is woken", op);
+            flag.take();
         }
     }
     drop(real);

@@ -382,9 +382,8 @@ impl<'a> Scene<'a> {
     fn check_wakes(&self) -> Result<(), TestCaseError> {
         for (slot, task) in self.model.tasks.iter().enumerate() {
             let is_pending = matches!(self.tasks[slot], Real::Acquires(_) | Real::When(_));
-            let is_woken = self.flags[slot].count() > 0;
-            if is_pending && task.was_polled && !is_woken {
-                prop_assert!(!self.model.is_stopped(slot), "stopped and not woken: {task:?}");
+            if is_pending && task.was_polled && self.model.is_stopped(slot) {
+                prop_assert!(self.flags[slot].is_soon_woken(), "stopped and not woken: {task:?}");
             }
         }
         Ok(())

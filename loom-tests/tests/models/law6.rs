@@ -103,6 +103,50 @@ fn law6_panicking_waker_strands_nobody() {
 }
 
 /// A completion is given under the big lock, and its callback takes the big lock. (Ceph's trackers 16042, 16396, 20165.)
+/// A waker that says that it was woken, or waits for another one to be.
+struct Gate {
+    is_open: loom::sync::Mutex<bool>,
+    opened: loom::sync::Condvar,
+}
+
+struct Opens(Arc<Gate>);
+
+impl Wake for Opens {
+    fn wake(self: Arc<Self>) {
+        *self.0.is_open.lock().unwrap() = true;
+        self.0.opened.notify_all();
+    }
+}
+
+struct Blocks(Arc<Gate>);
+
+impl Wake for Blocks {
+    fn wake(self: Arc<Self>) {
+        let mut is_open = self.0.is_open.lock().unwrap();
+        while !*is_open {
+            is_open = self.0.opened.wait(is_open).unwrap();
+        }
+    }
+}
+
+/// Two stops at the same time, one of which sits in a task's waker: the other one wakes its own tasks also where the first has ended their waits. A failure
+/// is a deadlock.
+#[test]
+fn law6_blocked_waker_of_one_stop_is_not_the_other_s() {
+    explore("L6", Some(3), || {
+        let gate = Arc::new(Gate { is_open: loom::sync::Mutex::new(false), opened: loom::sync::Condvar::new() });
+        let (one, other) = (World::new(), World::new());
+        let wakers = [Waker::from(Arc::new(Blocks(gate.clone()))), Waker::from(Arc::new(Opens(gate)))];
+        let ((_owed, mut first), (_owes, mut second)) = (one.owed::<u32>(), other.owed::<u32>());
+        for (completion, waker) in [&mut first, &mut second].into_iter().zip(&wakers) {
+            assert!(Pin::new(completion).poll(&mut Context::from_waker(waker)).is_pending());
+        }
+        let stopper = other.thread(|world| world.stop.request("SIGTERM"));
+        one.stop.request("SIGTERM");
+        stopper.join().unwrap();
+    });
+}
+
 #[test]
 fn law6_callback_takes_the_lock_of_the_completer() {
     explore("L6", Some(2), || {
