@@ -97,5 +97,12 @@ for pair in 'uring pool' 'pool uring'; do
         [ -z "$found" ] || complain "$file: the backends never know each other: $found"
     done
 done
+# The page on the memory model has a row for each word that decides something in these modules.
+page=src/guide/memory_model.md
+for file in src/wait/*.rs src/completion/*.rs src/registry/domain.rs src/sys/light_mutex.rs src/sys/fence.rs; do
+    for word in $(sed 's,//.*,,' "$file" | sed -nE 's/^ *(pub(\([a-z]+\))? )?(static )?([A-Za-z_]+): Atomic[UIBP][A-Za-z0-9]*( =.*|,)$/\4/p'); do
+        grep "^| .${file#src/}. |" "$page" | cut -d'|' -f3 | grep -qw "$word" || complain "$file: $word is not in $page"
+    done
+done
 [ "$failed" = 0 ] && echo "layers: as they should be"
 exit "$failed"

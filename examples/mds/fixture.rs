@@ -30,7 +30,8 @@ impl Fixture {
         Fixture::unpack_from(Path::new(ARCHIVE), is_cancelled)
     }
 
-    fn unpack_from(archive: &Path, is_cancelled: impl Fn() -> bool) -> anyhow::Result<Fixture> {
+    /// Unpacks another archive.
+    pub fn unpack_from(archive: &Path, is_cancelled: impl Fn() -> bool) -> anyhow::Result<Fixture> {
         let shown = archive.display();
         let file = File::open(archive).with_context(|| format!("cannot open the captured pool {shown}"))?;
         let folder = tempfile::Builder::new()

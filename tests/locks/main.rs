@@ -3,8 +3,12 @@
 //!
 //! Nothing here waits for time to pass but where a timeout or a long hold is what is tested; `GUARD` only turns a hang into a failure.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod adapters;
 mod condvar;
+mod deadline;
 mod fairness;
 mod kinds;
 mod monitor;

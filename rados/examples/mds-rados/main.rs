@@ -20,6 +20,7 @@ mod manager;
 mod namespace;
 #[path = "../../../examples/mds/omap.rs"]
 mod omap;
+mod packed;
 #[path = "../../../examples/mds/pool.rs"]
 mod pool;
 #[path = "../../../examples/mds/protocol.rs"]

@@ -10,6 +10,7 @@ use unwedge_rados::{Cluster, Pool, RadosError};
 
 use crate::decode::{Damage, Omap};
 use crate::life::{Fault, Store};
+use crate::packed::unpack;
 use crate::pool::{Objects, RADOS};
 
 /// Where a pool is.
@@ -131,22 +132,6 @@ fn pack(omap: &unwedge_rados::Omap) -> Vec<u8> {
         packed.extend(part);
     }
     packed
-}
-
-/// The omap again; `None` if a key is no text.
-fn unpack(mut packed: &[u8]) -> Option<Omap> {
-    let mut next = || -> Option<Vec<u8>> {
-        let (len, rest) = packed.split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        packed = rest;
-        Some(part.to_vec())
-    };
-    let header = next()?;
-    let mut entries = Vec::new();
-    while let Some(key) = next() {
-        entries.push((String::from_utf8(key).ok()?, next()?));
-    }
-    Some(Omap { header, entries })
 }
 
 /// The pool object by object, for a program that may wait.

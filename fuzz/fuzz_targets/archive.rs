@@ -1,0 +1,4 @@
+//! See `targets::archive`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unwedge_fuzz::targets::archive(data));

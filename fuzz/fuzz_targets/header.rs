@@ -1,0 +1,4 @@
+//! See `targets::header`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unwedge_fuzz::targets::header(data));

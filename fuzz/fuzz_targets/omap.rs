@@ -1,0 +1,4 @@
+//! See `targets::omap`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unwedge_fuzz::targets::omap(data));
