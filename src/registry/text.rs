@@ -1,7 +1,6 @@
 //! A short text that is written by one and read by anyone at any time, without a lock and without pointers.
 
 use std::fmt::{self, Write as _};
-use std::hash::{Hash, Hasher};
 
 use crate::sys::{PlainU64, Relaxed};
 
@@ -118,13 +117,6 @@ impl<const WORDS: usize> Copied<WORDS> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.first().is_none_or(|word| word.to_ne_bytes()[0] == 0)
-    }
-}
-
-impl<const WORDS: usize> Hash for Copied<WORDS> {
-    /// One word of it all: a report has thousands of them to look up.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.mixed());
     }
 }
 

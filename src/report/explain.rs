@@ -17,10 +17,11 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
+use crate::registry::flight;
 use crate::registry::member::MemberRef;
-use crate::registry::text::Copied;
 use crate::wait::debtor::Debtor;
 use crate::wait::line::SeenLock;
 use crate::wait::look::{Seen, Stage};
@@ -120,8 +121,41 @@ enum Follow {
 enum Key {
     Member(u32),
     Slot(*const ()),
-    Operation(Copied<2>, Copied<6>, u64),
+    /// What stands for the operation: [`flight::said`].
+    Operation(u64),
     Idle,
+}
+
+/// For keys that nobody chooses to do harm: they are addresses, places and numbers that stand for a text.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
 }
 
 /// The graph of a snapshot.
@@ -153,7 +187,7 @@ struct Group {
 /// Why those at these places do not go on, the worst first, and how many causes more there are. `steps`: those of them that run phases.
 pub(super) fn explain(snapshot: &Snapshot, roots: &[u32], steps: &[PhaseStep]) -> (Vec<Cause>, usize) {
     let graph = Graph::new(snapshot, steps);
-    let mut known: HashMap<Key, u32> = HashMap::new();
+    let mut known: HashMap<Key, u32, BuildHasherDefault<Quick>> = HashMap::default();
     let mut group_of_end = vec![u32::MAX; snapshot.members.len()];
     let mut groups: Vec<Group> = Vec::new();
     for &root in roots {
@@ -175,6 +209,10 @@ pub(super) fn explain(snapshot: &Snapshot, roots: &[u32], steps: &[PhaseStep]) -
         }
     }
     let mut ranked: Vec<_> = (0..groups.len() as u32).map(|at| (graph.rank(&groups[at as usize]), at)).collect();
+    if ranked.len() > MOST {
+        ranked.select_nth_unstable(MOST - 1);
+        ranked.truncate(MOST);
+    }
     ranked.sort_unstable();
     let told = ranked.iter().take(MOST);
     let causes = told.map(|(_, at)| {
@@ -290,7 +328,8 @@ impl<'a> Graph<'a> {
         match (self.kind(end), self.follows[end as usize].0) {
             (CauseKind::Idle, _) if self.weight(end) == 0 => Key::Idle,
             (CauseKind::Storage, Some(wait)) if !wait.object.is_empty() => {
-                Key::Operation(wait.operation, wait.object, wait.offset)
+                // How much is asked for does not matter.
+                Key::Operation(flight::said(&wait.operation, &wait.object, wait.offset, 0))
             }
             (CauseKind::Gone | CauseKind::Unknown, Some(wait)) => slot(wait).map_or(Key::Member(end), Key::Slot),
             _ => Key::Member(end),

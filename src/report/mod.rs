@@ -110,6 +110,42 @@ impl Left {
     }
 }
 
+/// Puts those that have not ended in order: by name, then by place. There may be thousands, of which most share a name: so they are put in the order of
+/// places without a comparison, and few names are compared.
+fn in_order(snapshot: &Snapshot, left: impl Iterator<Item = (u32, Arc<str>, Kind)>, into: &mut Vec<Left>) {
+    let mut at_place: Vec<Option<Left>> = Vec::new();
+    at_place.resize_with(snapshot.members.len(), || None);
+    let mut placeless = Vec::new();
+    for (slot, name, kind) in left {
+        // One that has ended since has no place, or a stranger's.
+        let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
+        let left = Left { name, kind, place, phase: None };
+        match place.and_then(|place| at_place.get_mut(place as usize)) {
+            Some(at) if at.is_none() => *at = Some(left),
+            // Or one that is just ending, and the next one in its place.
+            _ => placeless.push(left),
+        }
+    }
+    let mut by_name: Vec<Vec<Left>> = Vec::new();
+    let mut known: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    let mut last = 0;
+    for left in placeless.into_iter().chain(at_place.into_iter().flatten()) {
+        // Mostly it has the name of the last one, or of the one that came before that kind.
+        let is_of = |same: &Vec<Left>| same.first().is_some_and(|first| first.name == left.name);
+        if !by_name.get(last).is_some_and(is_of) {
+            last = *known.entry(left.name.clone()).or_insert_with(|| {
+                by_name.push(Vec::new());
+                by_name.len() - 1
+            });
+        }
+        by_name[last].push(left);
+    }
+    into.reserve(by_name.iter().map(Vec::len).sum());
+    for at in known.into_values() {
+        into.append(&mut by_name[at]);
+    }
+}
+
 impl Report {
     pub(crate) fn new(
         domain: &str,
@@ -119,17 +155,11 @@ impl Report {
         panicked: Vec<String>,
     ) -> Self {
         let snapshot = Snapshot::take();
-        // By name. Of thousands most share one, so that few names are compared.
-        let mut by_name: BTreeMap<Arc<str>, Vec<Left>> = BTreeMap::new();
-        for (slot, name, kind) in left {
-            // One that has ended since has no place, or a stranger's.
-            let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
-            by_name.entry(name.clone()).or_default().push(Left { name, kind, place, phase: None });
-        }
-        by_name.values_mut().for_each(|same| same.sort_unstable_by_key(|left| left.place));
         let phases = snapshot.phases_of(domains);
         let steps = snapshot.steps_of(&phases);
-        let left: Vec<Left> = steps.iter().map(Left::of).chain(by_name.into_values().flatten()).collect();
+        let mut all: Vec<Left> = steps.iter().map(Left::of).collect();
+        in_order(&snapshot, left, &mut all);
+        let left = all;
         let places: Vec<_> = left.iter().filter_map(|left| left.place).collect();
         let (causes, more_causes) = explain::explain(&snapshot, &places, &steps);
         Report {
