@@ -15,7 +15,7 @@
  * and what a function says of others. What an operation came to (a read's errno) is a result of its own, apart from what became of the wait for it.
  *
  * Handles. Each pointer to one of the opaque types is a handle with a count. One that a function gives you is yours: release it, from any thread and at any
- * time, also while another thread is in a call with it. One that a callback is given is lent for the call: count it (.._ref) to keep it. Releasing NULL does
+ * time, also while another thread waits in a call with it. One that a callback is given is lent for the call: count it (.._ref) to keep it. Releasing NULL does
  * nothing; a NULL handle, or one of another kind, is -EINVAL.
  *
  * Pointers. Strings end with a NUL. No function keeps a pointer to memory of yours when it has returned: strings, names and data are copied, results are

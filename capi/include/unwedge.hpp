@@ -612,9 +612,10 @@ struct carrier {
     static void free(void *value) noexcept { delete static_cast<T *>(value); }
     static void *pack(T &&value) { return new T(std::move(value)); }
     static void drop(void *packed) noexcept { free(packed); }
-    static kept take(completion_handle &from) noexcept {
+    static kept take(completion_handle &from, std::int64_t &result) noexcept {
         void *value = nullptr;
-        unwedge_completion_take(from.get(), &value);
+        const int code = unwedge_completion_take(from.get(), &value);
+        if (code < 0) result = code;
         return kept(static_cast<T *>(value));
     }
     static T &at(kept &value) noexcept { return *value; }
@@ -632,10 +633,11 @@ struct carrier<T, true> {
         return bits;
     }
     static void drop(void *) noexcept {}
-    static kept take(completion_handle &from) noexcept {
+    static kept take(completion_handle &from, std::int64_t &result) noexcept {
         void *value = nullptr;
         // Bits that are all zero look like no value, which is what they are then.
-        unwedge_completion_take(from.get(), &value);
+        const int code = unwedge_completion_take(from.get(), &value);
+        if (code < 0 && code != -ENODATA) result = code;
         kept out;
         std::memcpy(out.bits, &value, sizeof(T));
         return out;
@@ -650,21 +652,23 @@ struct made_by_io {
 };
 template <>
 struct carrier<bytes, false> : made_by_io<bytes> {
-    static bytes take(completion_handle &from) noexcept { return bytes(std::move(from)); }
+    static bytes take(completion_handle &from, std::int64_t &) noexcept { return bytes(std::move(from)); }
 };
 template <bool Bits>
 struct carrier<file, Bits> : made_by_io<file> {
-    static file take(completion_handle &from) noexcept {
+    static file take(completion_handle &from, std::int64_t &result) noexcept {
         file_handle opened;
-        unwedge_completion_file(from.get(), opened.place());
+        const int code = unwedge_completion_file(from.get(), opened.place());
+        if (code < 0) result = code;
         return file(std::move(opened));
     }
 };
 template <>
 struct carrier<file_stat, false> : made_by_io<file_stat> {
-    static file_stat take(completion_handle &from) noexcept {
+    static file_stat take(completion_handle &from, std::int64_t &result) noexcept {
         file_stat found;
-        unwedge_completion_stat(from.get(), &found);
+        const int code = unwedge_completion_stat(from.get(), &found);
+        if (code < 0) result = code;
         return found;
     }
 };
@@ -678,10 +682,10 @@ class outcome {
 
 public:
     outcome(int wait, std::int64_t result, detail::completion_handle &from) noexcept
-        : wait_(wait), result_(result), kept_(has_value() ? carrier::take(from) : typename carrier::kept()) {}
+        : wait_(wait), result_(result), kept_(has_value() ? carrier::take(from, result_) : typename carrier::kept()) {}
     /// What became of the wait.
     status wait() const noexcept { return status(wait_); }
-    /// What the completer gave: the negative of an errno where it failed.
+    /// What the completer gave: the negative of an errno where it failed; -EALREADY where an earlier wait has taken the value.
     std::int64_t result() const noexcept { return result_; }
     bool has_value() const noexcept { return wait_ >= 0 && result_ >= 0; }
     explicit operator bool() const noexcept { return has_value(); }
@@ -696,7 +700,7 @@ public:
 
 private:
     int wait_;
-    std::int64_t result_;
+    std::int64_t result_;  // before the next one, whose making may change it
     typename carrier::kept kept_;
 };
 
@@ -815,9 +819,9 @@ public:
         if (code < 0) detail::carrier<T>::drop(packed);
         return code == 1;
     }
-    /// Says that there will be no value, by an errno.
+    /// Says that there will be no value, by an errno (0 is EIO).
     bool fail(int error) const noexcept {
-        return unwedge_completer_complete(raw_.get(), error > 0 ? -error : error, nullptr) == 1;
+        return unwedge_completer_complete(raw_.get(), error > 0 ? -error : error < 0 ? error : -EIO, nullptr) == 1;
     }
     bool is_wanted() const noexcept { return unwedge_completer_is_wanted(raw_.get()) == 1; }
     /// For external operations: `hook()` runs on the domain's callback thread when nobody waits any more. It must not throw.
@@ -842,7 +846,7 @@ public:
     explicit completer(detail::completer_handle raw) noexcept : raw_(std::move(raw)) {}
     bool complete() const noexcept { return unwedge_completer_complete(raw_.get(), 0, nullptr) == 1; }
     bool fail(int error) const noexcept {
-        return unwedge_completer_complete(raw_.get(), error > 0 ? -error : error, nullptr) == 1;
+        return unwedge_completer_complete(raw_.get(), error > 0 ? -error : error < 0 ? error : -EIO, nullptr) == 1;
     }
     bool is_wanted() const noexcept { return unwedge_completer_is_wanted(raw_.get()) == 1; }
     completer share() const noexcept { return completer(raw_.share()); }

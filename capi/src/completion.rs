@@ -283,8 +283,12 @@ impl Opened<'_> {
     fn wait_unlocked(&mut self, stop: &Stop, lock: &Caller, until: Option<Instant>) -> Result<i64, c_int> {
         let held = lock.held();
         if self.is_complete() && !stop.is_requested() {
-            held.back();
-            return self.wait(Some(stop), until);
+            // A stop may come in between, and who is stopped has the lock no more (L2).
+            let waited = self.wait(Some(stop), until);
+            if waited != Err(STOPPED) {
+                held.back();
+            }
+            return waited;
         }
         drop(held);
         let waited = match self.wait(Some(stop), until) {

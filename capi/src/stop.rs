@@ -179,8 +179,9 @@ pub unsafe extern "C" fn unwedge_stop_spawn(
         let name = unsafe { string(name) }?.to_string_lossy();
         let body = body.ok_or(BAD_ARGUMENT)?;
         let arg = Arg(arg);
+        // With a count of this call's own: the thread may release the caller's before this returns.
         // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { at::<Stop>(stop) }?;
+        let stop = unsafe { keep::<Stop>(stop) }?;
         let spawned = stop.spawn(&name, move || {
             let _held = CancellationHeld::new();
             // SAFETY: the caller's callback with its own argument (`Callback`).

@@ -225,7 +225,7 @@ fn short_name(name: &str) -> String {
     short
 }
 
-/// While it lives, this thread blocks every signal, and threads that it starts inherit that for good.
+/// While it lives, this thread blocks every signal but those of a crash, whose handler must run where the crash is; threads that it starts inherit that for good.
 struct SignalsBlocked {
     before: libc::sigset_t,
 }
@@ -236,6 +236,12 @@ impl SignalsBlocked {
         let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: `all` is valid for writing a sigset_t.
         unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        for crash in
+            [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT]
+        {
+            // SAFETY: `all` was filled above, and the number is a signal's.
+            unsafe { libc::sigdelset(all.as_mut_ptr(), crash) };
+        }
         // SAFETY: `all` was filled by sigfillset, which does not fail for a valid pointer; `before` is valid for writing. `SIG_BLOCK` is a
         // valid `how`, so that the call does not fail and `before` is written.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };

@@ -5,7 +5,9 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -154,11 +156,60 @@ __attribute__((destructor)) static void destructor(void) {
     if (stop) at_the_end();
 }
 
+// A stop that comes while a completion that has its result is taken with the lock let go: whoever is told of the stop has the lock no more.
+static atomic_int round_begun, round_over, rounds_end;
+static void *stops_each_round(void *arg) {
+    unsigned seed = 1;
+    (void)arg;
+    for (int i = 1;; i++) {
+        while (round_begun < i && !rounds_end) {}  // not asleep: the two must be at it at once
+        if (rounds_end) return NULL;
+        for (volatile int pause = rand_r(&seed) % 400; pause > 0; pause--) {}
+        unwedge_stop_request(stop, "meanwhile");
+        round_over = i;
+    }
+}
+static void stops_beside_a_result(void) {
+    // As many as there is time for: on a machine that has one core free a round takes a time slice.
+    const time_t end = time(NULL) + 4;
+    unsigned seed = 7;
+    unwedge_stop_t *kept = stop;
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, stops_each_round, NULL) == 0);
+    for (int i = 1; i <= 20000 && time(NULL) < end; i++) {
+        unwedge_completion_t *completion;
+        unwedge_completer_t *completer;
+        int64_t result = 0;
+        int code;
+        CHECK(unwedge_stop_new("round", NULL, NULL, NULL, &stop) == 0);
+        CHECK(unwedge_completion_new(stop, "result", NULL, &completion, &completer) == 0);
+        CHECK(unwedge_completer_complete(completer, 7, NULL) == 1);
+        pthread_mutex_lock(&mutex);
+        round_begun = i;
+        for (volatile int pause = rand_r(&seed) % 400; pause > 0; pause--) {}
+        code = unwedge_completion_wait_unlocked(completion, stop, &mutex_ops, &mutex, -1, &result);
+        if (code == -ECANCELED) {
+            CHECK(pthread_mutex_trylock(&mutex) == 0);
+        } else {
+            CHECK(code == 0 && result == 7 && pthread_mutex_trylock(&mutex) == EBUSY);
+        }
+        pthread_mutex_unlock(&mutex);
+        while (round_over < i) {}
+        unwedge_completion_release(completion);
+        unwedge_completer_release(completer);
+        unwedge_stop_release(stop);
+    }
+    rounds_end = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
+    stop = kept;
+}
+
 int main(void) {
     CHECK(unwedge_stop_new("strange", NULL, NULL, NULL, &stop) == 0 && unwedge_condvar_new(&changed) == 0);
     cancellation();
     locks_that_fail();
     releases();
+    stops_beside_a_result();
     forks();
     closes();
     return 0;

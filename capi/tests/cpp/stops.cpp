@@ -250,6 +250,13 @@ void values() {
     auto pointer = unwedge::owe<std::unique_ptr<int>>(stop, "pointer");
     CHECK(pointer.owes.complete(std::unique_ptr<int>(new int(5))));
     CHECK(*pointer.result.wait() == 5);
+    // A value is given out once, and afterwards there is none.
+    CHECK(!pointer.result.wait(std::nothrow) && pointer.result.wait(std::nothrow).result() == -EALREADY);
+    auto once = unwedge::owe<int>(stop, "once");
+    CHECK(once.owes.complete(42) && once.result.wait() == 42);
+    CHECK(!once.result.wait(std::nothrow) && once.result.wait(std::nothrow).result() == -EALREADY);
+    auto no_reason = unwedge::owe<std::unique_ptr<int>>(stop, "no reason");
+    CHECK(no_reason.owes.fail(0) && no_reason.result.wait(std::nothrow).result() == -EIO);
     auto nothing = unwedge::owe<void>(stop, "nothing");
     CHECK(nothing.owes.complete() && !nothing.owes.complete());
     nothing.result.wait();
