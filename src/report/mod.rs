@@ -153,9 +153,11 @@ impl Report {
         domains: &[DomainRef],
         left: impl Iterator<Item = (u32, Arc<str>, Kind)>,
         panicked: Vec<String>,
+        plan: Option<u64>,
     ) -> Self {
         let snapshot = Snapshot::take();
-        let phases = snapshot.phases_of(domains);
+        let mut phases = snapshot.phases_of(domains);
+        phases.retain(|phase| plan.is_none_or(|plan| phase.plan == plan));
         let steps = snapshot.steps_of(&phases);
         let mut all: Vec<Left> = steps.iter().map(Left::of).collect();
         in_order(&snapshot, left, &mut all);

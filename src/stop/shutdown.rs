@@ -215,14 +215,19 @@ impl Stop {
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
     #[must_use]
     pub fn report(&self) -> Report {
-        self.report_of(self.family().iter().flat_map(|stop| stop.inner.members.left()).collect())
+        self.report_of(self.left(), None)
     }
 
-    fn report_of(&self, left: Vec<Left>) -> Report {
+    fn left(&self) -> Vec<Left> {
+        self.family().iter().flat_map(|stop| stop.inner.members.left()).collect()
+    }
+
+    /// `plan`: the shutdown whose phases alone count.
+    fn report_of(&self, left: Vec<Left>, plan: Option<u64>) -> Report {
         let panicked = self.family().iter().flat_map(|stop| stop.inner.members.panicked()).collect();
         let left = left.into_iter().map(|left| (left.member, left.name, left.kind));
         let domains: Vec<_> = self.family().iter().map(|stop| stop.domain).collect();
-        Report::new(self.name(), self.reason(), &domains, left, panicked)
+        Report::new(self.name(), self.reason(), &domains, left, panicked, plan)
     }
 }
 
@@ -287,7 +292,7 @@ impl Course<'_> {
 
     /// The last stage: what is left is named, dropped and closed.
     fn finish(self, thread: &StopperThread, drain: Option<Duration>, location: &'static Location<'static>) -> Report {
-        let Course { stop, begun, deadline, hurry, ended: phases, .. } = self;
+        let Course { stop, begun, deadline, hurry, plan, ended: phases } = self;
         let mut ended = stop.wait_for_members(deadline, Some(hurry), location);
         if !ended && hurry.is_over() {
             // Who was stopped only now is given time for its way out.
@@ -295,7 +300,8 @@ impl Course<'_> {
         }
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
-        let mut report = if ended { stop.report_of(Vec::new()) } else { stop.report() };
+        // Of its own phases only: another shutdown of the domain names its own.
+        let mut report = stop.report_of(if ended { Vec::new() } else { stop.left() }, Some(plan));
         // Children may have been born meanwhile.
         let parts = stop.family();
         if !ended {

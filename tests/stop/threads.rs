@@ -1,4 +1,4 @@
-//! What the system sees of the threads: names of at most 15 bytes, `uw-` for the library's own, and every signal blocked on those.
+//! What the system sees of the threads: names of at most 15 bytes, `uw-` for the library's own, and every signal blocked on those but a crash's.
 
 use std::fs;
 use std::sync::mpsc;
@@ -19,11 +19,31 @@ fn comm() -> String {
     fs::read_to_string("/proc/thread-self/comm").expect("a name").trim_end_matches('\n').to_owned()
 }
 
-/// Every signal but those that cannot be blocked (9 and 19) and the two that the C library keeps to itself (32 and 33).
-const ALL_BLOCKED: u64 = !(1 << 8 | 1 << 18 | 1 << 31 | 1 << 32);
+/// Those that a crash raises where it is: a handler that is to say what happened must run there.
+const CRASH: u64 = bit(libc::SIGSEGV)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGTRAP)
+    | bit(libc::SIGSYS)
+    | bit(libc::SIGABRT);
+
+/// Every signal but those of a crash, those that cannot be blocked, and the two that the C library keeps to itself (32 and 33).
+const ALL_BLOCKED: u64 = !(CRASH | bit(libc::SIGKILL) | bit(libc::SIGSTOP) | bit(32) | bit(33));
+
+/// A signal's place in a mask.
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Whether a thread has what the library's own threads have blocked, given its mask in digits.
+fn is_blocked_as_it_should(mask: &str) {
+    let blocked = u64::from_str_radix(mask, 16).expect("a mask");
+    assert_eq!(blocked & (ALL_BLOCKED | CRASH), ALL_BLOCKED, "{blocked:x}");
+}
 
 #[test]
-fn the_library_s_own_threads_have_its_name_and_block_all_signals() {
+fn the_library_s_own_threads_have_its_name_and_block_all_signals_but_a_crash_s() {
     guarded(|| {
         let before = status("SigBlk");
         let stop = Stop::new("mds.a");
@@ -33,8 +53,7 @@ fn the_library_s_own_threads_have_its_name_and_block_all_signals() {
         completer.complete(1).expect("wanted");
         let (name, blocked) = tell.recv_timeout(GUARD).expect("told");
         assert_eq!(name, "uw-callback");
-        let blocked = u64::from_str_radix(&blocked, 16).expect("a mask");
-        assert_eq!(blocked & ALL_BLOCKED, ALL_BLOCKED, "{blocked:x}");
+        is_blocked_as_it_should(&blocked);
         assert_eq!(status("SigBlk"), before, "who started it has its own mask");
         assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
     });
@@ -56,8 +75,7 @@ fn a_shutdown_for_a_task_is_a_thread_of_the_library_s_own_too() {
         until("it runs", || own().is_some());
         let status = fs::read_to_string(own().expect("it runs").path().join("status")).expect("a status");
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("the field").trim();
-        let blocked = u64::from_str_radix(blocked, 16).expect("a mask");
-        assert_eq!(blocked & ALL_BLOCKED, ALL_BLOCKED, "{blocked:x}");
+        is_blocked_as_it_should(blocked);
         go.send(()).expect("it is there");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         assert!(runtime.block_on(shutdown).is_clean());
