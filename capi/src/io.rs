@@ -9,7 +9,7 @@ use std::slice;
 use unwedge::Stop;
 use unwedge::io::{Backend, File, Io, Metadata, OpenOptions, Operation, Timestamp};
 
-use crate::border::{BAD_ARGUMENT, blocking, border, give, path, string, wanted, write_text};
+use crate::border::{BAD_ARGUMENT, blocking, give, path, string, wanted, write_text};
 use crate::completion::{Completing, Content, Owed, give_external, unwedge_completer_t, unwedge_completion_t};
 use crate::handle::{Handle, Kind, at, count, take};
 use crate::names::forever;
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn unwedge_io_new(
     backend: c_int,
     io: *mut *mut unwedge_io_t,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(io)?;
         let backend = match backend {
             UNWEDGE_AUTO => Backend::Auto,
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn unwedge_io_with(
     stop: *const unwedge_stop_t,
     other: *mut *mut unwedge_io_t,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(other)?;
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { at::<Stop>(stop) }?;
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn unwedge_io_with(
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_io_ref(io: *const unwedge_io_t) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
         unsafe { count::<Io>(io) }?;
         Ok(0)
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn unwedge_io_release(io: *mut unwedge_io_t) {
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_file_ref(file: *const unwedge_file_t) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
         unsafe { count::<File>(file) }?;
         Ok(0)
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn unwedge_file_ref(file: *const unwedge_file_t) -> c_int 
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_file_release(file: *mut unwedge_file_t) {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's handle (`Handle`), and its last use of this count.
         drop(unsafe { take::<File>(file) }?);
         Ok(0)
@@ -233,7 +233,7 @@ unsafe fn begin(
     completion: *mut *mut unwedge_completion_t,
     operation: impl FnOnce(&Io) -> Result<Owed, c_int>,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(completion)?;
         // SAFETY: this function's own condition.
         let io = unsafe { at::<Io>(io) }?;
@@ -385,7 +385,7 @@ pub unsafe extern "C" fn unwedge_io_external(
     completion: *mut *mut unwedge_completion_t,
     completer: *mut *mut unwedge_completer_t,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(completion)?;
         wanted(completer)?;
         // SAFETY: the caller's string (`Call`).
@@ -406,7 +406,7 @@ unsafe fn content(
     completion: *const unwedge_completion_t,
     found: impl FnOnce(&mut Content) -> Result<(), c_int>,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: this function's own condition.
         let mut state = unsafe { at::<Completing>(completion) }?.state()?;
         found(&mut state.outcome()?.content)?;
@@ -511,7 +511,7 @@ fn as_stat(metadata: &Metadata) -> unwedge_stat_t {
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_io_metrics(io: *const unwedge_io_t, place: *mut c_char, size: usize) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
         let text = metrics(unsafe { at::<Io>(io) }?);
         // SAFETY: the caller's memory (`Call`).
