@@ -673,6 +673,9 @@ struct carrier<file_stat, false> : made_by_io<file_stat> {
     }
 };
 
+/// The result that says that there is no value, of an errno with either sign.
+inline std::int64_t failure(int error) noexcept { return error > 0 ? -error : error < 0 ? error : -EIO; }
+
 }  // namespace detail
 
 /// What became of a wait for a completion, and of the completion: the value, if there is one.
@@ -821,7 +824,7 @@ public:
     }
     /// Says that there will be no value, by an errno (0 is EIO).
     bool fail(int error) const noexcept {
-        return unwedge_completer_complete(raw_.get(), error > 0 ? -error : error < 0 ? error : -EIO, nullptr) == 1;
+        return unwedge_completer_complete(raw_.get(), detail::failure(error), nullptr) == 1;
     }
     bool is_wanted() const noexcept { return unwedge_completer_is_wanted(raw_.get()) == 1; }
     /// For external operations: `hook()` runs on the domain's callback thread when nobody waits any more. It must not throw.
@@ -846,7 +849,7 @@ public:
     explicit completer(detail::completer_handle raw) noexcept : raw_(std::move(raw)) {}
     bool complete() const noexcept { return unwedge_completer_complete(raw_.get(), 0, nullptr) == 1; }
     bool fail(int error) const noexcept {
-        return unwedge_completer_complete(raw_.get(), error > 0 ? -error : error < 0 ? error : -EIO, nullptr) == 1;
+        return unwedge_completer_complete(raw_.get(), detail::failure(error), nullptr) == 1;
     }
     bool is_wanted() const noexcept { return unwedge_completer_is_wanted(raw_.get()) == 1; }
     completer share() const noexcept { return completer(raw_.share()); }

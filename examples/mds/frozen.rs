@@ -2,6 +2,7 @@
 //! thawed, and then they complete late.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use unwedge::{Abandoned, Completion, Stop};
@@ -141,6 +142,10 @@ where
     fn save(&self, object: &str, bytes: Vec<u8>) -> Completion<Result<(), String>> {
         let (inner, object) = (self.inner.clone(), object.to_owned());
         self.ice.hold("frozen save", &self.domain, move || inner.save(&object, bytes))
+    }
+
+    fn silence(&self) -> Duration {
+        self.inner.silence()
     }
 
     fn entering(&self, state: State) {

@@ -1,15 +1,15 @@
 //! Operations in flight: also those that nobody waits for are listed, and a stop that waits for nothing else says so.
 
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::Write as _;
 use std::thread;
 
 use unwedge::io::{Io, IoError};
-use unwedge::report::{OperationReport, report_fd};
+use unwedge::report::OperationReport;
 use unwedge::{Owed, Plan, Stop};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
-use crate::{OLDER, end};
+use crate::{OLDER, end, written};
 
 fn owed(operation: &'static str, object: &str, offset: u64) -> Owed {
     Owed { operation, object: Some(object.into()), offset, length: 4096 }
@@ -72,12 +72,8 @@ fn what_nobody_waits_for_is_listed_among_what_is_waited_for() {
             assert!(write["waiter"].is_null() && write["object"] == "mds0_sessionmap", "{write}");
             assert!(operations.iter().any(|it| it["waiter"]["name"] == "replay"));
         }
-        let mut file = tempfile::tempfile().expect("a file");
-        report_fd(&file).expect("written");
-        file.rewind().expect("a file");
-        let mut written = String::new();
-        file.read_to_string(&mut written).expect("UTF-8");
-        assert!(written.contains("  in flight: mds.a: write mds0_sessionmap at 0, 4,096 bytes, for "), "{written}");
+        let text = written();
+        assert!(text.contains("  in flight: mds.a: write mds0_sessionmap at 0, 4,096 bytes, for "), "{text}");
 
         // The last one to be told is gone with its end.
         drop(fourth);

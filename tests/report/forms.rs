@@ -1,6 +1,5 @@
 //! The report's forms say the same: text, JSON, Graphviz, and what is written to a file descriptor.
 
-use std::io::{Read as _, Seek as _};
 use std::sync::{Arc, Mutex};
 
 use unwedge::io::{Io, IoError};
@@ -9,7 +8,7 @@ use unwedge::{Monitor, Owed, Stop};
 
 use crate::common::guarded;
 use crate::seen::until_waits;
-use crate::{end, until_blamed};
+use crate::{end, until_blamed, written};
 
 /// Runs with a daemon in which `replay` holds the lock and waits for storage, and `admin` waits for the lock.
 fn with_a_hang(look: impl FnOnce(Report) + Send + 'static) {
@@ -92,11 +91,7 @@ fn as_a_graph() {
 #[test]
 fn as_written_to_a_file_descriptor() {
     with_a_hang(|_| {
-        let mut file = tempfile::tempfile().expect("a file");
-        report_fd(&file).expect("written");
-        file.rewind().expect("a file");
-        let mut text = String::new();
-        file.read_to_string(&mut text).expect("UTF-8");
+        let text = written();
         // Other tests of this process may hang beside this one: it is the report of all.
         assert!(text.starts_with("unwedge: "), "{text}");
         let line =

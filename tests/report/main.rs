@@ -13,9 +13,10 @@ mod order;
 mod phases;
 mod shapes;
 
+use std::io::{Read as _, Seek as _};
 use std::time::Duration;
 
-use unwedge::report::{Cause, CauseKind, Report};
+use unwedge::report::{Cause, CauseKind, Report, report_fd};
 use unwedge::{Plan, Stop};
 
 use common::GUARD;
@@ -30,6 +31,16 @@ fn until_blamed(stop: &Stop, kind: CauseKind, blocked: usize) -> Report {
         seen.causes().first().is_some_and(|cause| cause.kind == kind && cause.blocked == blocked)
     });
     seen
+}
+
+/// What is written to a file descriptor: of the whole process.
+fn written() -> String {
+    let mut file = tempfile::tempfile().expect("a file");
+    report_fd(&file).expect("written");
+    file.rewind().expect("a file");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("UTF-8");
+    text
 }
 
 /// The names in a cause's chain.

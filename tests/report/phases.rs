@@ -1,17 +1,16 @@
 //! Phases of a shutdown, seen while they run: what each has come to, and which of their steps the stop waits for, among others that have not ended.
 
-use std::io::{Read as _, Seek as _};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use unwedge::io::{Io, IoError};
-use unwedge::report::{CauseKind, Outcome, Report, report_fd};
+use unwedge::report::{CauseKind, Outcome, Report};
 use unwedge::{Monitor, Owed, Plan, Step, Stop};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
-use crate::{OLDER, names};
+use crate::{OLDER, names, written};
 
 /// Looks until a phase is as far as that, and what its step does is seen too.
 #[track_caller]
@@ -60,15 +59,6 @@ fn shut_down(stop: &Stop, plan: Plan) -> thread::JoinHandle<Report> {
         own.request("SIGTERM");
         own.shutdown(plan)
     })
-}
-
-fn text_of_fd() -> String {
-    let mut file = tempfile::tempfile().expect("a file");
-    report_fd(&file).expect("written");
-    file.rewind().expect("a file");
-    let mut text = String::new();
-    file.read_to_string(&mut text).expect("UTF-8");
-    text
 }
 
 #[test]
@@ -246,7 +236,7 @@ fn each_form_has_the_phases() {
         assert!(graph.contains(&step), "{graph}");
         assert!(!graph.contains("phase close") && !graph.contains("phase release"), "{graph}");
 
-        let text = text_of_fd();
+        let text = written();
         let line =
             |part: &str| text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} in\n{text}"));
         let blamed = line("stop of mds.forms waits for phase save table, ");

@@ -141,23 +141,19 @@ impl Crowd {
     fn spawn_pair(&self) -> Result<(), Box<dyn Error>> {
         let queue: Arc<Queue> = Arc::new(Monitor::new("queue", Mutex::new(VecDeque::new()), &self.stop));
         let (work, stop, handed) = (queue.clone(), self.stop.clone(), self.handed.clone());
-        self.stop.spawn("load-asks", move || {
+        self.stop.spawn("load-asks", move || -> Result<(), Stopped> {
             loop {
                 let (completer, mut answer) = Completion::<u64>::new("answer", &stop);
                 queue.lock()?.push_back(completer);
                 let answer: Result<u64, _> = answer.wait()?;
                 handed.fetch_add(answer.unwrap_or(0), Relaxed);
             }
-            #[expect(unreachable_code, reason = "it says what the question marks give")]
-            Ok::<(), Stopped>(())
         })?;
-        self.stop.spawn("load-answers", move || {
+        self.stop.spawn("load-answers", move || -> Result<(), Stopped> {
             loop {
                 let asked = work.when(VecDeque::pop_front)?;
                 asked.complete(1).ok();
             }
-            #[expect(unreachable_code, reason = "it says what the question marks give")]
-            Ok::<(), Stopped>(())
         })?;
         Ok(())
     }

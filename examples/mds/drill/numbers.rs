@@ -43,6 +43,29 @@ pub fn resident_kib() -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
 }
 
+/// How long what ends behind a life's back is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the process has no more threads than before a life but those `left` that its report counts; and no more descriptors, if that is asked for.
+pub fn settled(before: &BTreeMap<u32, String>, left: usize, open_before: Option<usize>) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut extra = threads();
+        extra.retain(|tid, _| !before.contains_key(tid));
+        let more = open_before.map_or(0, |before| descriptors().saturating_sub(before));
+        if extra.len() <= left && more == 0 {
+            return Ok(());
+        }
+        // A thread that was joined is on the kernel's list a moment longer.
+        anyhow::ensure!(
+            Instant::now() < until,
+            "leaked: {more} descriptors, threads {:?}, and the report counts {left} threads",
+            extra.values()
+        );
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 /// What a process has at a moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
@@ -67,7 +90,7 @@ impl Footprint {
 
     /// Whether the process has no more than it had then. What a life drops last is closed behind its back, so that may take a moment.
     pub fn is_kept(&self) -> Result<(), String> {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         loop {
             let now = Footprint::now();
             let is_kept = now.threads <= self.threads

@@ -7,7 +7,6 @@
 //! - the life did not go on: it is in the state in which it was stopped, or in those of an orderly stop;
 //! - late answers of the storage hurt nobody.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -180,12 +179,12 @@ impl Stage<'_> {
         if let Err(wrong) = load.finish(self.runtime) {
             blemish = blemish.or(Some(wrong));
         }
-        if let Err(extra) = settled(&before, report.leaked_threads()) {
+        if let Err(extra) = numbers::settled(&before, report.leaked_threads(), None) {
             blemish = blemish.or(Some(extra));
         }
         // The pipe's writer goes, and with it whoever hung in the kernel.
         drop(pool);
-        settled(&before, 0).context("after the storage came back")?;
+        numbers::settled(&before, 0, None).context("after the storage came back")?;
         Ok(Outcome { time, blemish: blemish.map(|blemish| format!("{blemish:#}; {report}")) })
     }
 
@@ -243,21 +242,6 @@ impl Stage<'_> {
         };
         ensure!(expected, "the life went on to {state}");
         Ok(())
-    }
-}
-
-/// Waits until the process has no more threads than before a life but those `left` that its report counts.
-pub fn settled(before: &BTreeMap<u32, String>, left: usize) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut extra = numbers::threads();
-        extra.retain(|tid, _| !before.contains_key(tid));
-        if extra.len() <= left {
-            return Ok(());
-        }
-        // A thread that was joined is on the kernel's list a moment longer.
-        ensure!(Instant::now() < until, "threads are left: {:?}, and the report counts {left}", extra.values());
-        std::thread::sleep(Duration::from_micros(200));
     }
 }
 

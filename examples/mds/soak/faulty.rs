@@ -204,6 +204,10 @@ where
         self.ask("faulty save", spoil, move || inner.save(&object, bytes))
     }
 
+    fn silence(&self) -> Duration {
+        self.inner.silence()
+    }
+
     fn entering(&self, state: State) {
         self.inner.entering(state);
     }

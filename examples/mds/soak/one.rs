@@ -118,10 +118,10 @@ pub fn live(stage: &Stage<'_>, choices: &Choices, within: Duration) -> anyhow::R
     look_over(stage, &life, ended)?;
     drop((life, stop, reports));
     lived.answers = guests.finish(stage.runtime)?;
-    settled(&before.0, lived.left[2] + lived.late_phases, None)?;
+    numbers::settled(&before.0, lived.left[2] + lived.late_phases, None)?;
     // The pipe's writer goes, and with it whoever hung in the kernel.
     drop(pipe);
-    settled(&before.0, 0, Some(before.1)).context("after the storage came back")?;
+    numbers::settled(&before.0, 0, Some(before.1)).context("after the storage came back")?;
     whole_sessions(&folder)?;
     Ok(lived)
 }
@@ -260,26 +260,6 @@ fn look_over(stage: &Stage<'_>, life: &Arc<Soaked>, ended: Instant) -> anyhow::R
     let went_on = entered.is_some_and(|(_, at)| at > ended);
     ensure!(!went_on, "the life went on to {state} after its end");
     Ok(())
-}
-
-/// Waits until the process has no more threads than before the life but those that its report counts; and no more descriptors, if that is asked for.
-fn settled(threads: &BTreeMap<u32, String>, left: usize, descriptors: Option<usize>) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut extra = numbers::threads();
-        extra.retain(|tid, _| !threads.contains_key(tid));
-        let more = descriptors.map_or(0, |before| numbers::descriptors().saturating_sub(before));
-        if extra.len() <= left && more == 0 {
-            return Ok(());
-        }
-        // A thread that was joined is on the kernel's list a moment longer.
-        ensure!(
-            Instant::now() < until,
-            "leaked: {more} descriptors, threads {:?}, and the report counts {left} threads",
-            extra.values()
-        );
-        thread::sleep(Duration::from_micros(100));
-    }
 }
 
 /// Whether the table of sessions that is on the disk, if there is one, is a whole one.
