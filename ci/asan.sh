@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 export RUSTC_BOOTSTRAP=1 # -Z on the stable toolchain
-export RUSTFLAGS="-Zsanitizer=address"
+# The cfg: no memory is kept for another use, so that the sanitizer sees each.
+export RUSTFLAGS="--cfg unwedge_asan -Zsanitizer=address"
 # Not for build scripts and procedural macros; by variables, so that it holds for the cargo that a test runs too.
 export CARGO_UNSTABLE_TARGET_APPLIES_TO_HOST=true CARGO_TARGET_APPLIES_TO_HOST=false
 export CARGO_TARGET_DIR="$target/asan"

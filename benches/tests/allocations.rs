@@ -158,13 +158,22 @@ fn a_task_that_waits_allocates_one_node_at_most() {
 }
 
 #[test]
-fn a_completion_is_one_allocation_and_waiting_for_it_none() {
+fn a_completion_is_one_allocation_at_most_and_waiting_for_it_none() {
     let stop = Stop::new("allocations");
     let make = || Completion::<u64>::new("result", &stop);
+    let fresh = || {
+        let mut pairs = Vec::with_capacity(64);
+        allocations(|| pairs.extend((0..64).map(|_| make())))
+    };
+    assert_eq!(thread::scope(|scope| scope.spawn(fresh).join().expect("no panic")), 64);
     drop(make());
-    let mut pair = None;
-    assert_eq!(allocations(|| pair = Some(make())), 1);
-    drop(pair);
+    assert_eq!(allocations(|| drop(make())), 0, "a thread keeps the memory of those before");
+    // What is kept does not grow: of 64 that are over 16 are kept.
+    fresh();
+    assert_eq!(fresh(), 48);
+    let large = || drop(Completion::<[u64; 64]>::new("result", &stop));
+    large();
+    assert_eq!(allocations(large), 1, "of a large value nothing is kept");
     let wait = || {
         let (completer, mut completion) = make();
         thread::scope(|scope| {

@@ -23,7 +23,7 @@
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 
-use super::Owed;
+use super::{Owed, block};
 use crate::registry::domain::DomainRef;
 use crate::registry::link::Link;
 use crate::registry::member::{self, MemberRef};
@@ -93,13 +93,13 @@ pub(super) fn full<V>(value: V, domain: DomainRef, class: Debt) -> Receiver<V> {
 /// waits until the stores of the single words are through: a quarter of a completion's whole cost.
 #[inline]
 fn make<V>(word: u64, value: MaybeUninit<V>, domain: DomainRef, owed: Owed, class: Debt) -> NonNull<Cell<V>> {
-    let cell = NonNull::from(Box::leak(Box::<Cell<V>>::new_uninit())).cast::<Cell<V>>();
+    let cell = block::take::<Cell<V>>();
     let place = cell.as_ptr();
     macro_rules! write {
         ($($field:ident).+, $value:expr) => {{
-            // SAFETY: `place` is a new box's, of this size; no reference is made to what is not written yet.
+            // SAFETY: `place` is memory for a cell; no reference is made to what is not written yet.
             let field = unsafe { &raw mut (*place).$($field).+ };
-            // SAFETY: valid and aligned, as a field of a box's content; nothing is there to be dropped.
+            // SAFETY: valid and aligned, as a field of it; nothing is there to be dropped.
             unsafe { field.write($value) };
         }};
     }
@@ -141,12 +141,11 @@ unsafe impl<V: Send> Sync for Receiver<V> {}
 /// The caller is the last to own the cell ("Last one frees").
 #[inline]
 unsafe fn free<V>(cell: NonNull<Cell<V>>) {
-    // SAFETY: it came from a leaked box in `make`, which wrote every field, and is freed once, by the caller's promise.
-    let cell = unsafe { Box::from_raw(cell.as_ptr()) };
-    // Of all the fields this one has something to drop, if it is there. (The value was taken out, and so was the ticket.)
-    if let Some(object) = cell.owed.object {
-        drop(object);
-    }
+    // (The value was taken out, and so was the ticket: what is left to drop is the name of the object.)
+    // SAFETY: `make` wrote every field, and the cell is the caller's alone.
+    unsafe { cell.drop_in_place() };
+    // SAFETY: it came from `block::take` in `make`, and is given back once, by the caller's promise.
+    unsafe { block::give_back(cell) };
 }
 
 impl<V> Sender<V> {
