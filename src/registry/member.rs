@@ -211,6 +211,12 @@ impl Membership {
         self.0
     }
 
+    /// It has ended: no reader sees it from now on. The slot is nobody else's until this is dropped.
+    pub(crate) fn retire(&self) {
+        // Ordering: Release, as in `new`.
+        members().get(self.index()).life.store(next_life(self.0.life()), Release);
+    }
+
     /// Runs on the member's own thread: what runs here from now on is this member.
     pub(crate) fn enter(&self) -> Entered {
         let member = members().get(self.index());
@@ -223,8 +229,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        // Ordering: Release, as in `new`.
-        members().get(self.index()).life.store(next_life(self.0.life()), Release);
+        self.retire();
         members().release(self.index());
     }
 }

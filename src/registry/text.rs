@@ -79,15 +79,15 @@ impl<const WORDS: usize> Text<WORDS> {
     pub(crate) fn copy(&self) -> Copied<WORDS> {
         let mut words = [0; WORDS];
         for (copy, word) in words.iter_mut().zip(&self.0) {
-            let bytes = word.load(Relaxed).to_ne_bytes();
-            // What is behind the NUL is an earlier text's.
-            let Some(end) = bytes.iter().position(|byte| *byte == 0) else {
-                *copy = u64::from_ne_bytes(bytes);
+            let word = u64::from_le(word.load(Relaxed));
+            // Not zero where a byte is, and its lowest bit is the first one's.
+            let nul = word.wrapping_sub(u64::from_ne_bytes([1; 8])) & !word & u64::from_ne_bytes([0x80; 8]);
+            if nul == 0 {
+                *copy = word.to_le();
                 continue;
-            };
-            let mut begin = [0; 8];
-            begin[..end].copy_from_slice(&bytes[..end]);
-            *copy = u64::from_ne_bytes(begin);
+            }
+            // What is behind the NUL is an earlier text's.
+            *copy = (word & ((nul & nul.wrapping_neg()) >> 7).wrapping_sub(1)).to_le();
             break;
         }
         Copied(words)
@@ -102,12 +102,18 @@ impl<const WORDS: usize> Copied<WORDS> {
     pub(crate) const EMPTY: Self = Copied([0; WORDS]);
 
     /// Whether it is what a [`Text`] says that was set to this.
+    #[cfg(test)]
     pub(crate) fn is(&self, text: &str) -> bool {
-        let bytes = self.0.map(u64::to_ne_bytes);
+        let bytes = self.bytes();
         let bytes = bytes.as_flattened();
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         let fits = fitting(text, WORDS * 8);
         text.as_bytes()[..fits] == bytes[..end]
+    }
+
+    /// The same order as that of the texts.
+    pub(crate) fn bytes(&self) -> [[u8; 8]; WORDS] {
+        self.0.map(u64::to_ne_bytes)
     }
 
     /// A number that is the same for the same text, and mostly another one for another.
@@ -129,7 +135,7 @@ impl<const WORDS: usize> fmt::Debug for Copied<WORDS> {
 /// What is no UTF-8 (a mixture, see [`Text`]) shows as the replacement character.
 impl<const WORDS: usize> fmt::Display for Copied<WORDS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0.map(u64::to_ne_bytes);
+        let bytes = self.bytes();
         let bytes = bytes.as_flattened();
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         for chunk in bytes[..end].utf8_chunks() {

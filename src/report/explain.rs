@@ -16,8 +16,7 @@
 //! for its stop has waited longest.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use crate::registry::flight;
@@ -28,6 +27,7 @@ use crate::wait::look::{Seen, Stage};
 use crate::wait::waiter::What;
 
 use super::parts::{Party, WaitReport};
+use super::quick::QuickMap;
 use super::snapshot::{PhaseStep, Snapshot};
 
 /// Why something does not stop, or does not go on: a chain of waits and its end.
@@ -126,38 +126,6 @@ enum Key {
     Idle,
 }
 
-/// For keys that nobody chooses to do harm: they are addresses, places and numbers that stand for a text.
-#[derive(Default)]
-struct Quick(u64);
-
-impl Hasher for Quick {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.write_u64(word as u64);
-    }
-}
-
 /// The graph of a snapshot.
 struct Graph<'a> {
     snapshot: &'a Snapshot,
@@ -187,7 +155,8 @@ struct Group {
 /// Why those at these places do not go on, the worst first, and how many causes more there are. `steps`: those of them that run phases.
 pub(super) fn explain(snapshot: &Snapshot, roots: &[u32], steps: &[PhaseStep]) -> (Vec<Cause>, usize) {
     let graph = Graph::new(snapshot, steps);
-    let mut known: HashMap<Key, u32, BuildHasherDefault<Quick>> = HashMap::default();
+    let mut known: QuickMap<Key, u32> = QuickMap::default();
+    known.reserve(snapshot.results.len());
     let mut group_of_end = vec![u32::MAX; snapshot.members.len()];
     let mut groups: Vec<Group> = Vec::new();
     for &root in roots {
@@ -208,16 +177,18 @@ pub(super) fn explain(snapshot: &Snapshot, roots: &[u32], steps: &[PhaseStep]) -
             group.from = root;
         }
     }
-    let mut ranked: Vec<_> = (0..groups.len() as u32).map(|at| (graph.rank(&groups[at as usize]), at)).collect();
-    if ranked.len() > MOST {
-        ranked.select_nth_unstable(MOST - 1);
-        ranked.truncate(MOST);
+    let mut worst = BinaryHeap::with_capacity(MOST);
+    for (at, group) in (0_u32..).zip(&groups) {
+        let ranked = (graph.rank(group), at);
+        if worst.len() < MOST {
+            worst.push(ranked);
+        } else if let Some(mut least) = worst.peek_mut().filter(|least| ranked < **least) {
+            *least = ranked;
+        }
     }
-    ranked.sort_unstable();
-    let told = ranked.iter().take(MOST);
-    let causes = told.map(|(_, at)| {
-        let others = roots.iter().copied().filter(|root| group_of_end[graph.ends[*root as usize] as usize] == *at);
-        graph.cause(&groups[*at as usize], others)
+    let causes = worst.into_sorted_vec().into_iter().map(|(_, at)| {
+        let others = roots.iter().copied().filter(|root| group_of_end[graph.ends[*root as usize] as usize] == at);
+        graph.cause(&groups[at as usize], others)
     });
     (causes.collect(), groups.len().saturating_sub(MOST))
 }

@@ -103,7 +103,7 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
         write_member(out, &member)?;
     }
     write_locks(out)?;
-    for flight in flight::look() {
+    for flight in flight::look_in(|_| true) {
         write_flight(out, &flight)?;
     }
     for inversion in order::latest() {

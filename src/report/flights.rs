@@ -13,85 +13,102 @@ use crate::registry::phase::SeenPhase;
 use crate::wait::debtor::Debtor;
 use crate::wait::look::Seen;
 
-use super::parts::{OperationReport, Party};
+use super::left::Domains;
+use super::parts::OperationReport;
 use super::snapshot::Snapshot;
 
 /// Those of some domains.
 #[derive(Clone)]
 pub(super) struct Flights {
     domains: Vec<DomainRef>,
-    flights: Vec<SeenFlight>,
+    /// Those that somebody waits for: the place of the wait, which says what they are, and their age.
+    waited: Vec<(u32, u64)>,
+    unwaited: Vec<SeenFlight>,
 }
 
 impl fmt::Debug for Flights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").field("flights", &self.flights.len()).finish_non_exhaustive()
+        let count = self.waited.len() + self.unwaited.len();
+        f.debug_struct("Flights").field("flights", &count).finish_non_exhaustive()
     }
 }
 
 impl Flights {
     /// Those of these domains, and of the phases' own.
-    pub(super) fn take(domains: &[DomainRef], phases: &[SeenPhase]) -> Self {
+    pub(super) fn take(domains: &[DomainRef], phases: &[SeenPhase], snapshot: &Snapshot) -> Self {
         let domains = domains.iter().copied().chain(phases.iter().filter_map(|phase| phase.own)).collect();
-        let mut this = Flights { domains, flights: Vec::new() };
-        this.look_again(true);
+        let mut this = Flights { domains, waited: Vec::new(), unwaited: Vec::new() };
+        this.look_again(snapshot);
         this
     }
 
-    /// Looks what is there now; or forgets what was, if there is nothing to be seen.
-    pub(super) fn look_again(&mut self, look: bool) {
-        self.flights.clear();
-        if look {
-            let domains = &self.domains;
-            self.flights.reserve(flight::most());
-            self.flights.extend(flight::look().filter(|flight| domains.contains(&flight.domain)));
-        }
+    /// Forgets what was to be seen.
+    pub(super) fn forget(&mut self) {
+        self.waited.clear();
+        self.unwaited.clear();
+    }
+
+    /// Looks what is there now.
+    pub(super) fn look_again(&mut self, snapshot: &Snapshot) {
+        self.forget();
+        let mut domains = Domains::new(&self.domains);
+        let mut waits = Waits::new(snapshot);
+        self.waited.reserve(flight::most().min(snapshot.results.len()));
+        flight::look_in(|domain| domains.have(domain)).for_each(|flight| match waits.take(&flight) {
+            Some(wait) => self.waited.push((wait, flight.age_ms)),
+            None => self.unwaited.push(flight),
+        });
     }
 
     /// Those that nobody waits for, the oldest first.
-    pub(super) fn unwaited(&self, snapshot: &Snapshot) -> Vec<OperationReport> {
-        if self.flights.is_empty() {
-            return Vec::new();
-        }
-        let mut waits = Waits::new(snapshot);
-        let unwaited = self.flights.iter().filter(|flight| waits.take(flight).is_none());
-        let mut unwaited: Vec<_> = unwaited.map(|flight| report(flight, None)).collect();
+    pub(super) fn unwaited(&self) -> Vec<OperationReport> {
+        let mut unwaited: Vec<_> = self.unwaited.iter().map(report).collect();
         unwaited.sort_by_key(|operation| Reverse(operation.age));
         unwaited
     }
 
     /// All of them, with who waits for them, and what else of storage is waited for at these places: the oldest first.
     pub(super) fn operations(&self, snapshot: &Snapshot, places: &[u32]) -> Vec<OperationReport> {
-        let mut waits = Waits::new(snapshot);
-        let report = |flight| report(flight, waits.take(flight).map(|wait| snapshot.party(wait.member)));
-        let mut operations: Vec<_> = self.flights.iter().map(report).collect();
+        let mut operations: Vec<_> = self.unwaited.iter().map(report).collect();
+        let mut is_told = vec![false; snapshot.results.last().map_or(0, |(_, last)| *last as usize + 1)];
+        for (wait, age) in &self.waited {
+            is_told[*wait as usize] = true;
+            operations.push(report_wait(snapshot, snapshot.wait_at(*wait), *age));
+        }
         let mut ours = vec![false; snapshot.members.len()];
         for place in places {
             ours[*place as usize] = true;
         }
         let is_ours = |wait: &&Seen| snapshot.place(wait.member).is_some_and(|place| ours[place as usize]);
-        let others = waits.rest().filter(|wait| wait.debtor == Debtor::Storage).filter(is_ours);
-        operations.extend(others.map(|wait| OperationReport {
-            operation: wait.operation.to_string(),
-            object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
-            offset: wait.offset,
-            length: wait.length,
-            age: Duration::from_millis(wait.age_ms),
-            waiter: Some(snapshot.party(wait.member)),
-        }));
+        let others = snapshot.results.iter().filter(|(_, wait)| !is_told[*wait as usize]);
+        let others = others.map(|(_, wait)| snapshot.wait_at(*wait));
+        let others = others.filter(|wait| wait.debtor == Debtor::Storage).filter(is_ours);
+        operations.extend(others.map(|wait| report_wait(snapshot, wait, wait.age_ms)));
         operations.sort_by_key(|operation| Reverse(operation.age));
         operations
     }
 }
 
-fn report(flight: &SeenFlight, waiter: Option<Party>) -> OperationReport {
+/// An operation that somebody waits for, by what the wait says.
+fn report_wait(snapshot: &Snapshot, wait: &Seen, age_ms: u64) -> OperationReport {
+    OperationReport {
+        operation: wait.operation.to_string(),
+        object: (!wait.object.is_empty()).then(|| wait.object.to_string()),
+        offset: wait.offset,
+        length: wait.length,
+        age: Duration::from_millis(age_ms),
+        waiter: Some(snapshot.party(wait.member)),
+    }
+}
+
+fn report(flight: &SeenFlight) -> OperationReport {
     OperationReport {
         operation: flight.operation.to_string(),
         object: (!flight.object.is_empty()).then(|| flight.object.to_string()),
         offset: flight.offset,
         length: flight.length,
         age: Duration::from_millis(flight.age_ms),
-        waiter,
+        waiter: None,
     }
 }
 
@@ -105,7 +122,6 @@ struct Waits<'a> {
     buckets: Vec<u32>,
     /// For each the next one of its bucket.
     next: Vec<u32>,
-    taken: Vec<bool>,
 }
 
 impl<'a> Waits<'a> {
@@ -117,11 +133,11 @@ impl<'a> Waits<'a> {
             let bucket = *said as usize & (buckets.len() - 1);
             next[at] = std::mem::replace(&mut buckets[bucket], at as u32);
         }
-        Waits { snapshot, buckets, next, taken: vec![false; results.len()] }
+        Waits { snapshot, buckets, next }
     }
 
-    /// One that waits for this, and that nobody has been given.
-    fn take(&mut self, flight: &SeenFlight) -> Option<&'a Seen> {
+    /// The place of one that waits for this, and that nobody has been given.
+    fn take(&mut self, flight: &SeenFlight) -> Option<u32> {
         let bucket = flight.said as usize & (self.buckets.len() - 1);
         let (mut before, mut at) = (NONE, self.buckets[bucket]);
         while at != NONE {
@@ -130,18 +146,10 @@ impl<'a> Waits<'a> {
             if said == flight.said {
                 let link = if before == NONE { &mut self.buckets[bucket] } else { &mut self.next[before as usize] };
                 *link = next;
-                self.taken[at as usize] = true;
-                return Some(self.snapshot.wait_at(wait));
+                return Some(wait);
             }
             (before, at) = (at, next);
         }
         None
-    }
-
-    /// Those that were not taken.
-    fn rest(&self) -> impl Iterator<Item = &'a Seen> {
-        let snapshot = self.snapshot;
-        let rest = snapshot.results.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
-        rest.map(|((_, wait), _)| snapshot.wait_at(*wait))
     }
 }

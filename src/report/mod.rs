@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `parts` | what a report is made of |
 //! | `snapshot` | the registry at a moment |
+//! | `left` | who of a report's domains has not ended |
 //! | `flights` | operations in flight, and who waits for which |
 //! | `explain` | the walk over it: deadlocks, and where chains of waits end |
 //! | `text`, `json`, `dot` | its forms: for a terminal, for programs, for Graphviz |
+//! | `quick` | hashing |
 //! | `watch` | a thread that tells `tracing` when something waits longer than it should |
 //! | `fd` | the report of the whole process, for a signal handler |
 
@@ -18,20 +20,20 @@ mod fd;
 mod flights;
 #[cfg(all(feature = "json", not(unwedge_loom)))]
 mod json;
+mod left;
 #[expect(clippy::disallowed_types, reason = "a report is made outside of models' races, and of its own data")]
 mod once;
 mod parts;
+mod quick;
 mod snapshot;
 mod text;
 #[cfg(all(feature = "tracing", not(unwedge_loom)))]
 mod watch;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registry::domain::DomainRef;
-use crate::registry::member::Kind;
 use crate::registry::order;
 use crate::stop::Rest;
 
@@ -76,7 +78,10 @@ pub fn on_inversion(hook: impl Fn(&Inversion) + Send + Sync + 'static) {
 pub struct Report {
     domain: String,
     reason: Option<Arc<str>>,
-    left: Vec<Left>,
+    /// The places of those that have not ended in the snapshot: first those of `steps`.
+    left: Vec<u32>,
+    /// Those that run phases.
+    steps: Vec<PhaseStep>,
     /// Made when it is asked for: of thousands, only a few are shown mostly.
     members: Once<Vec<MemberReport>>,
     causes: Vec<Cause>,
@@ -93,65 +98,13 @@ pub struct Report {
     snapshot: Arc<Snapshot>,
 }
 
-/// A member that has not ended.
-#[derive(Debug, Clone)]
-struct Left {
-    name: Arc<str>,
-    kind: Kind,
-    /// Its place in the snapshot.
-    place: Option<u32>,
-    /// The phase whose step it runs.
-    phase: Option<Arc<str>>,
-}
-
-impl Left {
-    fn of(step: &PhaseStep) -> Self {
-        Left { name: step.name.clone(), kind: step.kind, place: Some(step.place), phase: Some(step.phase.clone()) }
-    }
-}
-
-/// Puts those that have not ended in order: by name, then by place. There may be thousands, of which most share a name: so they are put in the order of
-/// places without a comparison, and few names are compared.
-fn in_order(snapshot: &Snapshot, left: impl Iterator<Item = (u32, Arc<str>, Kind)>, into: &mut Vec<Left>) {
-    let mut at_place: Vec<Option<Left>> = Vec::new();
-    at_place.resize_with(snapshot.members.len(), || None);
-    let mut placeless = Vec::new();
-    for (slot, name, kind) in left {
-        // One that has ended since has no place, or a stranger's.
-        let place = snapshot.place_in(slot).filter(|place| snapshot.is(*place, &name, kind));
-        let left = Left { name, kind, place, phase: None };
-        match place.and_then(|place| at_place.get_mut(place as usize)) {
-            Some(at) if at.is_none() => *at = Some(left),
-            // Or one that is just ending, and the next one in its place.
-            _ => placeless.push(left),
-        }
-    }
-    let mut by_name: Vec<Vec<Left>> = Vec::new();
-    let mut known: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    let mut last = 0;
-    for left in placeless.into_iter().chain(at_place.into_iter().flatten()) {
-        // Mostly it has the name of the last one, or of the one that came before that kind.
-        let is_of = |same: &Vec<Left>| same.first().is_some_and(|first| first.name == left.name);
-        if !by_name.get(last).is_some_and(is_of) {
-            last = *known.entry(left.name.clone()).or_insert_with(|| {
-                by_name.push(Vec::new());
-                by_name.len() - 1
-            });
-        }
-        by_name[last].push(left);
-    }
-    into.reserve(by_name.iter().map(Vec::len).sum());
-    for at in known.into_values() {
-        into.append(&mut by_name[at]);
-    }
-}
-
 impl Report {
+    /// `have_ended`: nobody of the domains is named, whoever may be there again. `plan`: the shutdown whose phases alone count.
     pub(crate) fn new(
         domain: &str,
         reason: Option<Arc<str>>,
         domains: &[DomainRef],
-        left: impl Iterator<Item = (u32, Arc<str>, Kind)>,
+        have_ended: bool,
         panicked: Vec<String>,
         plan: Option<u64>,
     ) -> Self {
@@ -159,20 +112,21 @@ impl Report {
         let mut phases = snapshot.phases_of(domains);
         phases.retain(|phase| plan.is_none_or(|plan| phase.plan == plan));
         let steps = snapshot.steps_of(&phases);
-        let mut all: Vec<Left> = steps.iter().map(Left::of).collect();
-        in_order(&snapshot, left, &mut all);
-        let left = all;
-        let places: Vec<_> = left.iter().filter_map(|left| left.place).collect();
-        let (causes, more_causes) = explain::explain(&snapshot, &places, &steps);
+        let mut left: Vec<_> = steps.iter().map(|step| step.place).collect();
+        if !have_ended {
+            left.append(&mut left::left(&snapshot, domains));
+        }
+        let (causes, more_causes) = explain::explain(&snapshot, &left, &steps);
         Report {
             domain: domain.to_owned(),
             reason,
+            locks: snapshot.locks_of(&left),
             left,
+            steps,
             members: Once::new(),
             causes,
             more_causes,
-            locks: snapshot.locks_of(&places),
-            flights: Flights::take(domains, &phases),
+            flights: Flights::take(domains, &phases, &snapshot),
             operations: Once::new(),
             inversions: order::found(),
             phases: phases.iter().map(PhaseReport::of).collect(),
@@ -190,7 +144,10 @@ impl Report {
         }
         self.rest = rest;
         // What was in flight before the drain is no news any more, but for what it has left.
-        self.flights.look_again(self.leaked_operations() != 0);
+        match self.leaked_operations() {
+            0 => self.flights.forget(),
+            _ => self.flights.look_again(&self.snapshot),
+        }
         self.operations = Once::new();
         self.elapsed = Some(elapsed);
     }
@@ -225,10 +182,10 @@ impl Report {
     /// The first so many of them.
     fn first_members(&self, count: usize) -> Vec<MemberReport> {
         let holdings = self.snapshot.holdings();
-        let left = self.left.iter().take(count);
-        left.map(|left| {
-            let member = self.snapshot.member(&left.name, left.kind, left.place, &holdings);
-            MemberReport { phase: left.phase.as_deref().map(str::to_owned), ..member }
+        let left = self.left.iter().take(count).enumerate();
+        left.map(|(at, place)| {
+            let phase = self.steps.get(at).map(|step| step.phase.as_ref().to_owned());
+            MemberReport { phase, ..self.snapshot.member(*place, &holdings) }
         })
         .collect()
     }
@@ -295,10 +252,7 @@ impl Report {
     /// ```
     #[must_use]
     pub fn operations(&self) -> &[OperationReport] {
-        self.operations.get(|| {
-            let places: Vec<_> = self.left.iter().filter_map(|left| left.place).collect();
-            self.flights.operations(&self.snapshot, &places)
-        })
+        self.operations.get(|| self.flights.operations(&self.snapshot, &self.left))
     }
 
     /// Where this process has taken locks, or waited, in orders that contradict each other: found in debug builds and with the feature `lockdep`, and empty

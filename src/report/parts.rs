@@ -12,7 +12,7 @@ use crate::registry::phase::{Ended, SeenPhase, State};
 pub struct Party {
     /// A number of its own: no other thread or task of this process has it, or had it before.
     pub id: u64,
-    /// Its name; empty where it is not known any more.
+    /// Its name, 32 bytes of it; empty where it is not known any more.
     pub name: String,
     /// Whether it is a task, and not a thread.
     pub is_task: bool,
@@ -36,9 +36,9 @@ impl fmt::Display for Party {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MemberReport {
-    /// A number of its own, as [`Party::id`]; 0 for one that has ended while the report was made.
+    /// A number of its own, as [`Party::id`].
     pub id: u64,
-    /// Its name.
+    /// Its name, 32 bytes of it.
     pub name: String,
     /// Whether it is a task, and not a thread.
     pub is_task: bool,

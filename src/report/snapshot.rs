@@ -3,7 +3,6 @@
 //! The parts are read one after the other, so what moves meanwhile may be seen at two moments; what has hung for a while is seen as it is. Nobody is taken
 //! for somebody else: references carry the life of the member that is meant.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
 use super::parts::{HeldBy, LockReport, MemberReport, Notified, OwedBy, Party, WaitReport, WaitsFor};
+use super::quick::QuickMap;
 
 /// See the head of this file.
 pub(super) struct Snapshot {
@@ -27,25 +27,26 @@ pub(super) struct Snapshot {
     /// The member of each slot: its place in `members`, plus one.
     places: Vec<u32>,
     waits: Vec<Seen>,
-    /// The waits by the place of who waits. (They themselves are large to move about.)
-    order: Vec<u32>,
-    /// Where each member's waits begin in `order`; one more at the end.
-    begins: Vec<u32>,
+    /// The first wait of each member, and the next one of the same member after each wait, as places in `waits`; `NONE` where there is none.
+    first: Vec<u32>,
+    next: Vec<u32>,
     /// The locks that are held, and those of every monitor that a wait is of.
-    locks: HashMap<Slot, Lock>,
+    locks: QuickMap<Slot, Lock>,
     /// Who notified the conditions that are waited on.
-    notifiers: HashMap<Slot, Notifier>,
+    notifiers: QuickMap<Slot, Notifier>,
     /// The waits for results: what each says that it is for ([`flight::said`]), and its place in `waits`.
     pub(super) results: Vec<(u64, u32)>,
     /// The phases of all shutdowns.
     phases: Vec<SeenPhase>,
 }
 
+/// No wait.
+const NONE: u32 = u32::MAX;
+
 /// A member that runs the step of a phase, or a part of it.
+#[derive(Debug, Clone)]
 pub(super) struct PhaseStep {
     pub(super) place: u32,
-    pub(super) name: Arc<str>,
-    pub(super) kind: Kind,
     pub(super) phase: Arc<str>,
     /// Whether the shutdown waits for the phase now, and has not left it.
     pub(super) is_current: bool,
@@ -56,6 +57,13 @@ type Slot = usize;
 
 fn slot<T>(of: &'static T) -> Slot {
     std::ptr::from_ref(of).addr()
+}
+
+/// Counts those that were seen to wait for a lock.
+fn count(locks: &mut QuickMap<Slot, Lock>, of: Option<Slot>, queue: &mut usize) {
+    if let Some(lock) = of.and_then(|of| locks.get_mut(&of)) {
+        lock.queue += std::mem::take(queue);
+    }
 }
 
 /// A monitor's lock.
@@ -78,9 +86,9 @@ impl Snapshot {
     pub(super) fn take() -> Self {
         // Members after waits: who has begun to wait since is not seen, and who has ended since has no waits.
         let mut waits = Vec::with_capacity(look::most());
-        waits.extend(look::look());
+        look::look().for_each(|wait| waits.push(wait));
         let mut members = Vec::with_capacity(member::most());
-        members.extend(member::look());
+        member::look().for_each(|member| members.push(member));
         let slots = members.last().map_or(0, |last: &SeenMember| last.member.index() as usize + 1);
         let mut places = vec![0; slots];
         for (place, seen) in members.iter().enumerate() {
@@ -90,10 +98,10 @@ impl Snapshot {
             members,
             places,
             waits,
-            order: Vec::new(),
-            begins: Vec::new(),
-            locks: HashMap::new(),
-            notifiers: HashMap::new(),
+            first: Vec::new(),
+            next: Vec::new(),
+            locks: QuickMap::default(),
+            notifiers: QuickMap::default(),
             results: Vec::new(),
             phases: phase::look().collect(),
         };
@@ -103,23 +111,14 @@ impl Snapshot {
     }
 
     fn note_order(&mut self) {
-        let places: Vec<Option<u32>> = self.waits.iter().map(|wait| self.place(wait.member)).collect();
-        let mut begins = vec![0; self.members.len() + 1];
-        for place in places.iter().flatten() {
-            begins[*place as usize + 1] += 1;
-        }
-        for at in 1..begins.len() {
-            begins[at] += begins[at - 1];
-        }
-        let mut next = begins.clone();
-        self.order = vec![0; next.last().map_or(0, |count| *count as usize)];
-        for (wait, place) in places.into_iter().enumerate() {
-            if let Some(place) = place {
-                self.order[next[place as usize] as usize] = wait as u32;
-                next[place as usize] += 1;
+        self.first = vec![NONE; self.members.len()];
+        self.next = vec![NONE; self.waits.len()];
+        // From the last one, so that each member's waits come in their order.
+        for at in (0..self.waits.len()).rev() {
+            if let Some(place) = self.place(self.waits[at].member) {
+                self.next[at] = std::mem::replace(&mut self.first[place as usize], at as u32);
             }
         }
-        self.begins = begins;
     }
 
     fn note_locks(&mut self) {
@@ -129,18 +128,25 @@ impl Snapshot {
                 self.locks.insert(slot(cell), Lock { name: cell.name.copy(), seen, queue: 0 });
             }
         }
+        self.results.reserve(self.waits.len());
+        // Most wait for the lock of the one before.
+        let (mut last, mut queue) = (None, 0);
         for (at, wait) in self.waits.iter().enumerate() {
             if wait.what == What::Completion {
                 let said = flight::said(&wait.operation, &wait.object, wait.offset, wait.length);
                 self.results.push((said, at as u32));
             }
             if let Some(cell) = wait.monitor {
-                let lock = self.locks.entry(slot(cell)).or_insert_with(|| Lock {
-                    name: cell.name.copy(),
-                    seen: cell.look(),
-                    queue: 0,
-                });
-                lock.queue += usize::from(wait.wants_lock());
+                if last != Some(slot(cell)) {
+                    count(&mut self.locks, last, &mut queue);
+                    self.locks.entry(slot(cell)).or_insert_with(|| Lock {
+                        name: cell.name.copy(),
+                        seen: cell.look(),
+                        queue: 0,
+                    });
+                    last = Some(slot(cell));
+                }
+                queue += usize::from(wait.wants_lock());
             }
             if let Some(condition) = wait.condition.filter(|_| !wait.wants_lock()) {
                 if let Some(last) = condition.last_notifier() {
@@ -148,17 +154,13 @@ impl Snapshot {
                 }
             }
         }
+        count(&mut self.locks, last, &mut queue);
     }
 
     /// The place of a member that has not ended.
     pub(super) fn place(&self, member: MemberRef) -> Option<u32> {
         let place = self.places.get(member.index() as usize)?.checked_sub(1)?;
         (self.members[place as usize].member == member).then_some(place)
-    }
-
-    /// The place of whoever is in a slot.
-    pub(super) fn place_in(&self, slot: u32) -> Option<u32> {
-        self.places.get(slot as usize)?.checked_sub(1)
     }
 
     /// The phases of these domains' shutdowns, in order.
@@ -174,10 +176,8 @@ impl Snapshot {
         for phase in phases.iter().filter(|phase| phase.state.may_run()) {
             let of_phase = |(_, seen): &(u32, &SeenMember)| phase.own.is_some() && seen.domain == phase.own;
             let name: Arc<str> = phase.name.to_string().into();
-            steps.extend((0..).zip(&self.members).filter(of_phase).map(|(place, seen)| PhaseStep {
+            steps.extend((0..).zip(&self.members).filter(of_phase).map(|(place, _)| PhaseStep {
                 place,
-                name: seen.name.to_string().into(),
-                kind: seen.kind,
                 phase: name.clone(),
                 is_current: phase.state.is_current(),
             }));
@@ -185,33 +185,19 @@ impl Snapshot {
         steps
     }
 
-    /// Whether that is at this place, by what a domain knows of its members.
-    pub(super) fn is(&self, place: u32, name: &str, kind: Kind) -> bool {
+    /// A member of the report. `holdings` as of [`holdings`](Self::holdings).
+    pub(super) fn member(&self, place: u32, holdings: &[(u32, String)]) -> MemberReport {
         let seen = &self.members[place as usize];
-        seen.kind == kind && seen.name.is(name)
-    }
-
-    /// A member of the report; without a place: one that has ended since. `holdings` as of [`holdings`](Self::holdings).
-    pub(super) fn member(
-        &self,
-        name: &str,
-        kind: Kind,
-        place: Option<u32>,
-        holdings: &[(u32, String)],
-    ) -> MemberReport {
-        let seen = place.map(|place| &self.members[place as usize]);
-        let (begin, end) = place.map_or((0, 0), |place| {
-            let begin = holdings.partition_point(|(holder, _)| *holder < place);
-            (begin, begin + holdings[begin..].partition_point(|(holder, _)| *holder == place))
-        });
+        let begin = holdings.partition_point(|(holder, _)| *holder < place);
+        let holds = holdings[begin..].iter().take_while(|(holder, _)| *holder == place);
         MemberReport {
-            id: seen.map_or(0, |seen| seen.member.word()),
-            name: name.to_owned(),
-            is_task: kind == Kind::Task,
-            tid: seen.map_or(0, |seen| seen.tid),
+            id: seen.member.word(),
+            name: seen.name.to_string(),
+            is_task: seen.kind == Kind::Task,
+            tid: seen.tid,
             phase: None,
-            waits: place.into_iter().flat_map(|place| self.waits_of(place)).map(|wait| self.wait(wait)).collect(),
-            holds: holdings[begin..end].iter().map(|(_, lock)| lock.clone()).collect(),
+            waits: self.waits_of(place).map(|wait| self.wait(wait)).collect(),
+            holds: holds.map(|(_, lock)| lock.clone()).collect(),
         }
     }
 
@@ -222,9 +208,10 @@ impl Snapshot {
 
     /// What a member waits for.
     pub(super) fn waits_of(&self, place: u32) -> impl Iterator<Item = &Seen> {
-        let place = place as usize;
-        let order = &self.order[self.begins[place] as usize..self.begins[place + 1] as usize];
-        order.iter().map(|wait| &self.waits[*wait as usize])
+        let is_one = |wait: &u32| *wait != NONE;
+        let first = Some(self.first[place as usize]).filter(is_one);
+        std::iter::successors(first, move |wait| Some(self.next[*wait as usize]).filter(is_one))
+            .map(|wait| &self.waits[wait as usize])
     }
 
     /// A monitor's lock, if it is held or waited for.

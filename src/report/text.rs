@@ -51,7 +51,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write_head(f)?;
         self.write_causes(f)?;
-        let unwaited = self.flights.unwaited(&self.snapshot);
+        let unwaited = self.flights.unwaited();
         if self.waits_for_io() {
             write_operations(f, "stop waits for", &unwaited)?;
         }

@@ -17,7 +17,6 @@ use crate::sys;
 use super::clear::{Rest, clear};
 use super::phase::{End, Runner};
 use super::plan::{Plan, fit};
-use super::spawn::Left;
 use super::step::PlannedStep;
 use super::{JoinError, Stop};
 
@@ -215,19 +214,15 @@ impl Stop {
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
     #[must_use]
     pub fn report(&self) -> Report {
-        self.report_of(self.left(), None)
+        self.report_of(false, None)
     }
 
-    fn left(&self) -> Vec<Left> {
-        self.family().iter().flat_map(|stop| stop.inner.members.left()).collect()
-    }
-
-    /// `plan`: the shutdown whose phases alone count.
-    fn report_of(&self, left: Vec<Left>, plan: Option<u64>) -> Report {
-        let panicked = self.family().iter().flat_map(|stop| stop.inner.members.panicked()).collect();
-        let left = left.into_iter().map(|left| (left.member, left.name, left.kind));
-        let domains: Vec<_> = self.family().iter().map(|stop| stop.domain).collect();
-        Report::new(self.name(), self.reason(), &domains, left, panicked, plan)
+    /// `have_ended`: its members, whoever may be there again. `plan`: the shutdown whose phases alone count.
+    fn report_of(&self, have_ended: bool, plan: Option<u64>) -> Report {
+        let family = self.family();
+        let panicked = family.iter().flat_map(|stop| stop.inner.members.panicked()).collect();
+        let domains: Vec<_> = family.iter().map(|stop| stop.domain).collect();
+        Report::new(self.name(), self.reason(), &domains, have_ended, panicked, plan)
     }
 }
 
@@ -301,7 +296,7 @@ impl Course<'_> {
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
         // Of its own phases only: another shutdown of the domain names its own.
-        let mut report = stop.report_of(if ended { Vec::new() } else { stop.left() }, Some(plan));
+        let mut report = stop.report_of(ended, Some(plan));
         // Children may have been born meanwhile.
         let parts = stop.family();
         if !ended {

@@ -1,7 +1,7 @@
 //! Threads and tasks that belong to a domain: a shutdown waits for them and names those that do not end.
 //!
-//! A member ends in this order: its closure or future is dropped, its result is given to its [`Spawned`], and then it is taken off the list of
-//! members, whose watchers are told. A thread's handle goes to the list of the ended, where the next spawn or a shutdown joins it.
+//! A member ends in this order: its closure or future is dropped, its result is given to its [`Spawned`], it is taken out of the registry, so that no report
+//! has it any more, and then off the list of members, whose watchers are told. A thread's handle goes to the list of the ended, where the next spawn or a shutdown joins it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -45,20 +45,11 @@ struct Running {
     /// The member's slot.
     member: u32,
     name: Arc<str>,
-    kind: Kind,
     handle: Option<JoinHandle<()>>,
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     task: Option<tokio::task::AbortHandle>,
     /// In how many shutdowns of this domain it is itself: nobody waits for it there (L7).
     shuts_down: u32,
-}
-
-/// A member that has not ended, as a shutdown sees it.
-#[derive(Clone)]
-pub(super) struct Left {
-    pub(super) member: u32,
-    pub(super) name: Arc<str>,
-    pub(super) kind: Kind,
 }
 
 impl State {
@@ -81,7 +72,7 @@ impl Members {
     }
 
     /// Enters a member, and gives the number it is known by.
-    fn add(&self, member: u32, name: &Arc<str>, kind: Kind) -> u64 {
+    fn add(&self, member: u32, name: &Arc<str>) -> u64 {
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
@@ -91,7 +82,6 @@ impl Members {
             Running {
                 member,
                 name: name.clone(),
-                kind,
                 handle: None,
                 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
                 task: None,
@@ -138,15 +128,11 @@ impl Members {
         }
     }
 
-    /// Who has not ended, but for those that shut the domain down themselves.
-    pub(super) fn left(&self) -> Vec<Left> {
+    /// Who has not ended, but for those that shut the domain down themselves: their slots.
+    pub(super) fn left(&self) -> Vec<u32> {
         let state = self.0.lock();
-        state
-            .running
-            .values()
-            .filter(|running| running.shuts_down == 0)
-            .map(|running| Left { member: running.member, name: running.name.clone(), kind: running.kind })
-            .collect()
+        let left = state.running.values().filter(|running| running.shuts_down == 0);
+        left.map(|running| running.member).collect()
     }
 
     /// Whether anybody is [`left`](Self::left); then the watcher is told when nobody is, and not at each end: of thousands that end the last one wakes
@@ -344,6 +330,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        self.membership.retire();
         self.stop.inner.members.end(self.number, self.panicked);
     }
 }
@@ -356,7 +343,7 @@ impl Stop {
         let owed = Owed { operation: "end of", object: Some(Object::from(&*name)), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
         completer.owed_as_end_of(membership.member(), &name);
-        let number = self.inner.members.add(member, &name, kind);
+        let number = self.inner.members.add(member, &name);
         let ending = Ending { stop: self.clone(), membership, number, panicked: false };
         (ending, completer, Spawned { completion, member, number, name })
     }
