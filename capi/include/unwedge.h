@@ -253,7 +253,8 @@ int unwedge_completer_is_wanted(const unwedge_completer_t *completer);
 
 // Has `hook(arg)` called, on the domain's callback thread, when nobody waits for an external operation any more: its completion was released, or the stop of
 // its domain was requested. At most once, and not if the operation ends first. `free_arg(arg)`, if it is not NULL, is called once when it cannot
-// come any more; if this fails with -EINVAL or -EALREADY it is not. -EINVAL if it is not an external operation's (`unwedge_io_external`).
+// come any more; if this fails with -EINVAL or -EALREADY it is not. A second hook takes the place of the first, whose argument is freed within this call.
+// -EINVAL if it is not an external operation's (`unwedge_io_external`); -EAGAIN if the callback thread cannot be started: then a first hook stays.
 int unwedge_completer_on_cancel(const unwedge_completer_t *completer,
                                 void (*hook)(void *arg),
                                 void *arg,
@@ -493,7 +494,7 @@ int unwedge_report_fd(int fd);
 // Makes a stop domain. 0, and the handle is yours: release it. When the last count of it is released its stop is requested.
 //
 // `on_thread_start(arg, name)`, if it is not NULL, runs first on every thread that the domain or a child of it starts. `free_arg(arg)`, if it is not NULL, is
-// called once when it cannot come any more; if this fails it is not.
+// called once when it cannot come any more: within this where `on_thread_start` is NULL. If this fails it is not called.
 int unwedge_stop_new(const char *name,
                      void (*on_thread_start)(void *arg, const char *name),
                      void *arg,

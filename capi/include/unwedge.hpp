@@ -104,7 +104,8 @@ public:
     explicit handle(H *raw) noexcept : raw_(raw) {}
     handle(handle &&other) noexcept : raw_(other.raw_) { other.raw_ = nullptr; }
     handle &operator=(handle &&other) noexcept {
-        std::swap(raw_, other.raw_);
+        handle before(std::move(other));  // takes what was here along, and releases it
+        std::swap(raw_, before.raw_);
         return *this;
     }
     handle(const handle &) = delete;
@@ -146,9 +147,21 @@ std::int64_t nanoseconds(const std::chrono::duration<Rep, Period> &time) {
     return exact > 0 ? exact : 1;
 }
 
+/// The same for a limit, which is never for ever: what would not fit is as much as fits.
+template <class Rep, class Period>
+std::int64_t limit(const std::chrono::duration<Rep, Period> &time) {
+    const std::int64_t exact = nanoseconds(time);
+    return exact < 0 ? INT64_MAX : exact;
+}
+
 template <class Clock, class Duration>
 std::int64_t until(const std::chrono::time_point<Clock, Duration> &deadline) {
-    return nanoseconds(deadline - Clock::now());
+    typedef std::chrono::duration<double> seconds;
+    const typename Clock::time_point now = Clock::now();
+    // Roughly, first: the difference of what is far apart, or of coarse units, does not fit.
+    const double rough = seconds(deadline.time_since_epoch()).count() - seconds(now.time_since_epoch()).count();
+    if (rough > 9e9) return -1;
+    return rough > -1 ? nanoseconds(deadline - now) : 0;
 }
 
 /// As snprintf-like functions of the C ABI write: asks for the length, then writes.
@@ -419,13 +432,12 @@ public:
     /// A shutdown that returns within this time, whoever is left then.
     template <class Rep, class Period>
     explicit plan(const std::chrono::duration<Rep, Period> &within) {
-        const std::int64_t time = detail::nanoseconds(within);
-        detail::check(unwedge_plan_new(time < 0 ? INT64_MAX : time, raw_.place()));
+        detail::check(unwedge_plan_new(detail::limit(within), raw_.place()));
     }
     /// How long operations that the kernel has not given back are waited for.
     template <class Rep, class Period>
     plan &&drain(const std::chrono::duration<Rep, Period> &limit) && {
-        detail::check(unwedge_plan_drain(raw_.get(), detail::nanoseconds(limit)));
+        detail::check(unwedge_plan_drain(raw_.get(), detail::limit(limit)));
         return std::move(*this);
     }
     /// Adds a phase: `step(const stop_domain &phase)`, after the request, on a thread of its own and within its limit. An exception that leaves it is a failure
@@ -433,7 +445,7 @@ public:
     template <class Rep, class Period, class F>
     plan &&phase(const char *name, const std::chrono::duration<Rep, Period> &limit, F step) && {
         std::unique_ptr<F> box(new F(std::move(step)));
-        detail::check(unwedge_plan_phase(raw_.get(), name, detail::nanoseconds(limit), &run<F>, box.get(), &detail::boxed<F>::free));
+        detail::check(unwedge_plan_phase(raw_.get(), name, detail::limit(limit), &run<F>, box.get(), &detail::boxed<F>::free));
         static_cast<void>(box.release());
         return std::move(*this);
     }
@@ -505,7 +517,7 @@ public:
         detail::lent_lock<Lock> lent(lock);
         const int code = await(stop, lent, detail::until(deadline));
         // A clock that was set meanwhile decides itself.
-        if (code == -ETIMEDOUT) return Clock::now() < deadline ? std::cv_status::no_timeout : std::cv_status::timeout;
+        if (code == -ETIMEDOUT) return detail::until(deadline) != 0 ? std::cv_status::no_timeout : std::cv_status::timeout;
         raise_unless(code, lent);
         return std::cv_status::no_timeout;
     }
@@ -568,6 +580,18 @@ private:
 class bytes {
 public:
     bytes() noexcept : data_(nullptr), size_(0) {}
+    /// Moves only: what was moved from is empty.
+    bytes(bytes &&other) noexcept : data_(nullptr), size_(0) { *this = std::move(other); }
+    bytes &operator=(bytes &&other) noexcept {
+        read_ = std::move(other.read_);
+        data_ = other.data_;
+        size_ = other.size_;
+        if (this != &other) {
+            other.data_ = nullptr;
+            other.size_ = 0;
+        }
+        return *this;
+    }
     const unsigned char *data() const noexcept { return static_cast<const unsigned char *>(data_); }
     std::size_t size() const noexcept { return size_; }
     std::string str() const { return std::string(static_cast<const char *>(data_), size_); }
@@ -915,8 +939,10 @@ public:
         guard() noexcept : raw_(nullptr) {}
         explicit guard(unwedge_monitor_t *held) noexcept : raw_(held) {}
         guard(guard &&other) noexcept : raw_(other.raw_) { other.raw_ = nullptr; }
+        /// What this held is let go.
         guard &operator=(guard &&other) noexcept {
-            std::swap(raw_, other.raw_);
+            guard before(std::move(other));
+            std::swap(raw_, before.raw_);
             return *this;
         }
         guard(const guard &) = delete;

@@ -5,7 +5,7 @@
 //!   is until the handle's last count is released.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use unwedge::io::{ExternalCompleter, ExternalCompletion, File, IoError, Metadata};
@@ -100,7 +100,8 @@ pub(crate) struct Owing(Claimed<Option<Ower>>, Free);
 
 enum Ower {
     Own(Completer<Payload>),
-    External(ExternalCompleter<Payload>),
+    /// With the argument of the hook that was set last. A call that sets another keeps it, and lets it go when it has the claim no more: the caller frees it.
+    External(ExternalCompleter<Payload>, Weak<Owned>),
 }
 
 impl Owing {
@@ -365,7 +366,7 @@ pub(crate) unsafe fn give_external(
     completion: *mut *mut unwedge_completion_t,
     completer: *mut *mut unwedge_completer_t,
 ) -> Result<(), c_int> {
-    let owing = Owing(Claimed::new(Some(Ower::External(owes))), free);
+    let owing = Owing(Claimed::new(Some(Ower::External(owes, Weak::new()))), free);
     // SAFETY: this function's own condition.
     unsafe { give(completion, Handle::give(Completing::of(Owed::External(owed)))) }?;
     // SAFETY: as above.
@@ -609,7 +610,7 @@ pub unsafe extern "C" fn unwedge_completer_complete(
         let payload = Payload { result, value: Some(Arg(value)), free: owing.1 };
         let unwanted = match ower {
             Ower::Own(completer) => completer.complete(payload).err(),
-            Ower::External(completer) => completer.complete(payload).err(),
+            Ower::External(completer, _) => completer.complete(payload).err(),
         };
         Ok(unwanted.is_none().into())
     })
@@ -627,7 +628,7 @@ pub unsafe extern "C" fn unwedge_completer_is_wanted(completer: *const unwedge_c
         let ower = owing.claimed();
         Ok(match &*ower {
             Some(Ower::Own(completer)) => completer.is_wanted().into(),
-            Some(Ower::External(completer)) => completer.is_wanted().into(),
+            Some(Ower::External(completer, _)) => completer.is_wanted().into(),
             None => 0,
         })
     })
@@ -635,7 +636,8 @@ pub unsafe extern "C" fn unwedge_completer_is_wanted(completer: *const unwedge_c
 
 /// Has `hook(arg)` called, on the domain's callback thread, when nobody waits for an external operation any more: its completion was released, or the stop of
 /// its domain was requested. At most once, and not if the operation ends first. `free_arg(arg)`, if it is not NULL, is called once when it cannot
-/// come any more; if this fails with -EINVAL or -EALREADY it is not. -EINVAL if it is not an external operation's (`unwedge_io_external`).
+/// come any more; if this fails with -EINVAL or -EALREADY it is not. A second hook takes the place of the first, whose argument is freed within this call.
+/// -EINVAL if it is not an external operation's (`unwedge_io_external`); -EAGAIN if the callback thread cannot be started: then a first hook stays.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -650,15 +652,23 @@ pub unsafe extern "C" fn unwedge_completer_on_cancel(
         let hook = hook.ok_or(BAD_ARGUMENT)?;
         // SAFETY: the caller's handle (`Handle`).
         let owing = unsafe { at::<Owing>(completer) }?;
-        let ower = owing.claimed();
-        match &*ower {
-            Some(Ower::External(completer)) => {
-                let arg = Owned::new(arg, free_arg);
+        // Before the claim, so that they are let go after it.
+        let (_new, _before);
+        let mut ower = owing.claimed();
+        match &mut *ower {
+            Some(Ower::External(completer, latest)) => {
+                _before = latest.upgrade();
+                let own = Arc::new(Owned::new(arg, free_arg));
+                _new = Arc::clone(&own);
+                *latest = Arc::downgrade(&own);
                 let set = completer.on_cancel(move || {
                     let _held = CancellationHeld::new();
                     // SAFETY: the caller's callback with its own argument (`Callback`).
-                    unsafe { hook(arg.get()) };
+                    unsafe { hook(own.get()) };
                 });
+                if set.is_err() {
+                    *latest = _before.as_ref().map_or_else(Weak::new, Arc::downgrade);
+                }
                 set.map(|()| 0).map_err(|_| NOT_YET)
             }
             Some(Ower::Own(_)) => Err(BAD_ARGUMENT),

@@ -61,12 +61,12 @@ impl<T: Kind> Drop for Handle<T> {
     }
 }
 
-/// What a handle of the caller's leads to.
+/// The pointer that [`Handle::into_raw`] gave, if it is one of this kind.
 ///
 /// # Safety
-/// `name` is NULL or a handle that is not released for `'a` (`Handle`).
+/// `name` is NULL or a handle that is not released meanwhile (`Handle`).
 #[inline]
-pub(crate) unsafe fn at<'a, T: Kind>(name: *const T::Name) -> Result<&'a Handle<T>, c_int> {
+unsafe fn checked<T: Kind>(name: *const T::Name) -> Result<*const Handle<T>, c_int> {
     let handle = name.cast::<Handle<T>>();
     if handle.is_null() || !handle.is_aligned() {
         return Err(BAD_ARGUMENT);
@@ -74,9 +74,17 @@ pub(crate) unsafe fn at<'a, T: Kind>(name: *const T::Name) -> Result<&'a Handle<
     // SAFETY: it is a handle, of whatever kind, and every handle begins with a tag (`Tag`).
     let tag = unsafe { &*name.cast::<AtomicU32>() };
     // Ordering: Relaxed; the tag is written before the handle is given out, and the caller has made sure that it has not been released.
-    if tag.load(Relaxed) != T::TAG {
-        return Err(BAD_ARGUMENT);
-    }
+    if tag.load(Relaxed) == T::TAG { Ok(handle) } else { Err(BAD_ARGUMENT) }
+}
+
+/// What a handle of the caller's leads to.
+///
+/// # Safety
+/// `name` is NULL or a handle that is not released for `'a` (`Handle`).
+#[inline]
+pub(crate) unsafe fn at<'a, T: Kind>(name: *const T::Name) -> Result<&'a Handle<T>, c_int> {
+    // SAFETY: this function's own condition.
+    let handle = unsafe { checked::<T>(name) }?;
     // SAFETY: the tag says that it is a handle of this kind, and the caller has a count for `'a`.
     Ok(unsafe { &*handle })
 }
@@ -87,9 +95,10 @@ pub(crate) unsafe fn at<'a, T: Kind>(name: *const T::Name) -> Result<&'a Handle<
 /// As [`at`], at the beginning of the call; it may be released meanwhile.
 #[inline]
 pub(crate) unsafe fn keep<T: Kind>(name: *const T::Name) -> Result<Arc<Handle<T>>, c_int> {
+    // Not by a reference to what is in the Arc: its counts lie beside that.
     // SAFETY: this function's own condition.
-    let handle = unsafe { at::<T>(name) }?;
-    // SAFETY: `handle` is in an Arc (`Counted`), whose count is not 0: the caller has one.
+    let handle = unsafe { checked::<T>(name) }?;
+    // SAFETY: `handle` came from `into_raw` (`Counted`), and its count is not 0: the caller has one.
     unsafe { Arc::increment_strong_count(handle) };
     // SAFETY: the count that was just added is this Arc's.
     Ok(unsafe { Arc::from_raw(handle) })
@@ -112,7 +121,7 @@ pub(crate) unsafe fn count<T: Kind>(name: *const T::Name) -> Result<(), c_int> {
 /// As [`at`]; the caller uses the handle no more, but for counts that it has beside this one.
 pub(crate) unsafe fn take<T: Kind>(name: *const T::Name) -> Result<Arc<Handle<T>>, c_int> {
     // SAFETY: this function's own condition.
-    let handle = unsafe { at::<T>(name) }?;
+    let handle = unsafe { checked::<T>(name) }?;
     // SAFETY: it came from `into_raw` (`Counted`), and the caller gives its count away.
     Ok(unsafe { Arc::from_raw(handle) })
 }

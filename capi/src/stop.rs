@@ -25,7 +25,7 @@ impl Kind for Stop {
 /// Makes a stop domain. 0, and the handle is yours: release it. When the last count of it is released its stop is requested.
 ///
 /// `on_thread_start(arg, name)`, if it is not NULL, runs first on every thread that the domain or a child of it starts. `free_arg(arg)`, if it is not NULL, is
-/// called once when it cannot come any more; if this fails it is not.
+/// called once when it cannot come any more: within this where `on_thread_start` is NULL. If this fails it is not called.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -42,8 +42,8 @@ pub unsafe extern "C" fn unwedge_stop_new(
         // SAFETY: the caller's string (`Call`).
         let name = unsafe { string(name) }?.to_string_lossy();
         let mut builder = Stop::builder(&name);
+        let arg = Owned::new(arg, free_arg);
         if let Some(hook) = on_thread_start {
-            let arg = Owned::new(arg, free_arg);
             builder = builder.on_thread_start(move |name| {
                 let name = CString::new(name).unwrap_or_default();
                 // SAFETY: the caller's callback with its own argument (`Callback`); the name is lent for the call.

@@ -93,7 +93,7 @@ impl Externals {
 
     /// Has an operation cancelled when the domain is stopped.
     fn watch(self: &Arc<Self>, cancel: &Arc<Cancel>) -> io::Result<()> {
-        let begin = {
+        {
             let mut state = self.state.lock();
             if state.hooked.len() == state.hooked.capacity() {
                 state.hooked.retain(|cancel| cancel.strong_count() > 0);
@@ -101,23 +101,20 @@ impl Externals {
                 state.hooked.reserve(room);
             }
             state.hooked.push(Arc::downgrade(cancel));
-            !std::mem::replace(&mut state.watching, true)
-        };
-        if !begin {
-            return Ok(());
+            if state.watching {
+                return Ok(());
+            }
         }
-        // Neither the domain nor this is kept by it: when the domain goes, it is over.
+        // Neither the domain nor this is kept by it: when the domain goes, it is over. (Two that come at once start two callbacks: the second finds nothing to do.)
         let (over, externals) = (self.domain.over(), Arc::downgrade(self));
-        let started = self.domain.run_callback(async move {
+        self.domain.run_callback(async move {
             over.await;
             if let Some(externals) = externals.upgrade() {
                 externals.cancel_all();
             }
-        });
-        if started.is_err() {
-            self.state.lock().watching = false;
-        }
-        started
+        })?;
+        self.state.lock().watching = true;
+        Ok(())
     }
 
     /// On the callback thread.
@@ -243,9 +240,14 @@ impl<T: Send + 'static, E: From<Abandoned> + Send + 'static> ExternalCompleter<T
     ///
     /// # Errors
     ///
-    /// The system's, if the callback thread cannot be started; then the hook does not run.
+    /// The system's, if the callback thread cannot be started; then the hook does not run, and one that was set before stays.
     pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut hook: Option<Hook> = Some(Box::new(hook));
+        // First: so that no hook is left behind where nobody would look at it.
+        let open = matches!(*self.cancel.state.lock(), State::Open(_));
+        if open {
+            self.externals.watch(&self.cancel)?;
+        }
         let (before, late) = {
             let mut state = self.cancel.state.lock();
             match &mut *state {
@@ -258,7 +260,6 @@ impl<T: Send + 'static, E: From<Abandoned> + Send + 'static> ExternalCompleter<T
         if late {
             return hook.map_or(Ok(()), |hook| self.externals.run(hook));
         }
-        self.externals.watch(&self.cancel)?;
         // Who stops it now finds the hook; who had stopped it before may have looked before it was there.
         if self.externals.domain.is_requested() {
             if let Some(hook) = self.cancel.cancel() {
