@@ -44,14 +44,6 @@ unsafe extern "C" {
         off: u64,
     ) -> c_int;
     pub(crate) fn rados_aio_stat(io: IoCtx, oid: *const c_char, aio: Aio, size: *mut u64, mtime: *mut i64) -> c_int;
-    pub(crate) fn rados_aio_getxattr(
-        io: IoCtx,
-        oid: *const c_char,
-        aio: Aio,
-        name: *const c_char,
-        buf: *mut c_char,
-        len: usize,
-    ) -> c_int;
     pub(crate) fn rados_aio_notify(
         io: IoCtx,
         oid: *const c_char,
@@ -189,8 +181,15 @@ unsafe extern "C" {
 
 // src/shim.cc
 unsafe extern "C" {
-    pub(crate) fn uw_rados_header_new() -> *mut c_void;
-    pub(crate) fn uw_rados_aio_omap_header(io: IoCtx, oid: *const c_char, aio: Aio, header: *mut c_void) -> c_int;
-    pub(crate) fn uw_rados_header_bytes(header: *mut c_void, len: *mut usize) -> *const c_char;
-    pub(crate) fn uw_rados_header_free(header: *mut c_void);
+    pub(crate) fn uw_rados_answer_new() -> *mut c_void;
+    pub(crate) fn uw_rados_aio_omap_header(io: IoCtx, oid: *const c_char, aio: Aio, answer: *mut c_void) -> c_int;
+    pub(crate) fn uw_rados_aio_getxattr(
+        io: IoCtx,
+        oid: *const c_char,
+        aio: Aio,
+        name: *const c_char,
+        answer: *mut c_void,
+    ) -> c_int;
+    pub(crate) fn uw_rados_answer_bytes(answer: *mut c_void, len: *mut usize) -> *const c_char;
+    pub(crate) fn uw_rados_answer_free(answer: *mut c_void);
 }

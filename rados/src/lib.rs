@@ -61,6 +61,7 @@ mod gate;
 mod lock;
 mod omap;
 mod pool;
+mod shim;
 mod sys;
 mod watch;
 

@@ -1,9 +1,6 @@
 //! An object's omap: pages of keys and values, the header, or all of it.
 
-use std::{
-    ffi::{CStr, CString, c_char, c_int, c_uchar, c_void},
-    ptr::NonNull,
-};
+use std::ffi::{CStr, CString, c_char, c_int, c_uchar};
 
 use unwedge::io::ExternalCompletion;
 
@@ -13,6 +10,7 @@ use crate::{
     error::Cause,
     ffi,
     flight::{Operation, Step},
+    shim::Answer,
 };
 
 /// Keys and values in the keys' order, and whether there are more behind them.
@@ -46,12 +44,12 @@ impl Pool {
 
     /// The header of an object's omap.
     pub fn omap_get_header(&self, object: &str) -> ExternalCompletion<Vec<u8>, RadosError> {
-        self.begin(object, Header(None))
+        self.begin(object, Header::default())
     }
 
     /// The header and every value, page after page. A change between two pages may be seen in part.
     pub fn omap(&self, object: &str) -> ExternalCompletion<Omap, RadosError> {
-        self.begin(object, Whole { header: Header(None), omap: Omap::default(), page: None })
+        self.begin(object, Whole { header: Header::default(), omap: Omap::default(), page: None })
     }
 }
 
@@ -178,53 +176,20 @@ impl Operation for Page {
     }
 }
 
-/// Where the shim puts a header; `None` before it was submitted.
-struct Header(Option<NonNull<c_void>>);
-
-// SAFETY: It is memory of the shim's, used by one thread at a time.
-unsafe impl Send for Header {}
-
-impl Header {
-    fn free(&mut self) {
-        if let Some(header) = self.0.take() {
-            // SAFETY: It is owned, and librados has answered or was never asked.
-            unsafe { ffi::uw_rados_header_free(header.as_ptr()) };
-        }
-    }
-
-    fn copy(&self) -> Option<Vec<u8>> {
-        let header = self.0?;
-        let mut len = 0;
-        // SAFETY: It is owned, and the read is complete; `len` outlives the call.
-        let from = unsafe { ffi::uw_rados_header_bytes(header.as_ptr(), &raw mut len) };
-        // SAFETY: The shim has so many bytes there until the header is freed.
-        Some(unsafe { bytes(from, len) })
-    }
-}
-
-impl Drop for Header {
-    fn drop(&mut self) {
-        self.free();
-    }
-}
+#[derive(Default)]
+struct Header(Answer);
 
 impl Operation for Header {
     type Output = Vec<u8>;
     const NAME: &'static str = "omap_get_header";
 
     fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
-        self.free();
-        // SAFETY: It takes nothing.
-        let Some(header) = NonNull::new(unsafe { ffi::uw_rados_header_new() }) else { return -EINVAL };
-        self.0 = Some(header);
-        // SAFETY: **A live handle**; **Owned**: the header is freed when this is, or when librados has answered.
-        unsafe { ffi::uw_rados_aio_omap_header(io, object.as_ptr(), aio, header.as_ptr()) }
+        // SAFETY: **A live handle**; **Owned**: the answer lies in the flight, and is freed with it or when librados has answered.
+        self.0.submit(|answer| unsafe { ffi::uw_rados_aio_omap_header(io, object.as_ptr(), aio, answer) })
     }
 
     fn finish(&mut self, answer: Result<usize, i32>) -> Step<Vec<u8>> {
-        let header = answer.map_err(Cause::Failed).and_then(|_| self.copy().ok_or(Cause::Garbled));
-        self.free();
-        Step::Done(header)
+        Step::Done(self.0.take(answer))
     }
 }
 

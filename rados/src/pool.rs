@@ -19,6 +19,7 @@ use crate::{
     error::Cause,
     ffi,
     flight::{Operation, Step, begin},
+    shim::Answer,
 };
 
 /// A pool of a [`Cluster`]. Cheap to clone.
@@ -66,7 +67,7 @@ impl Pool {
 
     /// The value of one of an object's attributes.
     pub fn getxattr(&self, object: &str, name: &str) -> ExternalCompletion<Vec<u8>, RadosError> {
-        self.begin(object, GetXattr { name: CString::new(name).ok(), buffer: vec![0; 256] })
+        self.begin(object, GetXattr { name: CString::new(name).ok(), answer: Answer::default() })
     }
 
     /// Writes at an offset; the object is made if it is not there.
@@ -222,14 +223,11 @@ impl Operation for Stat {
 struct GetXattr {
     /// `None` if it has a zero byte.
     name: Option<CString>,
-    buffer: Vec<u8>,
+    answer: Answer,
 }
 
-/// The buffer is too small.
-const ERANGE: i32 = 34;
-
-/// More than an attribute has.
-const MOST: usize = 16 << 20;
+/// An argument that cannot be.
+const EINVAL: c_int = 22;
 
 impl Operation for GetXattr {
     type Output = Vec<u8>;
@@ -237,25 +235,12 @@ impl Operation for GetXattr {
 
     fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
         let Some(name) = &self.name else { return -EINVAL };
-        let (into, len) = (self.buffer.as_mut_ptr().cast(), self.buffer.len());
-        // SAFETY: **Owned**: name and buffer lie in the flight.
-        unsafe { ffi::rados_aio_getxattr(io, object.as_ptr(), aio, name.as_ptr(), into, len) }
+        let object = object.as_ptr();
+        // SAFETY: **A live handle**; **Owned**: name and answer lie in the flight.
+        self.answer.submit(|answer| unsafe { ffi::uw_rados_aio_getxattr(io, object, aio, name.as_ptr(), answer) })
     }
 
     fn finish(&mut self, answer: Result<usize, i32>) -> Step<Vec<u8>> {
-        match answer {
-            Err(ERANGE) if self.buffer.len() < MOST => {
-                self.buffer.resize(self.buffer.len() * 4, 0);
-                Step::Again
-            }
-            Err(number) => Step::Done(Err(Cause::Failed(number))),
-            Ok(len) => {
-                let mut value = std::mem::take(&mut self.buffer);
-                value.truncate(len);
-                Step::Done(Ok(value))
-            }
-        }
+        Step::Done(self.answer.take(answer))
     }
 }
-
-const EINVAL: c_int = 22;

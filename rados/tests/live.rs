@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ("what_cannot_be", what_cannot_be),
         ("a_frozen_osd", a_frozen_osd),
         ("a_drop_cancels", a_drop_cancels),
+        ("every_kind_is_cancelled", every_kind_is_cancelled),
         ("undecided_writes", undecided_writes),
         ("a_list_that_hangs", a_list_that_hangs),
         ("no_monitor", no_monitor),
@@ -365,6 +366,24 @@ fn a_drop_cancels(ceph: &Ceph) {
     assert_eq!(get!(pool.read("d", 0, 1)), b"d", "the client is as good as new");
     assert_eq!(cluster.silence(), Duration::ZERO);
     end(&stop);
+}
+
+/// Whatever kind of operation waits for an OSD that does not answer: librados lets go of it when it is told to, so that nothing is left.
+fn every_kind_is_cancelled(ceph: &Ceph) {
+    let stop = Stop::new("kinds");
+    let (cluster, pool) = ceph.client(&stop);
+    get!(pool.write_full("k", *b"k"));
+    ceph.script("freeze", &["osd.0"]);
+    let claim = || Claim::new("lock", "cookie");
+    let reads = (pool.read("k", 0, 1), pool.stat("k"), pool.getxattr("k", "x"), pool.query("k", ReadOp::new().stat()));
+    let omaps = (pool.omap("k"), pool.omap_get_keys("k", "", 9), pool.omap_get_header("k"));
+    let locks = (pool.lock_exclusive("k", claim()), pool.unlock("k", "lock", "cookie"), pool.lockers("k", "lock"));
+    let writes = (pool.append("k", *b"k"), pool.operate("k", WriteOp::new().setxattr("x", *b"x")));
+    assert_eq!(cluster.in_flight(), (12, 0));
+    end(&stop);
+    assert_eq!((cluster.in_flight(), cluster.undecided()), ((0, 0), 4));
+    drop((reads, omaps, locks, writes));
+    ceph.script("thaw", &["osd.0"]);
 }
 
 /// A write that had been sent when the stop came: nobody knows. One that had not is known not to be done.
