@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use loom::cell::{MutPtr, UnsafeCell};
 pub(crate) use loom::sync::MutexGuard;
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 pub(crate) use loom::thread::JoinHandle;
 
 /// No spinning in a model: it adds executions and no behaviour.

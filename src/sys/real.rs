@@ -11,7 +11,7 @@ use super::look::look_as_thread;
 use super::{Acquire, PlainU32, Relaxed, Release};
 
 pub(crate) use std::sync::MutexGuard;
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 pub(crate) use std::thread::JoinHandle;
 
 /// How often a locker tries before it queues: see `wait::monitor`. Some microseconds.

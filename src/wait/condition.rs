@@ -13,7 +13,7 @@ use std::panic::Location;
 use crate::registry::arena::arena;
 use crate::registry::member::{self, MemberRef};
 use crate::registry::text::{Copied, Text};
-use crate::sys::{AtomicU32, LightMutex, PlainPtr, PlainU64, Relaxed};
+use crate::sys::{AtomicU32, LightMutex, PlainPtr, PlainU32, PlainU64, Relaxed};
 
 use super::line::{MonitorCell, Morphing};
 use super::list::List;
@@ -39,6 +39,8 @@ pub(crate) struct Condition {
     /// Its name outlives it.
     notifier_name: Text<4>,
     notified_at: PlainPtr<Location<'static>>,
+    /// Its own place in the arena. Written by who claims it; a monitor's own has none.
+    index: PlainU32,
 }
 
 arena!(
@@ -55,6 +57,7 @@ impl Condition {
             notifier: PlainU64::new(0),
             notifier_name: Text::new(),
             notified_at: PlainPtr::new(std::ptr::null_mut()),
+            index: PlainU32::new(0),
         }
     }
 
@@ -66,7 +69,21 @@ impl Condition {
             notifier: PlainU64::new(0),
             notifier_name: Text::new(),
             notified_at: PlainPtr::new(std::ptr::null_mut()),
+            index: PlainU32::new(0),
         }
+    }
+
+    /// One for a new condition variable.
+    pub(super) fn claim() -> &'static Condition {
+        let index = conditions().claim();
+        let condition = conditions().get(index);
+        condition.index.store(index, Relaxed);
+        condition
+    }
+
+    /// Gives it back. Nobody waits on it any more.
+    pub(super) fn release(&self) {
+        conditions().release(self.index.load(Relaxed));
     }
 
     /// Notes who notifies: a user's notification, and not one that is passed on. Only where somebody waits.

@@ -7,10 +7,10 @@ use std::time::Instant;
 use crate::error::{Stopped, Timed};
 use crate::lock::{AsyncForeignLock, AsyncSharedLock, ForeignLock};
 use crate::registry::domain::DomainRef;
+use crate::registry::link::FirstLink;
 use crate::stop::Stop;
-use crate::sys::{AcqRel, Acquire, AtomicU32};
 
-use super::condition::{Condition, conditions};
+use super::condition::Condition;
 use super::ticket::{Note, Ticket};
 use super::waiter::{Kind, NOTIFIED, STOPPED, WAITING, What};
 
@@ -43,8 +43,8 @@ use super::waiter::{Kind, NOTIFIED, STOPPED, WAITING, What};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Condvar {
-    /// Its condition in the registry; 0 until somebody waits.
-    index: AtomicU32,
+    /// Its condition in the registry, from when somebody has waited.
+    condition: FirstLink<Condition>,
 }
 
 impl Condvar {
@@ -52,14 +52,14 @@ impl Condvar {
     #[cfg(not(unwedge_loom))]
     #[must_use]
     pub const fn new() -> Self {
-        Condvar { index: AtomicU32::new(0) }
+        Condvar { condition: FirstLink::new() }
     }
 
     /// A condition variable without waiters. (Not `const` in a model.)
     #[cfg(unwedge_loom)]
     #[must_use]
     pub fn new() -> Self {
-        Condvar { index: AtomicU32::new(0) }
+        Condvar { condition: FirstLink::new() }
     }
 
     /// Wakes the thread or task that has waited longest. Whether there was one.
@@ -79,35 +79,27 @@ impl Condvar {
     /// Its condition, if somebody waits; then it is noted who notifies.
     #[inline]
     fn waited_on(&self, notifier: &'static Location<'static>) -> Option<&'static Condition> {
-        let condition = self.known().filter(|condition| condition.has_waiters())?;
+        let condition = self.condition.get().filter(|condition| condition.has_waiters())?;
         condition.note_notifier(Some(notifier));
         Some(condition)
     }
 
-    /// Its condition, if somebody has ever waited.
+    /// Its condition, made by the first wait.
     #[inline]
-    fn known(&self) -> Option<&'static Condition> {
-        // Ordering: Acquire, partner of the AcqRel in `condition`.
-        match self.index.load(Acquire) {
-            0 => None,
-            index => Some(conditions().get(index)),
-        }
+    pub(super) fn condition(&self) -> &'static Condition {
+        self.condition.get().unwrap_or_else(|| self.make())
     }
 
-    /// Its condition, made by the first wait.
-    pub(super) fn condition(&self) -> &'static Condition {
-        let mut index = self.index.load(Acquire);
-        if index == 0 {
-            let new = conditions().claim();
-            index = match self.index.compare_exchange(0, new, AcqRel, Acquire) {
-                Ok(_) => new,
-                Err(other) => {
-                    conditions().release(new);
-                    other
-                }
-            };
+    #[cold]
+    fn make(&self) -> &'static Condition {
+        let new = Condition::claim();
+        match self.condition.set_first(new) {
+            Ok(()) => new,
+            Err(first) => {
+                new.release();
+                first
+            }
         }
-        conditions().get(index)
     }
 
     /// Waits over a lock that others also take directly; the lock is free meanwhile. Blocks the thread.
@@ -308,10 +300,9 @@ impl Drop for Waiting {
 
 impl Drop for Condvar {
     fn drop(&mut self) {
-        let index = self.index.load(Acquire);
-        if index != 0 {
-            conditions().get(index).clear();
-            conditions().release(index);
+        if let Some(condition) = self.condition.get() {
+            condition.clear();
+            condition.release();
         }
     }
 }

@@ -226,16 +226,15 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     /// Dropping the future takes it out of the queue. A notification that had reached it goes on to the next.
     #[track_caller]
     pub fn wait_async(self, condvar: &'a Condvar) -> Wait<'a, L, M> {
-        let (monitor, domain) = (self.monitor, self.domain);
         let location = Location::caller();
         let pending = self.begin_async(condvar.condition(), location);
-        Wait::new(monitor, domain, pending, order::place(location))
+        Wait::new(self.monitor, self.domain, pending, order::place(location))
     }
 
-    /// Registers a task and lets go of the lock.
+    /// Registers a task, before the lock is let go.
     #[inline]
     fn begin_async(
-        self,
+        &self,
         condition: &'static Condition,
         location: &'static Location<'static>,
     ) -> Result<Pending, Stopped> {
@@ -329,14 +328,12 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
         let location = Location::caller();
         let condition = condvar.condition();
         let (monitor, domain) = (self.monitor, self.domain);
-        let first = if self.over_data(&mut predicate) {
-            self.begin_async(condition, location).ok()
-        } else {
-            // It need not wait: the lock is let go and taken again by the first poll, so that no guard lives in the future.
-            drop(self);
-            None
-        };
-        WaitWhile::new(monitor, domain, condition, first, predicate, location)
+        // Where it need not wait the lock is taken again by the first poll, so that no guard lives in the future.
+        let first = self.over_data(&mut predicate).then(|| self.begin_async(condition, location).ok()).flatten();
+        let waiting = WaitWhile::new(monitor, domain, condition, first, predicate, location);
+        // Only now: the future is written before the unlock's barrier, and the caller, who moves it, does not wait for the stores to get through.
+        drop(self);
+        waiting
     }
 
     /// Runs a predicate over the data.
