@@ -157,7 +157,8 @@ impl Runner {
         }
         // Who has kept the phase has a domain that is over.
         stop.request("the phase is over");
-        let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
+        let joined_by = sys::now() + WAY_OUT;
+        let unjoined = stop.inner.members.join_ended(|| joined_by);
         if !ended || unjoined != 0 {
             self.left.push(stop);
             return End::Left;

@@ -223,10 +223,11 @@ impl Members {
         !tasks.is_empty()
     }
 
-    /// Joins the threads that are at their end. How many do not get past it (a thread-local's destructor that blocks).
-    pub(super) fn join_ended(&self, deadline: Instant) -> usize {
+    /// Joins the threads that are at their end, by a deadline that may come nearer meanwhile. How many do not get past it (a thread-local's destructor that
+    /// blocks).
+    pub(super) fn join_ended(&self, deadline: impl Fn() -> Instant) -> usize {
         let ended = std::mem::take(&mut self.0.lock().ended);
-        ended.into_iter().map(|handle| usize::from(!sys::join_until(handle, deadline))).sum()
+        ended.into_iter().map(|handle| usize::from(!sys::join_by(handle, &deadline))).sum()
     }
 
     pub(super) fn panicked(&self) -> Vec<String> {
