@@ -3,6 +3,7 @@
 //! One test: `tracing` has one subscriber for the process.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,10 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 use unwedge::{Completion, Monitor, Plan, Stop};
 
 const GUARD: Duration = Duration::from_secs(30);
+
+/// A subscriber that is told waits for this.
+static BLOCKS: Mutex<()> = Mutex::new(());
+static ENTERED: AtomicUsize = AtomicUsize::new(0);
 
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -43,6 +48,8 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        ENTERED.fetch_add(1, SeqCst);
+        drop(BLOCKS.lock());
         let mut text = Text::default();
         event.record(&mut text);
         TOLD.lock().expect("not poisoned").push(text.0);
@@ -125,6 +132,25 @@ fn who_waits_too_long_is_told_of_and_the_watch_ends_with_its_domain() {
     go.send(()).expect("it waits");
     assert!(shutdown.join().expect("no panic").is_clean());
     drop(stop);
+
+    // A subscriber that blocks holds up no hurried shutdown.
+    let stop = Stop::new("mds.d");
+    let held = BLOCKS.lock().expect("not poisoned");
+    let before = ENTERED.load(SeqCst);
+    let apart = Stop::new("apart");
+    let (never, mut read) = Completion::<u8>::new("read", &apart);
+    let (member, own) = (stop.clone(), apart.clone());
+    stop.spawn("replay", move || read.wait_in(&own).is_err()).expect("a thread");
+    stop.watch(Duration::from_millis(5), Duration::from_millis(50)).expect("a thread");
+    stop.request("so that it is told of who owes nothing");
+    until("it is told of a read", || ENTERED.load(SeqCst) > before);
+    apart.request("let it go");
+    let shutdown = std::thread::spawn(move || !member.shutdown(Plan::within(20 * GUARD)).is_clean());
+    stop.hurry("again");
+    until("it is through", || shutdown.is_finished());
+    assert!(shutdown.join().expect("no panic"), "the subscriber's thread is left");
+    drop((held, never, stop));
+    until("it has ended", || watchers() == 0);
 
     // It keeps no domain, and ends with the last handle.
     let stop = Stop::new("mds.b");

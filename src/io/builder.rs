@@ -234,6 +234,10 @@ impl Service for IoService {
                 backend::Backend::hurry(&**pool);
             }
             self.outstanding.hurry();
+            self.closers.hurry();
+            if let Some(deadlines) = &self.deadlines {
+                deadlines.hurry();
+            }
         }
     }
 }

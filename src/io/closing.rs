@@ -23,13 +23,23 @@ type Hook = Box<dyn FnOnce(usize) -> usize + Send>;
 pub(super) struct Closers {
     /// `None` once they were taken to be run.
     hooks: Mutex<Option<Vec<Hook>>>,
+    progress: Arc<Progress>,
 }
 
-/// How the hooks of one shutdown are getting on.
+/// How the hooks are getting on.
+#[derive(Default)]
+struct Counts {
+    running: usize,
+    /// How many threads those that are through have left.
+    left: usize,
+    /// Who waits for them has no more time.
+    hurried: bool,
+}
+
 struct Progress {
-    /// How many run, and how many threads those that are through have left.
-    counts: Mutex<(usize, usize)>,
-    through: Signal,
+    counts: Mutex<Counts>,
+    /// A hook is through, or there is a hurry.
+    news: Signal,
 }
 
 /// Says that a hook is through, also if it panics.
@@ -38,38 +48,50 @@ struct Through(Arc<Progress>, usize);
 impl Drop for Through {
     fn drop(&mut self) {
         let mut counts = self.0.counts.lock();
-        counts.0 -= 1;
-        counts.1 += self.1;
+        counts.running -= 1;
+        counts.left += self.1;
         drop(counts);
-        self.0.through.notify_all();
+        self.0.news.notify_all();
     }
 }
 
 impl Closers {
     pub(super) fn new() -> Closers {
-        Closers { hooks: Mutex::new(Some(Vec::new())) }
+        let progress = Progress { counts: Mutex::new(Counts::default()), news: Signal::default() };
+        Closers { hooks: Mutex::new(Some(Vec::new())), progress: Arc::new(progress) }
     }
 
     /// Runs the hooks until the deadline; how many threads are left. `outstanding` external operations have not ended.
     pub(super) fn close(&self, outstanding: usize, deadline: Instant) -> usize {
         let hooks = self.hooks.lock().take().unwrap_or_default();
-        let progress = Arc::new(Progress { counts: Mutex::new((0, 0)), through: Signal::default() });
+        let progress = &self.progress;
         for hook in hooks {
-            progress.counts.lock().0 += 1;
+            progress.counts.lock().running += 1;
             // One that panics, or for which no thread can be made, leaves what it was to close.
-            let through = Through(Arc::clone(&progress), 1);
+            let through = Through(Arc::clone(progress), 1);
             drop(spawn_service("uw-close", move || {
                 // All of it, and not the number alone.
                 let mut through = through;
                 guarded(|| through.1 = hook(outstanding));
             }));
         }
-        let deadline = deadline.max(now() + WAY_OUT);
+        let mut deadline = deadline.max(now() + WAY_OUT);
         let mut counts = progress.counts.lock();
-        while counts.0 > 0 && now() < deadline {
-            counts = progress.through.wait_until(counts, deadline);
+        let mut hurried = false;
+        while counts.running > 0 && now() < deadline {
+            if counts.hurried && !hurried {
+                hurried = true;
+                deadline = deadline.min(now() + WAY_OUT);
+            }
+            counts = progress.news.wait_until(counts, deadline);
         }
-        counts.0 + counts.1
+        counts.running + counts.left
+    }
+
+    /// The deadline of a [`close`](Self::close) that runs, or is about to, is now.
+    pub(super) fn hurry(&self) {
+        self.progress.counts.lock().hurried = true;
+        self.progress.news.notify_all();
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use super::backend::{guarded, start_thread};
 use crate::{
     stop::StartHook,
-    sys::{JoinHandle, Mutex, Signal, join_until, now},
+    sys::{JoinHandle, Mutex, Signal, Until, join_by, now},
 };
 
 /// What a deadline is for.
@@ -39,6 +39,8 @@ struct State {
     retired: bool,
     /// End at once.
     closed: bool,
+    /// Who waits for the end has no more time.
+    hurried: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,7 +92,13 @@ impl Deadlines {
         let thread = state.thread.take();
         drop(state);
         self.changed.notify_one();
-        thread.map_or(0, |thread| usize::from(!join_until(thread, deadline)))
+        let until = Until::new(deadline, || self.state.lock().hurried);
+        thread.map_or(0, |thread| usize::from(!join_by(thread, || until.at())))
+    }
+
+    /// The deadline of a [`close`](Self::close) that runs, or is about to, is now.
+    pub(super) fn hurry(&self) {
+        self.state.lock().hurried = true;
     }
 
     fn serve(&self) {

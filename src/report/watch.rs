@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::stop::{Leaked, Service, Stop, WeakStop};
-use crate::sys::{self, JoinHandle, Mutex, Signal};
+use crate::sys::{self, JoinHandle, Mutex, Signal, Until};
 
 use super::Report;
 use super::explain::{Cause, CauseKind};
@@ -24,11 +24,13 @@ struct Watch {
 struct State {
     over: Mutex<bool>,
     changed: Signal,
+    /// Who waits for the end has no more time.
+    hurried: Mutex<bool>,
 }
 
 impl State {
     fn new() -> Self {
-        State { over: Mutex::new(false), changed: Signal::default() }
+        State { over: Mutex::new(false), changed: Signal::default(), hurried: Mutex::new(false) }
     }
 
     fn end(&self) {
@@ -57,11 +59,13 @@ impl Service for Watch {
         let handle = self.thread.lock().take();
         // A subscriber is foreign code, and may block. It has a moment even where the time is up.
         let until = deadline.max(sys::now() + Duration::from_millis(100));
-        let left = handle.is_some_and(|handle| !sys::join_until(handle, until));
+        let until = Until::new(until, || *self.state.hurried.lock());
+        let left = handle.is_some_and(|handle| !sys::join_by(handle, || until.at()));
         Leaked { threads: usize::from(left), ..Leaked::default() }
     }
 
     fn hurry(&self) {
+        *self.state.hurried.lock() = true;
         self.state.end();
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::registry::domain::DomainRef;
 use crate::registry::member::{Kind, Membership};
-use crate::sys::{self, JoinHandle, Mutex, Parker};
+use crate::sys::{self, JoinHandle, Mutex, Parker, Until};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, NOTIFIED, WAITING, Watcher, What};
 
@@ -120,8 +120,8 @@ impl Callbacks {
             return (1, late);
         }
         // It has nothing left to do, but what was closed before it may have used up the time.
-        let way_out = deadline.max(sys::now() + WAY_OUT);
-        (usize::from(!sys::join_until(handle, way_out)), 0)
+        let way_out = Until::new(deadline.max(sys::now() + WAY_OUT), || hurry.is_over());
+        (usize::from(!sys::join_by(handle, || way_out.at())), 0)
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::registry::domain::DomainRef;
-use crate::sys::{self, Mutex};
+use crate::sys::{self, Mutex, Until};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
 
@@ -132,7 +132,7 @@ pub(super) fn clear(
     location: &'static Location<'static>,
 ) -> Rest {
     let mut rest = Rest::default();
-    let way_out = deadline.max(sys::now() + WAY_OUT);
+    let way_out = Until::new(deadline.max(sys::now() + WAY_OUT), || hurry.is_over());
     for stop in parts {
         let (mut busy, services) = stop.inner.clearing.begin();
         for service in services {
@@ -145,7 +145,7 @@ pub(super) fn clear(
             busy.left.threads += threads;
             rest.late_callbacks += callbacks;
         }
-        busy.left.threads += stop.inner.members.join_ended(way_out);
+        busy.left.threads += stop.inner.members.join_ended(|| way_out.at());
     }
     let until = (!stopper.is_own).then(|| drained_by.max(sys::now() + WAY_OUT));
     for stop in parts {

@@ -3,6 +3,7 @@
 //! # Invariants
 //! - **Late is not lost.** A phase ends by its deadline and the time of a way out, whatever its step does: then its thread is named and left, its task
 //!   dropped.
+//! - **Over is ended.** A phase is over when every member of its domain has ended, also one that shuts that domain down itself.
 //! - **Nobody waits for the one who waits.** A step that needs a lock which the one who shuts down holds is not begun.
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::wait::waiter::contain;
 use super::Stop;
 use super::plan::ProgressHook;
 use super::shutdown::WAY_OUT;
+use super::spawn::Whom;
 use super::step::{Body, PlannedStep, StepResult};
 
 /// A phase of a shutdown: a [`Stop`] of its own, not a child of the stopped domain, whose stop is requested when its deadline comes.
@@ -121,7 +123,7 @@ impl Runner {
 
     /// Whether a lock that the step needs is held by who will not let it go.
     fn is_held(&self, step: &PlannedStep) -> Option<String> {
-        let left: Vec<_> = self.left.iter().flat_map(|stop| stop.inner.members.left()).collect();
+        let left: Vec<_> = self.left.iter().flat_map(|stop| stop.inner.members.left(Whom::All)).collect();
         let (monitor, holder) =
             step.apart.iter().find_map(|apart| apart(&|holder| holder == self.me || left.contains(&holder)))?;
         let name = member::members().get(holder).name.get();
@@ -138,7 +140,7 @@ impl Runner {
         if let Err(error) = start(&stop, step.body, phase, result.clone()) {
             return End::Failed(format!("its thread could not be started: {error}"));
         }
-        let mut ended = stop.wait_for_members(until, Some(self.hurry), Location::caller());
+        let mut ended = stop.wait_for_members(Whom::All, until, Some(self.hurry), Location::caller());
         let (in_time, given_in_time) = (ended, result.lock().is_some());
         if !ended {
             slot.late();
@@ -146,15 +148,16 @@ impl Runner {
                 late(&stop);
             }
             stop.request("the phase's time is up");
-            ended = stop.wait_for_members(sys::now() + WAY_OUT, None, Location::caller());
+            ended = stop.wait_for_members(Whom::All, sys::now() + WAY_OUT, None, Location::caller());
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
             if !ended && stop.inner.members.abort_tasks() {
-                ended = stop.wait_for_members(sys::now() + WAY_OUT, None, Location::caller());
+                ended = stop.wait_for_members(Whom::All, sys::now() + WAY_OUT, None, Location::caller());
             }
         }
         // Who has kept the phase has a domain that is over.
         stop.request("the phase is over");
-        let unjoined = stop.inner.members.join_ended(sys::now() + WAY_OUT);
+        let joined_by = sys::now() + WAY_OUT;
+        let unjoined = stop.inner.members.join_ended(|| joined_by);
         if !ended || unjoined != 0 {
             self.left.push(stop);
             return End::Left;

@@ -17,6 +17,7 @@ use crate::sys;
 use super::clear::{Rest, clear};
 use super::phase::{End, Runner};
 use super::plan::{Plan, fit};
+use super::spawn::Whom;
 use super::step::PlannedStep;
 use super::{JoinError, Stop};
 
@@ -199,7 +200,7 @@ impl Stop {
             if at == early {
                 let reserve: Duration = fit(course.left(), &asked[at..]).iter().sum();
                 let members_until = course.deadline.checked_sub(reserve).unwrap_or(begun).max(begun);
-                self.wait_for_members(members_until, Some(course.hurry), location);
+                self.wait_for_members(Whom::Others, members_until, Some(course.hurry), location);
                 guard = None;
             }
             if let Some(phase) = phases.get_mut(at).and_then(Option::take) {
@@ -288,10 +289,11 @@ impl Course<'_> {
     /// The last stage: what is left is named, dropped and closed.
     fn finish(self, thread: &StopperThread, drain: Option<Duration>, location: &'static Location<'static>) -> Report {
         let Course { stop, begun, deadline, hurry, plan, ended: phases } = self;
-        let mut ended = stop.wait_for_members(deadline, Some(hurry), location);
+        let mut ended = stop.wait_for_members(Whom::Others, deadline, Some(hurry), location);
         if !ended && hurry.is_over() {
             // Who was stopped only now is given time for its way out.
-            ended = stop.wait_for_members(deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None, location);
+            ended =
+                stop.wait_for_members(Whom::Others, deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None, location);
         }
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)

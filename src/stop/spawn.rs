@@ -32,12 +32,12 @@ struct State {
     /// By a number that is never used again: a member's slot may be another's by the time its handle is known.
     running: HashMap<u64, Running>,
     next: u64,
-    /// How many of `running` are waited for: those that do not shut down themselves.
+    /// How many of `running` do not shut down themselves.
     awaited: usize,
     /// Threads that are at their end: their handles, to be joined.
     ended: Vec<JoinHandle<()>>,
-    /// Who wants to know when nobody is awaited any more.
-    watchers: Vec<Watcher>,
+    /// Who wants to know when none of these is left any more.
+    watchers: Vec<(Whom, Watcher)>,
     panicked: Vec<String>,
 }
 
@@ -52,10 +52,33 @@ struct Running {
     shuts_down: u32,
 }
 
+/// Which members are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// By a shutdown: all but those that shut the domain down themselves (L7).
+    Others,
+    /// By who is itself in no shutdown of the domain, so that nobody waits for it: the one who runs a phase.
+    All,
+}
+
 impl State {
-    /// The watchers, if nobody is awaited any more.
+    /// Whether any of these has not ended.
+    fn are_left(&self, whom: Whom) -> bool {
+        match whom {
+            Whom::Others => self.awaited != 0,
+            Whom::All => !self.running.is_empty(),
+        }
+    }
+
+    /// The watchers of those of whom nobody is left any more.
     fn watchers_to_tell(&mut self) -> Vec<Watcher> {
-        if self.awaited == 0 { std::mem::take(&mut self.watchers) } else { Vec::new() }
+        if self.watchers.is_empty() || self.awaited != 0 {
+            return Vec::new();
+        }
+        let watchers = std::mem::take(&mut self.watchers);
+        let (waits, told): (Vec<_>, Vec<_>) = watchers.into_iter().partition(|(whom, _)| self.are_left(*whom));
+        self.watchers = waits;
+        told.into_iter().map(|(_, watcher)| watcher).collect()
     }
 }
 
@@ -128,20 +151,20 @@ impl Members {
         }
     }
 
-    /// Who has not ended, but for those that shut the domain down themselves: their slots.
-    pub(super) fn left(&self) -> Vec<u32> {
+    /// Which of these have not ended: their slots.
+    pub(super) fn left(&self, whom: Whom) -> Vec<u32> {
         let state = self.0.lock();
-        let left = state.running.values().filter(|running| running.shuts_down == 0);
+        let left = state.running.values().filter(|running| whom == Whom::All || running.shuts_down == 0);
         left.map(|running| running.member).collect()
     }
 
     /// Whether anybody is [`left`](Self::left); then the watcher is told when nobody is, and not at each end: of thousands that end the last one wakes
     /// the one who waits.
-    fn watch(&self, watcher: &Ticket) -> bool {
+    fn watch(&self, whom: Whom, watcher: &Ticket) -> bool {
         let mut state = self.0.lock();
-        let left = state.awaited != 0;
+        let left = state.are_left(whom);
         if left {
-            state.watchers.push(watcher.watcher());
+            state.watchers.push((whom, watcher.watcher()));
         }
         left
     }
@@ -186,10 +209,11 @@ impl Members {
         !tasks.is_empty()
     }
 
-    /// Joins the threads that are at their end. How many do not get past it (a thread-local's destructor that blocks).
-    pub(super) fn join_ended(&self, deadline: Instant) -> usize {
+    /// Joins the threads that are at their end, by a deadline that may come nearer meanwhile. How many do not get past it (a thread-local's destructor that
+    /// blocks).
+    pub(super) fn join_ended(&self, deadline: impl Fn() -> Instant) -> usize {
         let ended = std::mem::take(&mut self.0.lock().ended);
-        ended.into_iter().map(|handle| usize::from(!sys::join_until(handle, deadline))).sum()
+        ended.into_iter().map(|handle| usize::from(!sys::join_by(handle, &deadline))).sum()
     }
 
     pub(super) fn panicked(&self) -> Vec<String> {
@@ -418,10 +442,10 @@ impl Stop {
         Note { domain: hurry, owed, ..Note::endless(What::End, location) }
     }
 
-    /// Waits until nobody is left but those that shut down themselves, in this domain and its descendants. Not past the
-    /// deadline, nor past the stop of `hurry`.
+    /// Waits until none of these is left in this domain and its descendants. Not past the deadline, nor past the stop of `hurry`.
     pub(super) fn wait_for_members(
         &self,
+        whom: Whom,
         deadline: Instant,
         hurry: Option<DomainRef>,
         location: &'static Location<'static>,
@@ -433,7 +457,7 @@ impl Stop {
             for stop in self.family() {
                 loop {
                     let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &stop.watcher_note(hurry, location));
-                    if !stop.inner.members.watch(&ticket) {
+                    if !stop.inner.members.watch(whom, &ticket) {
                         break;
                     }
                     found = true;

@@ -25,6 +25,9 @@
 #[cfg_attr(unwedge_tsan, expect(dead_code, reason = "`tsan` has another in its place"))]
 pub(crate) mod light_mutex;
 
+mod until;
+pub(crate) use until::Until;
+
 #[cfg(unwedge_loom)]
 mod model;
 #[cfg(unwedge_loom)]

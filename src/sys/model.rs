@@ -207,7 +207,7 @@ pub(crate) fn spawn_service<F: FnOnce() + Send + 'static>(name: &str, body: F) -
 }
 
 /// Joins; a model's shutdown has its deadline in the waits before this.
-pub(crate) fn join_until(handle: JoinHandle<()>, _deadline: Instant) -> bool {
+pub(crate) fn join_by(handle: JoinHandle<()>, _deadline: impl Fn() -> Instant) -> bool {
     let _ = handle.join();
     true
 }

@@ -260,11 +260,16 @@ impl Drop for SignalsBlocked {
 
 /// Waits until the thread has ended, destructors of thread-locals included, but not past the deadline. Whether it has ended.
 pub(crate) fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
+    join_by(handle, || deadline)
+}
+
+/// As [`join_until`], with a deadline that may come nearer meanwhile.
+pub(crate) fn join_by(handle: JoinHandle<()>, deadline: impl Fn() -> Instant) -> bool {
     use std::os::unix::thread::JoinHandleExt;
     let thread = handle.into_pthread_t();
     loop {
         // The C library's deadline is on the wall clock, which may be set meanwhile: so in short slices.
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline().saturating_duration_since(Instant::now());
         let slice = left.min(Duration::from_millis(20));
         let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         let nanos = wall.tv_nsec as u64 + u64::from(slice.subsec_nanos());

@@ -1,9 +1,10 @@
 //! A second request: what takes the time away from a shutdown, and what does not.
 
+use std::pin::Pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use unwedge::io::Io;
+use unwedge::io::{Backend, Io};
 use unwedge::report::Outcome;
 use unwedge::{Plan, Stop};
 
@@ -11,6 +12,24 @@ use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
 
 const LONG: Duration = Duration::from_secs(3600);
+
+thread_local! {
+    /// Waits in its destructor.
+    static LAST: std::cell::RefCell<Option<AtTheEnd>> = const { std::cell::RefCell::new(None) };
+}
+
+struct AtTheEnd(mpsc::Receiver<()>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.recv().ok();
+    }
+}
+
+/// Has this thread hang in a thread-local's destructor until it is let go.
+fn hang_at_its_end(until: mpsc::Receiver<()>) {
+    LAST.set(Some(AtTheEnd(until)));
+}
 
 /// A member that heeds no stop, and what lets it go.
 fn deaf(stop: &Stop) -> mpsc::Sender<()> {
@@ -92,6 +111,92 @@ fn a_hurry_ends_the_drain_of_the_io() {
         let report = ended.recv_timeout(GUARD).expect("it was hurried");
         assert!(report.leaked_operations() >= 1, "{report}");
         drop((release, job));
+    });
+}
+
+/// Runs a shutdown that has to wait for a thread at its end, hurries it, and sees that this thread is left.
+fn a_hurry_leaves_a_thread(stop: &Stop, release: mpsc::Sender<()>) {
+    let ended = shut_down(stop, Plan::within(LONG));
+    until("the shutdown runs", || stop.is_requested());
+    assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the thread");
+    stop.hurry("again");
+    let report = ended.recv_timeout(GUARD).expect("it was hurried");
+    assert_eq!((report.members().len(), report.leaked_threads()), (0, 1), "{report}");
+    drop(release);
+}
+
+#[test]
+fn a_hurry_ends_the_wait_for_a_hook_that_closes_a_library() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::new(&stop).expect("I/O");
+        let (release, stuck) = mpsc::channel::<()>();
+        assert!(io.on_close(move |_| usize::from(stuck.recv().is_ok())).is_ok());
+        a_hurry_leaves_a_thread(&stop, release);
+    });
+}
+
+#[test]
+fn a_hurry_ends_the_wait_for_a_thread_at_its_end() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (release, stuck) = mpsc::channel::<()>();
+        let member = stop.spawn("stuck", || hang_at_its_end(stuck)).expect("a thread");
+        member.join().expect("it gave its result");
+        until("it is no member", || stop.report().members().is_empty());
+        a_hurry_leaves_a_thread(&stop, release);
+    });
+}
+
+#[test]
+fn a_hurry_ends_the_wait_for_the_callback_thread_at_its_end() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &stop);
+        completion.on_complete(&stop, move |_| hang_at_its_end(stuck)).expect("a thread");
+        completer.complete(1).expect("wanted");
+        a_hurry_leaves_a_thread(&stop, release);
+    });
+}
+
+#[test]
+fn a_hurry_ends_the_wait_for_a_thread_of_the_pool_at_its_end() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::builder(&stop).backend(Backend::Pool).build().expect("I/O");
+        let (release, stuck) = mpsc::channel::<()>();
+        io.run_blocking("job", move || hang_at_its_end(stuck)).wait().expect("no stop").expect("it ran");
+        a_hurry_leaves_a_thread(&stop, release);
+    });
+}
+
+/// A waker that blocks, run by the thread that tells operations that their time is up.
+#[test]
+fn a_hurry_ends_the_wait_for_the_thread_of_the_deadlines() {
+    struct Blocks(std::sync::Mutex<mpsc::Receiver<()>>, mpsc::Sender<()>);
+    impl std::task::Wake for Blocks {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.1.send(()).expect("the test waits");
+            self.0.lock().expect("no panic").recv().ok();
+        }
+    }
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::builder(&stop).deadline(Duration::from_millis(50)).build().expect("I/O");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        let waker = std::sync::Arc::new(Blocks(stuck.into(), begun)).into();
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let file = io.attach(reader, "frozen").expect("a descriptor");
+        let mut read = io.read_at(&file, vec![0; 1], 0);
+        // If its time is up already, there is nobody to wake: then the next one.
+        while Pin::new(&mut read).poll(&mut std::task::Context::from_waker(&waker)).is_ready() {
+            read = io.read_at(&file, vec![0; 1], 0);
+        }
+        begins.recv_timeout(GUARD).expect("its time is up");
+        drop((read, file, writer));
+        a_hurry_leaves_a_thread(&stop, release);
     });
 }
 

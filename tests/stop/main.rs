@@ -11,6 +11,7 @@ mod seen;
 mod hurry;
 mod joins;
 mod members;
+mod nested;
 mod phases;
 mod plans;
 mod ranks;

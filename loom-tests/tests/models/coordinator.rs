@@ -140,6 +140,20 @@ fn coordinator_rank_beside_its_sibling() {
     });
 }
 
+/// L7: a step that shuts its own phase down is passed over by that shutdown alone; the phase is over when the step is.
+#[test]
+fn coordinator_phase_shuts_itself_down() {
+    explore("L7", Some(2), || {
+        let stop = Stop::new("life");
+        let plan = plan().phase("save", std::time::Duration::from_secs(60), |phase| {
+            assert!(phase.shutdown(crate::world::plan()).is_clean());
+            Ok(())
+        });
+        let report = stop.shutdown(plan);
+        assert!(report.is_clean() && report.phases()[0].outcome == Outcome::Done, "{report}");
+    });
+}
+
 /// A hurry that is a flag alone: who waits for the members does not look at it again.
 #[test]
 fn twin_hurry_tells_nobody() {
@@ -158,6 +172,28 @@ fn twin_hurry_tells_nobody() {
         }
         drop(left);
         signals.join().unwrap();
+    });
+}
+
+/// A phase that is taken as over when nobody is left but who shuts it down.
+#[test]
+fn twin_phase_over_before_its_step() {
+    fails(Failure::Panic("over before its step"), Some(2), || {
+        let awaited = loom::sync::Arc::new((loom::sync::Mutex::new(1_u32), loom::sync::Condvar::new()));
+        let done = Arc::new(AtomicBool::new(false));
+        let (own, set) = (awaited.clone(), done.clone());
+        let step = thread::spawn(move || {
+            *own.0.lock().unwrap() -= 1;
+            own.1.notify_one();
+            set.store(true, Ordering::Release);
+        });
+        let mut left = awaited.0.lock().unwrap();
+        while *left != 0 {
+            left = awaited.1.wait(left).unwrap();
+        }
+        drop(left);
+        assert!(done.load(Ordering::Acquire), "over before its step");
+        step.join().unwrap();
     });
 }
 

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, join_until, now},
+    sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, Until, join_by, now},
 };
 
 mod call;
@@ -225,7 +225,8 @@ impl Backend for Pool {
         state.threads.clear();
         drop(state);
         closes.into_iter().for_each(Work::refuse);
-        Leaked { threads: leaked.threads + join(ended, give_up), ..leaked }
+        let until = Until::new(give_up, || shared.state.lock().hurried);
+        Leaked { threads: leaked.threads + join(ended, || until.at()), ..leaked }
     }
 
     fn hurry(&self) {
@@ -242,7 +243,8 @@ impl Shared {
             state.next += 1;
             (state.next, state.take_ended())
         };
-        join(ended, now() + LEAVE);
+        let leave = now() + LEAVE;
+        join(ended, || leave);
         let left = Arc::new(PlainU8::new(0));
         let (me, leaving) = (Arc::clone(self), Arc::clone(&left));
         match start_thread(&format!("{}-{number}", self.name), self.hook.clone(), move || match role {
@@ -356,6 +358,6 @@ impl State {
 }
 
 /// Joins threads that have taken leave: they are on their last instructions, or in the destructor of a job's thread-local. How many are late.
-fn join(ended: Vec<Thread>, deadline: Instant) -> usize {
-    ended.into_iter().map(|thread| usize::from(!join_until(thread.handle, deadline))).sum()
+fn join(ended: Vec<Thread>, deadline: impl Fn() -> Instant) -> usize {
+    ended.into_iter().map(|thread| usize::from(!join_by(thread.handle, &deadline))).sum()
 }

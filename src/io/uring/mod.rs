@@ -27,7 +27,7 @@ use engine::Left;
 
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, Signal, join_until, now},
+    sys::{JoinHandle, Mutex, MutexGuard, Signal, Until, join_by, join_until, now},
 };
 
 mod engine;
@@ -62,6 +62,8 @@ struct Outside {
 struct Told {
     started: Option<io::Result<()>>,
     end: Option<End>,
+    /// Who waits for the end has no more time from then on.
+    hurried: Option<Instant>,
 }
 
 /// What the owner says about the end.
@@ -116,7 +118,10 @@ impl Backend for Ring {
             Some(End::Clean) => {
                 let thread = self.thread.lock().take();
                 // Nothing is in flight, so the thread's end in the kernel waits for nothing; a thread-local of the start hook's may.
-                let ended = thread.is_none_or(|thread| join_until(thread, deadline.max(now()) + ANSWER));
+                let ended = thread.is_none_or(|thread| {
+                    let until = Until::new(deadline.max(now()) + ANSWER, || self.inbox.outside.is_hurried());
+                    join_by(thread, || until.at())
+                });
                 return Leaked { threads: usize::from(!ended), ..Leaked::default() };
             }
             Some(End::Lingers(left)) => left,
@@ -126,19 +131,27 @@ impl Backend for Ring {
     }
 
     fn hurry(&self) {
-        // The owner tells what it has then, which is what `close` waits for.
+        // The owner tells what it has then, which is what `close` waits for; one that is stuck itself is not waited for.
         self.inbox.close(now());
+        self.inbox.outside.tell(|told| told.hurried = told.hurried.or(Some(now())));
     }
 }
 
 impl Outside {
-    /// Waits until the owner has told, or until the deadline.
+    /// Waits until the owner has told, or until the deadline; in a hurry no longer than it takes to answer.
     fn wait_for(&self, deadline: Instant, told: impl Fn(&Told) -> bool) -> MutexGuard<'_, Told> {
         let mut state = self.told.lock();
-        while !told(&state) && now() < deadline {
+        loop {
+            let deadline = state.hurried.map_or(deadline, |since| deadline.min(since + ANSWER));
+            if told(&state) || now() >= deadline {
+                return state;
+            }
             state = self.news.wait_until(state, deadline);
         }
-        state
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.told.lock().hurried.is_some()
     }
 
     fn tell(&self, change: impl FnOnce(&mut Told)) {
