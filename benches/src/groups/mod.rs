@@ -21,6 +21,7 @@ mod ping_pong;
 mod ping_pong_mixed;
 mod ping_pong_tasks;
 mod stop;
+mod stop_fanout;
 
 /// Why a wait of ours cannot fail here.
 const UNSTOPPED: &str = "no stop is requested";
@@ -102,7 +103,7 @@ pub fn all() -> impl Iterator<Item = &'static Group> {
 }
 
 /// Groups without files.
-const PRIMITIVES: [Group; 11] = [
+const PRIMITIVES: [Group; 12] = [
     Group {
         name: "monitor_uncontended",
         operation: "lock, change a number, unlock; one thread",
@@ -167,6 +168,12 @@ const PRIMITIVES: [Group; 11] = [
         name: "stop_is_requested",
         operation: "ask whether to stop, while nobody asked for it",
         contests: stop::contests,
+        files: false,
+    },
+    Group {
+        name: "stop_fanout",
+        operation: "64 threads and 10,000 tasks wait; from the request of the stop until all have ended",
+        contests: stop_fanout::contests,
         files: false,
     },
 ];
