@@ -89,7 +89,7 @@ guard() { timeout --signal=KILL 120 "$@" </dev/null || { say "failed ($?): $*"; 
 
 say "tests in C"
 for compiler in gcc clang; do
-    for test in basics arguments callbacks strange; do
+    for test in basics arguments callbacks releases strange; do
         $compiler -std=c11 -D_GNU_SOURCE $common capi/tests/c/$test.c $link -ldl -o "$work/$test"
         guard "$work/$test"
     done
@@ -118,6 +118,7 @@ memcheck() {
 memcheck "$work/basics"
 memcheck "$work/arguments"
 memcheck "$work/callbacks"
+memcheck "$work/releases"
 for shape in 1 2 7; do memcheck "$target/cpp/mds_unwedge" $shape; done
 
 say "AddressSanitizer"

@@ -15,8 +15,8 @@
  * and what a function says of others. What an operation came to (a read's errno) is a result of its own, apart from what became of the wait for it.
  *
  * Handles. Each pointer to one of the opaque types is a handle with a count. One that a function gives you is yours: release it, from any thread and at any
- * time, also while another thread waits in a call with it. One that a callback is given is lent for the call: count it (.._ref) to keep it. Releasing NULL does
- * nothing; a NULL handle, or one of another kind, is -EINVAL.
+ * time, also while a call with it goes on in another thread: what waits, calls back or wakes somebody has a count of its own, and so has who holds a monitor. One
+ * that a callback is given is lent for the call: count it (.._ref) to keep it. Releasing NULL does nothing; a NULL handle, or one of another kind, is -EINVAL.
  *
  * Pointers. Strings end with a NUL. No function keeps a pointer to memory of yours when it has returned: strings, names and data are copied, results are
  * written before it returns. The `arg` of a callback is passed on and never looked at: what it points to is yours, for as long as the callback may come.
@@ -400,8 +400,8 @@ int unwedge_set_log(int level,
                     void (*callback)(void *arg, int level, const char *message),
                     void *arg);
 
-// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it, and let nobody hold the lock then. `name` is what it is called in reports: few
-// different names. `arg` is for `ops->make`, which is called within this.
+// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it. `name` is what it is called in reports: few different names. `arg` is for
+// `ops->make`, which is called within this.
 int unwedge_monitor_new(const unwedge_stop_t *stop,
                         const char *name,
                         const unwedge_monitor_ops_t *ops,
@@ -411,7 +411,7 @@ int unwedge_monitor_new(const unwedge_stop_t *stop,
 // Counts the handle once more.
 int unwedge_monitor_ref(const unwedge_monitor_t *monitor);
 
-// Lets the handle go; NULL does nothing. With the last count the lock is ended.
+// Lets the handle go; NULL does nothing. With the last count the lock is ended; who waits for it, and who holds it until it is let go, has a count too.
 void unwedge_monitor_release(unwedge_monitor_t *monitor);
 
 // Where the lock lies: what `ops->make` was given. NULL if the handle is not a monitor's.

@@ -4,8 +4,8 @@
 //! - **Kept.** The lock lies in memory of the library's, from the monitor's making to the end of its last count; so no pointer to memory of the caller's is kept.
 //! - **Holder.** `held` is touched by who holds the lock, and by nobody else: it is filled after the lock was taken, and emptied before it is let go. `holder`
 //!   says which thread that is, so that another one is refused.
-//! - **Lent.** A guard in `held` borrows the monitor beside it, which does not move (it is in an `Arc`), and a domain of which `Taken` has a count; it is
-//!   dropped before either.
+//! - **Lent.** A guard borrows a monitor, which does not move (it is in an `Arc`), and a domain: [`Taken`] has a count of each beside the guard, and drops them
+//!   after it. So who holds the lock has a count of the monitor, from the call that took it to the one that lets it go, and a release by anybody frees nothing.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::UnsafeCell;
@@ -97,10 +97,16 @@ impl Lock for Keeper {
 /// What who holds the lock has. In this order: the guard goes first.
 struct Taken {
     guard: MonitorGuard<'static, Keeper>,
+    counts: Counts,
+}
+
+/// What a guard borrows (`Lent`).
+struct Counts {
+    monitored: Arc<Handle<Monitored>>,
+    /// `None` where it is the monitor's own.
     _domain: Option<Arc<Handle<Stop>>>,
 }
 
-/// In this order: what is held goes before the monitor.
 pub(crate) struct Monitored {
     held: UnsafeCell<Option<Taken>>,
     holder: AtomicUsize,
@@ -133,15 +139,6 @@ impl Monitored {
         self.holder.load(Relaxed) == me()
     }
 
-    /// Keeps a guard that was just taken.
-    fn fill(&self, guard: MonitorGuard<'_, Keeper>, domain: Option<Arc<Handle<Stop>>>) {
-        // SAFETY: only the lifetime changes: what it borrows lives as long as it does (`Lent`).
-        let guard = unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) };
-        // SAFETY: this thread holds the lock (`Holder`).
-        unsafe { *self.held.get() = Some(Taken { guard, _domain: domain }) };
-        self.holder.store(me(), Relaxed);
-    }
-
     /// The guard of this thread, which holds the lock.
     fn empty(&self) -> Result<Taken, c_int> {
         if !self.is_mine() {
@@ -153,8 +150,37 @@ impl Monitored {
     }
 }
 
-/// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it, and let nobody hold the lock then. `name` is what it is called in reports: few
-/// different names. `arg` is for `ops->make`, which is called within this.
+impl Counts {
+    /// A call's own, of a monitor that this thread does not hold.
+    ///
+    /// # Safety
+    /// `monitor` is the caller's (`Handle`).
+    unsafe fn new(monitor: *const unwedge_monitor_t, domain: Option<Arc<Handle<Stop>>>) -> Result<Self, c_int> {
+        // SAFETY: this function's own condition.
+        let monitored = unsafe { keep::<Monitored>(monitor) }?;
+        if monitored.is_mine() { Err(-libc::EDEADLK) } else { Ok(Counts { monitored, _domain: domain }) }
+    }
+
+    /// Keeps a guard that was just taken.
+    fn fill(self, guard: MonitorGuard<'static, Keeper>) {
+        let held = self.monitored.held.get();
+        self.monitored.holder.store(me(), Relaxed);
+        // SAFETY: this thread holds the lock (`Holder`), and `held` is in the Arc that goes there.
+        unsafe { *held = Some(Taken { guard, counts: self }) };
+    }
+}
+
+/// Lets a guard outlive the borrow by which it was taken.
+///
+/// # Safety
+/// Counts of what it borrows are kept beside it (`Lent`).
+unsafe fn lent(guard: MonitorGuard<'_, Keeper>) -> MonitorGuard<'static, Keeper> {
+    // SAFETY: only the lifetime changes: what it borrows lives as long as it does, by this function's own condition.
+    unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) }
+}
+
+/// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it. `name` is what it is called in reports: few different names. `arg` is for
+/// `ops->make`, which is called within this.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -176,7 +202,7 @@ pub unsafe extern "C" fn unwedge_monitor_new(
         // SAFETY: the caller's string (`Call`).
         let name = forever(unsafe { string(name) }?);
         // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { at::<Stop>(stop) }?;
+        let stop = unsafe { keep::<Stop>(stop) }?;
         let (Some(make), Some(try_lock), Some(unlock)) = (ops.make, ops.try_lock, ops.unlock) else {
             return Err(BAD_ARGUMENT);
         };
@@ -198,7 +224,7 @@ pub unsafe extern "C" fn unwedge_monitor_new(
             held: UnsafeCell::new(None),
             holder: AtomicUsize::new(0),
             place: place.as_ptr(),
-            monitor: Monitor::new(name, keeper, stop),
+            monitor: Monitor::new(name, keeper, &stop),
         };
         // SAFETY: the caller's place (`Call`).
         unsafe { give(monitor, Handle::give(monitored)) }?;
@@ -219,7 +245,7 @@ pub unsafe extern "C" fn unwedge_monitor_ref(monitor: *const unwedge_monitor_t) 
     })
 }
 
-/// Lets the handle go; NULL does nothing. With the last count the lock is ended.
+/// Lets the handle go; NULL does nothing. With the last count the lock is ended; who waits for it, and who holds it until it is let go, has a count too.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -254,15 +280,16 @@ pub unsafe extern "C" fn unwedge_monitor_place(monitor: *const unwedge_monitor_t
 pub unsafe extern "C" fn unwedge_monitor_lock(monitor: *const unwedge_monitor_t, timeout: i64) -> c_int {
     blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { at::<Monitored>(monitor) }?;
-        if monitored.is_mine() {
-            return Err(-libc::EDEADLK);
-        }
+        let counts = unsafe { Counts::new(monitor, None) }?;
+        let monitor = &counts.monitored.monitor;
         let taken = match deadline(timeout) {
-            Some(until) => monitored.monitor.lock_until(until),
-            None => monitored.monitor.lock().map_err(WaitError::from),
+            Some(until) => monitor.lock_until(until),
+            None => monitor.lock().map_err(WaitError::from),
         };
-        taken_or_why(taken).map(|guard| monitored.fill(guard, None))?;
+        let guard = taken.map_err(|error| if error.is_stopped() { STOPPED } else { TIMED_OUT })?;
+        // SAFETY: `counts` goes where it goes.
+        let guard = unsafe { lent(guard) };
+        counts.fill(guard);
         Ok(0)
     })
 }
@@ -280,20 +307,13 @@ pub unsafe extern "C" fn unwedge_monitor_lock_in(
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { keep::<Stop>(stop) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { at::<Monitored>(monitor) }?;
-        if monitored.is_mine() {
-            return Err(-libc::EDEADLK);
-        }
-        let guard = monitored.monitor.lock_in(&stop).map_err(|_| STOPPED)?;
-        // SAFETY: only the lifetime changes: `fill` keeps a count of the domain beside the guard (`Lent`).
-        let guard = unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) };
-        monitored.fill(guard, Some(stop));
+        let counts = unsafe { Counts::new(monitor, Some(Arc::clone(&stop))) }?;
+        let guard = counts.monitored.monitor.lock_in(&stop).map_err(|_| STOPPED)?;
+        // SAFETY: `counts` goes where it goes, with a count of the domain.
+        let guard = unsafe { lent(guard) };
+        counts.fill(guard);
         Ok(0)
     })
-}
-
-fn taken_or_why<G>(taken: Result<G, WaitError>) -> Result<G, c_int> {
-    taken.map_err(|error| if error.is_stopped() { STOPPED } else { TIMED_OUT })
 }
 
 /// Lets the lock go. -EPERM if this thread does not hold it.
@@ -324,12 +344,12 @@ pub unsafe extern "C" fn unwedge_monitor_wait(
         // SAFETY: the caller's handle (`Handle`).
         let condvar = unsafe { keep::<Waited>(condvar) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { keep::<Monitored>(monitor) }?;
+        let monitored = unsafe { at::<Monitored>(monitor) }?;
         if !monitored.is_mine() {
             return Err(-libc::EPERM);
         }
         let waiting = condvar.begin();
-        let Taken { guard, _domain } = monitored.empty()?;
+        let Taken { guard, counts } = monitored.empty()?;
         let (guard, timed_out) = match deadline(timeout) {
             Some(until) => {
                 let timed = guard.wait_until(&waiting, until).map_err(|_| STOPPED)?;
@@ -337,7 +357,7 @@ pub unsafe extern "C" fn unwedge_monitor_wait(
             }
             None => (guard.wait(&waiting).map_err(|_| STOPPED)?, false),
         };
-        monitored.fill(guard, _domain);
+        counts.fill(guard);
         if timed_out { Err(TIMED_OUT) } else { Ok(0) }
     })
 }
@@ -358,11 +378,11 @@ pub unsafe extern "C" fn unwedge_monitor_wait_for(
         // SAFETY: the caller's handle (`Handle`).
         let completion = unsafe { keep::<Completing>(completion) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { keep::<Monitored>(monitor) }?;
+        let monitored = unsafe { at::<Monitored>(monitor) }?;
         let mut state = completion.state()?;
-        let Taken { guard, _domain } = monitored.empty()?;
+        let Taken { guard, counts } = monitored.empty()?;
         let (guard, given) = state.wait_in_monitor(guard).map_err(|_| STOPPED)?;
-        monitored.fill(guard, _domain);
+        counts.fill(guard);
         let code: Given = given.map(|given| {
             // SAFETY: the caller's place (`Call`), which can be written.
             unsafe { result.write(given) };

@@ -66,12 +66,12 @@ pub unsafe extern "C" fn unwedge_stop_child(
     name: *const c_char,
     stop: *mut *mut unwedge_stop_t,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(stop)?;
         // SAFETY: the caller's string (`Call`).
         let name = unsafe { string(name) }?.to_string_lossy();
         // SAFETY: the caller's handle (`Handle`).
-        let child = unsafe { at::<Stop>(parent) }?.child(&name);
+        let child = unsafe { keep::<Stop>(parent) }?.child(&name);
         // SAFETY: the caller's place (`Call`).
         unsafe { give(stop, Handle::give(child)) }?;
         Ok(0)
@@ -112,11 +112,13 @@ pub unsafe extern "C" fn unwedge_stop_release(stop: *mut unwedge_stop_t) {
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_request(stop: *const unwedge_stop_t, reason: *const c_char) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's string (`Call`).
         let reason = unsafe { string(reason) }?.to_string_lossy();
         // SAFETY: the caller's handle (`Handle`).
-        Ok(unsafe { at::<Stop>(stop) }?.request(&reason).into())
+        let stop = unsafe { keep::<Stop>(stop) }?;
+        // Who is woken may let the caller's count go before this returns.
+        Ok(stop.request(&reason).into())
     })
 }
 
@@ -139,9 +141,9 @@ pub unsafe extern "C" fn unwedge_stop_is_requested(stop: *const unwedge_stop_t) 
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_reason(stop: *const unwedge_stop_t, place: *mut c_char, size: usize) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let reason = unsafe { at::<Stop>(stop) }?.reason();
+        let reason = unsafe { keep::<Stop>(stop) }?.reason();
         // SAFETY: the caller's memory (`Call`).
         unsafe { write_text(reason.as_deref().unwrap_or(""), place, size) }
     })
@@ -174,7 +176,7 @@ pub unsafe extern "C" fn unwedge_stop_spawn(
     body: Option<unsafe extern "C" fn(arg: *mut c_void)>,
     arg: *mut c_void,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's string (`Call`).
         let name = unsafe { string(name) }?.to_string_lossy();
         let body = body.ok_or(BAD_ARGUMENT)?;
@@ -245,10 +247,10 @@ pub unsafe extern "C" fn unwedge_stop_shutdown(
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_report(stop: *const unwedge_stop_t, report: *mut *mut unwedge_report_t) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(report)?;
         // SAFETY: the caller's handle (`Handle`).
-        let made: Report = unsafe { at::<Stop>(stop) }?.report();
+        let made: Report = unsafe { keep::<Stop>(stop) }?.report();
         // SAFETY: the caller's place (`Call`).
         unsafe { give(report, Handle::give(made)) }?;
         Ok(0)

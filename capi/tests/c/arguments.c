@@ -228,7 +228,8 @@ int main(void) {
     CHECK(unwedge_monitor_wait_for(monitor, completion, &result) == -EPERM);
     CHECK(unwedge_monitor_lock_in(monitor, stop) == 0 && unwedge_monitor_lock(monitor, -1) == -EDEADLK);
     CHECK(unwedge_monitor_lock_in(monitor, stop) == -EDEADLK);
-    unwedge_monitor_release(monitor); /* while it is held: it is let go first */
+    unwedge_monitor_release(monitor); /* while it is held: who holds it has a count */
+    CHECK(unwedge_monitor_unlock(monitor) == 0);
     unwedge_monitor_release(NULL);
 
     WRONG(unwedge_set_log(-1, log_line, NULL));
