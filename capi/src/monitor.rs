@@ -14,6 +14,7 @@ use std::mem::transmute;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use unwedge::lock::Lock;
 use unwedge::{Monitor, MonitorGuard, Stop, WaitError};
@@ -51,7 +52,7 @@ pub struct unwedge_monitor_ops_t {
 }
 
 /// The lock, where the library keeps it.
-struct Keeper {
+pub(crate) struct Keeper {
     place: NonNull<u8>,
     layout: Layout,
     end: Option<unsafe extern "C" fn(*mut c_void)>,
@@ -76,7 +77,7 @@ impl Drop for Keeper {
 }
 
 /// Proof that it is held.
-struct Guard<'a>(&'a Keeper);
+pub(crate) struct Guard<'a>(&'a Keeper);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
@@ -112,7 +113,7 @@ pub(crate) struct Monitored {
     holder: AtomicUsize,
     /// Where the lock lies.
     place: *mut u8,
-    monitor: Monitor<Keeper>,
+    monitor: Arc<Monitor<Keeper>>,
 }
 
 // SAFETY: `held` is touched by who holds the lock alone (`Holder`); a guard is only moved and dropped, and where a lock minds the thread, that is the same.
@@ -134,6 +135,10 @@ fn me() -> usize {
 }
 
 impl Monitored {
+    pub(crate) fn monitor(&self) -> &Arc<Monitor<Keeper>> {
+        &self.monitor
+    }
+
     /// Whether this thread holds it. Ordering: Relaxed, because only this thread writes its own number, and takes it out.
     fn is_mine(&self) -> bool {
         self.holder.load(Relaxed) == me()
@@ -151,14 +156,35 @@ impl Monitored {
 }
 
 impl Counts {
-    /// A call's own, of a monitor that this thread does not hold.
-    ///
-    /// # Safety
-    /// `monitor` is the caller's (`Handle`).
-    unsafe fn new(monitor: *const unwedge_monitor_t, domain: Option<Arc<Handle<Stop>>>) -> Result<Self, c_int> {
-        // SAFETY: this function's own condition.
-        let monitored = unsafe { keep::<Monitored>(monitor) }?;
-        if monitored.is_mine() { Err(-libc::EDEADLK) } else { Ok(Counts { monitored, _domain: domain }) }
+    /// Takes the lock in the monitor's own domain.
+    fn take(monitored: Arc<Handle<Monitored>>, until: Option<Instant>) -> Result<(), c_int> {
+        if monitored.is_mine() {
+            return Err(-libc::EDEADLK);
+        }
+        let counts = Counts { monitored, _domain: None };
+        let monitor = &counts.monitored.monitor;
+        let taken = match until {
+            Some(until) => monitor.lock_until(until),
+            None => monitor.lock().map_err(WaitError::from),
+        };
+        let guard = taken.map_err(|error| if error.is_stopped() { STOPPED } else { TIMED_OUT })?;
+        // SAFETY: `counts` goes where it goes.
+        let guard = unsafe { lent(guard) };
+        counts.fill(guard);
+        Ok(())
+    }
+
+    /// Takes the lock in another domain than the monitor's.
+    fn take_in(monitored: Arc<Handle<Monitored>>, domain: &Arc<Handle<Stop>>) -> Result<(), c_int> {
+        if monitored.is_mine() {
+            return Err(-libc::EDEADLK);
+        }
+        let counts = Counts { monitored, _domain: Some(Arc::clone(domain)) };
+        let guard = counts.monitored.monitor.lock_in(domain).map_err(|_| STOPPED)?;
+        // SAFETY: `counts` goes where it goes, with a count of the domain.
+        let guard = unsafe { lent(guard) };
+        counts.fill(guard);
+        Ok(())
     }
 
     /// Keeps a guard that was just taken.
@@ -177,6 +203,18 @@ impl Counts {
 unsafe fn lent(guard: MonitorGuard<'_, Keeper>) -> MonitorGuard<'static, Keeper> {
     // SAFETY: only the lifetime changes: what it borrows lives as long as it does, by this function's own condition.
     unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) }
+}
+
+/// Runs something with a monitor's lock, taken in a domain, and lets it go afterwards if that was not done before.
+pub(crate) fn holding<R>(
+    monitored: Arc<Handle<Monitored>>,
+    domain: &Arc<Handle<Stop>>,
+    run: impl FnOnce() -> R,
+) -> Result<R, c_int> {
+    Counts::take_in(Arc::clone(&monitored), domain)?;
+    let given = run();
+    drop(monitored.empty());
+    Ok(given)
 }
 
 /// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it. `name` is what it is called in reports: few different names. `arg` is for
@@ -224,7 +262,7 @@ pub unsafe extern "C" fn unwedge_monitor_new(
             held: UnsafeCell::new(None),
             holder: AtomicUsize::new(0),
             place: place.as_ptr(),
-            monitor: Monitor::new(name, keeper, &stop),
+            monitor: Arc::new(Monitor::new(name, keeper, &stop)),
         };
         // SAFETY: the caller's place (`Call`).
         unsafe { give(monitor, Handle::give(monitored)) }?;
@@ -280,16 +318,7 @@ pub unsafe extern "C" fn unwedge_monitor_place(monitor: *const unwedge_monitor_t
 pub unsafe extern "C" fn unwedge_monitor_lock(monitor: *const unwedge_monitor_t, timeout: i64) -> c_int {
     blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let counts = unsafe { Counts::new(monitor, None) }?;
-        let monitor = &counts.monitored.monitor;
-        let taken = match deadline(timeout) {
-            Some(until) => monitor.lock_until(until),
-            None => monitor.lock().map_err(WaitError::from),
-        };
-        let guard = taken.map_err(|error| if error.is_stopped() { STOPPED } else { TIMED_OUT })?;
-        // SAFETY: `counts` goes where it goes.
-        let guard = unsafe { lent(guard) };
-        counts.fill(guard);
+        Counts::take(unsafe { keep::<Monitored>(monitor) }?, deadline(timeout))?;
         Ok(0)
     })
 }
@@ -307,11 +336,7 @@ pub unsafe extern "C" fn unwedge_monitor_lock_in(
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { keep::<Stop>(stop) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let counts = unsafe { Counts::new(monitor, Some(Arc::clone(&stop))) }?;
-        let guard = counts.monitored.monitor.lock_in(&stop).map_err(|_| STOPPED)?;
-        // SAFETY: `counts` goes where it goes, with a count of the domain.
-        let guard = unsafe { lent(guard) };
-        counts.fill(guard);
+        Counts::take_in(unsafe { keep::<Monitored>(monitor) }?, &stop)?;
         Ok(0)
     })
 }

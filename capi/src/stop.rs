@@ -122,6 +122,54 @@ pub unsafe extern "C" fn unwedge_stop_request(stop: *const unwedge_stop_t, reaso
     })
 }
 
+/// Requests the stop, if nobody has, and takes all time away from the shutdowns of this domain and its children, those that run and those to come: what an
+/// operator's second signal means. 1 if this was the first hurry, 0 if not.
+///
+/// Threads are no longer waited for, a phase that runs is stopped, one that has not begun is skipped, I/O is not drained; what is on its way out is given a tenth
+/// of a second. `unwedge_stop_request` never hurries, however often it is called. It may be called wherever that may.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_stop_hurry(stop: *const unwedge_stop_t, reason: *const c_char) -> c_int {
+    blocking(|| {
+        // SAFETY: the caller's string (`Call`).
+        let reason = unsafe { string(reason) }?.to_string_lossy();
+        // SAFETY: the caller's handle (`Handle`).
+        let stop = unsafe { keep::<Stop>(stop) }?;
+        Ok(stop.hurry(&reason).into())
+    })
+}
+
+/// Whether the stop was hurried: 1 or 0.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_stop_is_hurried(stop: *const unwedge_stop_t) -> c_int {
+    border(|| {
+        // SAFETY: the caller's handle (`Handle`).
+        Ok(unsafe { keep::<Stop>(stop) }?.is_hurried().into())
+    })
+}
+
+/// Which of the process's domains this is: each has a number of its own, greater than those of all that were made before. So what is left of an old life (a late
+/// reply, a line in a log) can be told from the new one's. 0, and the number in `*generation`.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_stop_generation(stop: *const unwedge_stop_t, generation: *mut u64) -> c_int {
+    border(|| {
+        wanted(generation)?;
+        // SAFETY: the caller's handle (`Handle`).
+        let number = unsafe { at::<Stop>(stop) }?.generation();
+        // SAFETY: the caller's place (`Call`).
+        unsafe { give(generation, number) }?;
+        Ok(0)
+    })
+}
+
 /// Whether the stop was requested: 1 or 0. Cheap: one load.
 ///
 /// # Safety
