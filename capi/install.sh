@@ -1,24 +1,27 @@
 #!/bin/sh
 # Builds libunwedge.so and installs it with unwedge.h, unwedge.hpp, unwedge.pc and the notice: what `cargo cinstall` does, with nothing but cargo.
 #
-#     capi/install.sh [--prefix /usr/local] [--libdir PREFIX/lib] [--destdir DIR] [--debug]
+#     capi/install.sh [--prefix /usr/local] [--libdir PREFIX/lib] [--destdir DIR] [--debug] [--lockdep]
+#
+# --lockdep: the order of locks is watched (unwedge_on_inversion), as in a debug build.
 set -eu
 cd "$(dirname "$0")"
-prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=capi
+prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=capi features=''
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix) prefix=$2; shift 2 ;;
         --libdir) libdir=$2; shift 2 ;;
         --destdir) destdir=$2; shift 2 ;;
         --debug) profile=dev; shift ;;
-        *) echo "usage: capi/install.sh [--prefix DIR] [--libdir DIR] [--destdir DIR] [--debug]" >&2; exit 2 ;;
+        --lockdep) features=lockdep; shift ;;
+        *) echo "usage: capi/install.sh [--prefix DIR] [--libdir DIR] [--destdir DIR] [--debug] [--lockdep]" >&2; exit 2 ;;
     esac
 done
 libdir=${libdir:-$prefix/lib}
 version=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"name":"unwedge-capi","version":"\([^"]*\)".*/\1/p')
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 # The shared library alone: with the rlib beside it there would be no optimisation across crates.
-cargo rustc --quiet --package unwedge-capi --lib --crate-type cdylib --profile "$profile"
+cargo rustc --quiet --package unwedge-capi --lib --crate-type cdylib --profile "$profile" --features "$features"
 [ "$profile" = dev ] && profile=debug
 lib=$destdir$libdir include=$destdir$prefix/include share=$destdir$prefix/share/unwedge
 mkdir -p "$lib/pkgconfig" "$include" "$share"

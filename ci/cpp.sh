@@ -89,7 +89,7 @@ guard() { timeout --signal=KILL 120 "$@" </dev/null || { say "failed ($?): $*"; 
 
 say "tests in C"
 for compiler in gcc clang; do
-    for test in basics arguments callbacks strange; do
+    for test in basics arguments callbacks releases steps strange; do
         $compiler -std=c11 -D_GNU_SOURCE $common capi/tests/c/$test.c $link -ldl -o "$work/$test"
         guard "$work/$test"
     done
@@ -97,11 +97,11 @@ done
 
 say "tests in C++"
 for build in g++:c++11 g++:c++17 clang++:c++11 clang++:c++2b; do
-    for test in semantics stops moves; do
+    for test in semantics stops moves steps; do
         ${build%%:*} -std=${build#*:} -O1 $common $peers capi/tests/cpp/$test.cpp $link -lboost_thread -ltbb -o "$work/$test" &
     done
     wait
-    for test in semantics stops moves; do guard "$work/$test"; done
+    for test in semantics stops moves steps; do guard "$work/$test"; done
 done
 g++ -std=c++11 -O1 -fno-exceptions $common capi/tests/cpp/plain.cpp $link -o "$work/plain"
 guard "$work/plain"
@@ -118,10 +118,11 @@ memcheck() {
 memcheck "$work/basics"
 memcheck "$work/arguments"
 memcheck "$work/callbacks"
+memcheck "$work/releases"
 for shape in 1 2 7; do memcheck "$target/cpp/mds_unwedge" $shape; done
 
 say "AddressSanitizer"
-for test in tests/cpp/stops tests/cpp/semantics tests/cpp/moves; do
+for test in tests/cpp/stops tests/cpp/semantics tests/cpp/moves tests/cpp/steps; do
     g++ -std=c++17 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $common capi/$test.cpp $link -o "$work/asan"
     guard "$work/asan"
 done

@@ -15,8 +15,8 @@
  * and what a function says of others. What an operation came to (a read's errno) is a result of its own, apart from what became of the wait for it.
  *
  * Handles. Each pointer to one of the opaque types is a handle with a count. One that a function gives you is yours: release it, from any thread and at any
- * time, also while another thread waits in a call with it. One that a callback is given is lent for the call: count it (.._ref) to keep it. Releasing NULL does
- * nothing; a NULL handle, or one of another kind, is -EINVAL.
+ * time, also while a call with it goes on in another thread: what waits, calls back or wakes somebody has a count of its own, and so has who holds a monitor. One
+ * that a callback is given is lent for the call: count it (.._ref) to keep it. Releasing NULL does nothing; a NULL handle, or one of another kind, is -EINVAL.
  *
  * Pointers. Strings end with a NUL. No function keeps a pointer to memory of yours when it has returned: strings, names and data are copied, results are
  * written before it returns. The `arg` of a callback is passed on and never looked at: what it points to is yours, for as long as the callback may come.
@@ -71,6 +71,13 @@
 
 // For Graphviz.
 #define UNWEDGE_DOT 2
+
+// The step runs after the request and before the domain's threads are waited for: to stop accepting, or to cancel what would keep a thread.
+#define UNWEDGE_STEP_BEFORE_JOIN 1
+
+// If the step is late, the report and where the step waits are written to standard error, and the process is aborted (SIGABRT). Where the stop was hurried
+// (`unwedge_stop_hurry`) it is given up like any other.
+#define UNWEDGE_STEP_OR_ABORT 2
 
 // Who owes a completion its result.
 typedef struct unwedge_completer_t unwedge_completer_t;
@@ -170,6 +177,31 @@ typedef struct {
   // NULL, for what a later version has.
   void *reserved[4];
 } unwedge_monitor_ops_t;
+
+// What a phase's step does, within which time, and what it needs. Only looked at during the call that is given it.
+typedef struct {
+  // What it is called in reports.
+  const char *name;
+  // How long it may take: nanoseconds.
+  int64_t limit;
+  // What it does. See `unwedge_plan_phase`.
+  int (*run)(unwedge_stop_t *phase, void *arg);
+  // For `run`.
+  void *arg;
+  // Called once with `arg` when `run` has run or cannot come any more. NULL if there is nothing to do.
+  void (*free_arg)(void *arg);
+  // 0, or UNWEDGE_STEP_BEFORE_JOIN and UNWEDGE_STEP_OR_ABORT.
+  int flags;
+  // A monitor whose lock is taken in the phase before `run` is called, and let go when it has returned, unless `run` has done so itself. NULL if there is
+  // none. Where who shuts down holds it, or a phase that was left, nobody would let it go: the phase fails at once and says so.
+  const unwedge_monitor_t *holding;
+  // Monitors that the step, or what it calls, takes itself: as with `holding` the phase fails at once where one of them could not be had.
+  const unwedge_monitor_t *const *not_holding;
+  // How many those are.
+  size_t not_holding_count;
+  // NULL, for what a later version has.
+  void *reserved[4];
+} unwedge_step_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -299,6 +331,19 @@ int unwedge_condvar_wait(const unwedge_condvar_t *condvar,
                          void *lock,
                          int64_t timeout);
 
+// Has `callback(arg, inversion)` told of each pair of orders in which locks are taken, or waits begin, that contradict each other: once each, as soon as it is
+// found, though it did not deadlock this time. The text, on one line and lent for the call, names both orders. It comes from the thread that found it, before that
+// takes the lock: it should write and return. NULL: nobody is told, and nothing is printed.
+//
+// Of the whole process: the last call counts. What is seen are monitors, completions whose completer is a known thread's, and ends of threads; not a
+// lock of your own under a condition variable. `free_arg(arg)`, if it is not NULL, is called once when the callback cannot come any more: within this where
+// that is NULL. If this fails it is not called.
+//
+// 0; -ENOTSUP if nothing is watched: a release build without the feature `lockdep` (`capi/install.sh --lockdep`), which costs some time at each lock and wait.
+int unwedge_on_inversion(void (*callback)(void *arg, const char *inversion),
+                         void *arg,
+                         void (*free_arg)(void *arg));
+
 // Makes the I/O of a domain. 0, and the handle is yours: release it. `backend` is UNWEDGE_AUTO, UNWEDGE_URING or UNWEDGE_POOL; the environment variable
 // `UNWEDGE_IO` (`uring`, `pool`) overrides the first.
 //
@@ -400,8 +445,8 @@ int unwedge_set_log(int level,
                     void (*callback)(void *arg, int level, const char *message),
                     void *arg);
 
-// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it, and let nobody hold the lock then. `name` is what it is called in reports: few
-// different names. `arg` is for `ops->make`, which is called within this.
+// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it. `name` is what it is called in reports: few different names. `arg` is for
+// `ops->make`, which is called within this.
 int unwedge_monitor_new(const unwedge_stop_t *stop,
                         const char *name,
                         const unwedge_monitor_ops_t *ops,
@@ -411,7 +456,7 @@ int unwedge_monitor_new(const unwedge_stop_t *stop,
 // Counts the handle once more.
 int unwedge_monitor_ref(const unwedge_monitor_t *monitor);
 
-// Lets the handle go; NULL does nothing. With the last count the lock is ended.
+// Lets the handle go; NULL does nothing. With the last count the lock is ended; who waits for it, and who holds it until it is let go, has a count too.
 void unwedge_monitor_release(unwedge_monitor_t *monitor);
 
 // Where the lock lies: what `ops->make` was given. NULL if the handle is not a monitor's.
@@ -457,7 +502,8 @@ int unwedge_plan_drain(unwedge_plan_t *plan, int64_t limit);
 //
 // `phase` is a stop domain of its own, whose stop comes when the limit is over; it is lent for the call. In it locks are taken, waits made and I/O done
 // after the stop of the domain itself. The step gives 0, or an errno that the report tells. Without a shutdown it is not
-// called. `free_arg(arg)`, if it is not NULL, is called once when the step has run or cannot come any more; if this fails it is not.
+// called. `free_arg(arg)`, if it is not NULL, is called once when the step has run or cannot come any more; if this fails it is not. `unwedge_plan_step` adds one
+// that says more about itself.
 int unwedge_plan_phase(unwedge_plan_t *plan,
                        const char *name,
                        int64_t limit,
@@ -477,6 +523,10 @@ int unwedge_report_is_clean(const unwedge_report_t *report);
 // How many threads and tasks have not ended.
 int unwedge_report_members(const unwedge_report_t *report);
 
+// How many inversions of the order of locks and waits this process has come upon so far, each of which the text tells: 0 where they are not watched
+// (`unwedge_on_inversion`).
+int unwedge_report_inversions(const unwedge_report_t *report);
+
 // Writes the report to `place` as `snprintf` would: at most `size` bytes with the NUL, and the whole length is the result. `form` is
 // UNWEDGE_TEXT, UNWEDGE_JSON or UNWEDGE_DOT.
 int unwedge_report_write(const unwedge_report_t *report,
@@ -490,6 +540,12 @@ int unwedge_report_write(const unwedge_report_t *report,
 // 0 if all of it was written, otherwise the negative of the errno of write(2); of a descriptor that blocks it waits.
 // `fd` is open, or the negative of an errno comes.
 int unwedge_report_fd(int fd);
+
+// Adds a phase, as `unwedge_plan_phase` does, whose step says more about itself. If this fails `free_arg` is not called.
+//
+// Those with UNWEDGE_STEP_BEFORE_JOIN run in their order, then the domain's threads are waited for, then the others run in theirs.
+int unwedge_plan_step(unwedge_plan_t *plan,
+                      const unwedge_step_t *step);
 
 // Makes a stop domain. 0, and the handle is yours: release it. When the last count of it is released its stop is requested.
 //
@@ -517,6 +573,22 @@ void unwedge_stop_release(unwedge_stop_t *stop);
 // It never blocks, calls nothing back, and may be called any number of times, from any thread and under any lock; but not from a signal handler.
 int unwedge_stop_request(const unwedge_stop_t *stop,
                          const char *reason);
+
+// Requests the stop, if nobody has, and takes all time away from the shutdowns of this domain and its children, those that run and those to come: what an
+// operator's second signal means. 1 if this was the first hurry, 0 if not.
+//
+// Threads are no longer waited for, a phase that runs is stopped, one that has not begun is skipped, I/O is not drained; what is on its way out is given a tenth
+// of a second. `unwedge_stop_request` never hurries, however often it is called. It may be called wherever that may.
+int unwedge_stop_hurry(const unwedge_stop_t *stop,
+                       const char *reason);
+
+// Whether the stop was hurried: 1 or 0.
+int unwedge_stop_is_hurried(const unwedge_stop_t *stop);
+
+// Which of the process's domains this is: each has a number of its own, greater than those of all that were made before. So what is left of an old life (a late
+// reply, a line in a log) can be told from the new one's. 0, and the number in `*generation`.
+int unwedge_stop_generation(const unwedge_stop_t *stop,
+                            uint64_t *generation);
 
 // Whether the stop was requested: 1 or 0. Cheap: one load.
 int unwedge_stop_is_requested(const unwedge_stop_t *stop);

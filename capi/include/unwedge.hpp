@@ -7,7 +7,7 @@
 //
 // | to | see |
 // |---|---|
-// | stop a life of a daemon, and all that waits in it | stop_domain, plan, report |
+// | stop a life of a daemon, and all that waits in it | stop_domain, plan, step, report, on_inversion() |
 // | wait on a condition, over any lock | condition_variable_any |
 // | wait for a result, with or without a lock | completion<T>, completer<T>, owe() |
 // | have the lock itself taken stoppably | monitor<T, Lock> |
@@ -32,11 +32,13 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace unwedge {
 
@@ -186,6 +188,7 @@ struct boxed {
         (*f)();
     }
     static void call_lent(void *box) noexcept { (*static_cast<F *>(box))(); }
+    static void tell(void *box, const char *text) noexcept { (*static_cast<F *>(box))(text); }
     static void free(void *box) noexcept { delete static_cast<F *>(box); }
 };
 
@@ -326,6 +329,8 @@ public:
     bool is_clean() const noexcept { return unwedge_report_is_clean(raw_.get()) == 1; }
     /// How many threads and tasks have not ended.
     int members() const noexcept { return unwedge_report_members(raw_.get()); }
+    /// How many contradicting orders of locks and waits this process has come upon: see on_inversion().
+    int inversions() const noexcept { return unwedge_report_inversions(raw_.get()); }
     /// For people.
     std::string text() const { return write(UNWEDGE_TEXT); }
     /// For programs.
@@ -345,6 +350,8 @@ private:
 // ---- Stop domains ---------------------------------------------------------------------------------------------------------------------------
 
 class plan;
+template <class T, class Lock = std::mutex>
+class monitor;
 
 /// A stop domain: one for each life of a daemon. When its last handle goes its stop is requested.
 class stop_domain {
@@ -372,6 +379,15 @@ public:
     }
     /// Requests the stop: from any thread, under any lock, any number of times. Whether this was the first request.
     bool request(const char *reason) const noexcept { return unwedge_stop_request(raw_.get(), reason) == 1; }
+    /// Requests the stop and takes all time away from its shutdowns: an operator's second signal. Whether this was the first hurry.
+    bool hurry(const char *reason) const noexcept { return unwedge_stop_hurry(raw_.get(), reason) == 1; }
+    bool is_hurried() const noexcept { return unwedge_stop_is_hurried(raw_.get()) == 1; }
+    /// Which of the process's domains this is: greater than that of any that was made before.
+    std::uint64_t generation() const noexcept {
+        std::uint64_t number = 0;
+        unwedge_stop_generation(raw_.get(), &number);
+        return number;
+    }
     /// Whether it was requested: one load.
     bool is_requested() const noexcept { return unwedge_stop_is_requested(raw_.get()) == 1; }
     /// Why, once it was requested.
@@ -426,6 +442,37 @@ private:
     detail::stop_handle raw_;
 };
 
+/// What a step of a plan needs, beside what it does: see plan::step.
+class step {
+public:
+    /// Called so in reports, within this time.
+    template <class Rep, class Period>
+    step(const std::string &name, const std::chrono::duration<Rep, Period> &limit) : name_(name), limit_(detail::limit(limit)), flags_(0) {}
+    /// It runs before the threads of the domain are waited for.
+    step &&before_join() && {
+        flags_ |= UNWEDGE_STEP_BEFORE_JOIN;
+        return std::move(*this);
+    }
+    /// A late one ends the process, with a report.
+    step &&or_abort() && {
+        flags_ |= UNWEDGE_STEP_OR_ABORT;
+        return std::move(*this);
+    }
+    /// It takes this monitor itself: where who shuts down holds it, or a phase that was left, the phase fails at once.
+    template <class T, class Lock>
+    step &&not_holding(const monitor<T, Lock> &of) && {
+        apart_.push_back(of.share());
+        return std::move(*this);
+    }
+
+private:
+    friend class plan;
+    std::string name_;
+    std::int64_t limit_;
+    int flags_;
+    std::vector<detail::monitor_handle> apart_;
+};
+
 /// What a shutdown does, and in what time.
 class plan {
 public:
@@ -449,9 +496,43 @@ public:
         static_cast<void>(box.release());
         return std::move(*this);
     }
+    /// As `phase`, with a step that says more about itself.
+    template <class F>
+    plan &&step(const unwedge::step &what, F run) && {
+        add(what, nullptr, std::move(run));
+        return std::move(*this);
+    }
+    /// The same, with a monitor: `run(const stop_domain &phase, guard &held)`, whose lock is taken in the phase before. Where who shuts down holds it, or a phase
+    /// that was left, the phase fails at once.
+    template <class T, class Lock, class F>
+    plan &&step(const unwedge::step &what, const monitor<T, Lock> &held, F run) && {
+        const detail::monitor_handle kept = held.share();
+        unwedge_monitor_t *const raw = kept.get();
+        add(what, raw, with_guard<monitor<T, Lock>, F>{raw, std::move(run)});
+        return std::move(*this);
+    }
     unwedge_plan_t *get() const noexcept { return raw_.get(); }
 
 private:
+    template <class Monitor, class F>
+    struct with_guard {
+        unwedge_monitor_t *raw;
+        F run;
+        void operator()(const stop_domain &phase) {
+            typename Monitor::guard held(raw);
+            run(phase, held);
+        }
+    };
+    template <class F>
+    void add(const unwedge::step &what, const unwedge_monitor_t *holding, F run_it) {
+        std::vector<const unwedge_monitor_t *> apart;
+        for (const detail::monitor_handle &of : what.apart_) apart.push_back(of.get());
+        std::unique_ptr<F> box(new F(std::move(run_it)));
+        const unwedge_step_t all = {what.name_.c_str(), what.limit_, &run<F>, box.get(), &detail::boxed<F>::free, what.flags_, holding, apart.data(), apart.size(),
+                                    {nullptr, nullptr, nullptr, nullptr}};
+        detail::check(unwedge_plan_step(raw_.get(), &all));
+        static_cast<void>(box.release());
+    }
     template <class F>
     static int run(unwedge_stop_t *phase, void *box) noexcept {
         unwedge_stop_ref(phase);
@@ -486,6 +567,18 @@ report stop_domain::shutdown_holding(Lock &lock, plan &&what) const {
     detail::report_handle made;
     detail::check(unwedge_stop_shutdown(raw_.get(), what.get(), lent.ops(), &lent, made.place()));
     return unwedge::report(std::move(made));
+}
+
+/// Has `callback(const char *inversion)` told of each pair of orders of locks and waits that contradict each other, once each, before the lock is taken. It must not
+/// throw. Whether anything is watched: in a debug build of the library, or one with the feature `lockdep`.
+template <class F>
+bool on_inversion(F callback) {
+    std::unique_ptr<F> box(new F(std::move(callback)));
+    const int code = unwedge_on_inversion([](void *arg, const char *inversion) { detail::boxed<F>::tell(arg, inversion); }, box.get(), &detail::boxed<F>::free);
+    if (code == -ENOTSUP) return false;
+    detail::check(code);
+    static_cast<void>(box.release());
+    return true;
 }
 
 // ---- Condition variables --------------------------------------------------------------------------------------------------------------------
@@ -924,7 +1017,7 @@ struct access {
 
 /// A value and the lock that protects it, any Lockable that is not recursive. Taking the lock is itself a wait that a stop ends; who waits queues, whatever the
 /// lock is, and reports say who holds it.
-template <class T, class Lock = std::mutex>
+template <class T, class Lock>
 class monitor {
     struct content {
         explicit content(T &&with) : value(std::move(with)) {}
@@ -1020,6 +1113,9 @@ public:
     }
 
 private:
+    friend class step;
+    friend class plan;
+    detail::monitor_handle share() const noexcept { return raw_.share(); }
     static int make(void *place, void *value) noexcept {
 #if defined(__cpp_exceptions)
         try {

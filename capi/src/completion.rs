@@ -509,11 +509,11 @@ pub unsafe extern "C" fn unwedge_completion_on_complete(
     >,
     arg: *mut c_void,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         let callback = callback.ok_or(BAD_ARGUMENT)?;
         let arg = Arg(arg);
         // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { at::<Stop>(stop) }?;
+        let stop = unsafe { keep::<Stop>(stop) }?;
         // SAFETY: the caller's handle (`Handle`).
         let completion = unsafe { keep::<Completing>(completion) }?;
         let owed = {
@@ -540,7 +540,7 @@ pub unsafe extern "C" fn unwedge_completion_on_complete(
             // SAFETY: the caller's callback with its own argument (`Callback`); the handle lives until it returns.
             unsafe { callback(arg.get(), status, result, lent) };
         };
-        let started = each!(owed, |owed, outcome| owed.on_complete(stop, move |result| run(result.map(outcome))));
+        let started = each!(owed, |owed, outcome| owed.on_complete(&stop, move |result| run(result.map(outcome))));
         if started.is_err() {
             completion.settle(Outcome::bare(i64::from(ABANDONED)));
             return Err(NOT_YET);
@@ -648,10 +648,10 @@ pub unsafe extern "C" fn unwedge_completer_on_cancel(
     arg: *mut c_void,
     free_arg: Option<unsafe extern "C" fn(arg: *mut c_void)>,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         let hook = hook.ok_or(BAD_ARGUMENT)?;
         // SAFETY: the caller's handle (`Handle`).
-        let owing = unsafe { at::<Owing>(completer) }?;
+        let owing = unsafe { keep::<Owing>(completer) }?;
         // Before the claim, so that they are let go after it.
         let (_new, _before);
         let mut ower = owing.claimed();

@@ -110,8 +110,13 @@ pub unsafe extern "C" fn unwedge_condvar_release(condvar: *mut unwedge_condvar_t
 pub unsafe extern "C" fn unwedge_condvar_notify_one(condvar: *const unwedge_condvar_t) -> c_int {
     border(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let waited = unsafe { at::<Waited>(condvar) }?;
-        Ok((waited.has_waiters() && waited.condvar.notify_one()).into())
+        if !unsafe { at::<Waited>(condvar) }?.has_waiters() {
+            return Ok(0);
+        }
+        // Who is woken may let the last count go before this returns.
+        // SAFETY: as above.
+        let waited = unsafe { keep::<Waited>(condvar) }?;
+        Ok(waited.condvar.notify_one().into())
     })
 }
 
@@ -123,9 +128,13 @@ pub unsafe extern "C" fn unwedge_condvar_notify_one(condvar: *const unwedge_cond
 pub unsafe extern "C" fn unwedge_condvar_notify_all(condvar: *const unwedge_condvar_t) -> c_int {
     border(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let waited = unsafe { at::<Waited>(condvar) }?;
-        let woken = if waited.has_waiters() { waited.condvar.notify_all() } else { 0 };
-        Ok(c_int::try_from(woken).unwrap_or(c_int::MAX))
+        if !unsafe { at::<Waited>(condvar) }?.has_waiters() {
+            return Ok(0);
+        }
+        // As in `unwedge_condvar_notify_one`.
+        // SAFETY: as above.
+        let waited = unsafe { keep::<Waited>(condvar) }?;
+        Ok(c_int::try_from(waited.condvar.notify_all()).unwrap_or(c_int::MAX))
     })
 }
 

@@ -11,7 +11,7 @@ use unwedge::io::{Backend, File, Io, Metadata, OpenOptions, Operation, Timestamp
 
 use crate::border::{BAD_ARGUMENT, blocking, give, path, string, wanted, write_text};
 use crate::completion::{Completing, Content, Owed, give_external, unwedge_completer_t, unwedge_completion_t};
-use crate::handle::{Handle, Kind, at, count, take};
+use crate::handle::{Handle, Kind, at, count, keep, take};
 use crate::names::forever;
 use crate::stop::unwedge_stop_t;
 
@@ -103,8 +103,8 @@ pub unsafe extern "C" fn unwedge_io_new(
             _ => return Err(BAD_ARGUMENT),
         };
         // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { at::<Stop>(stop) }?;
-        let made = Io::builder(stop).backend(backend).build();
+        let stop = unsafe { keep::<Stop>(stop) }?;
+        let made = Io::builder(&stop).backend(backend).build();
         let made = made.map_err(|error| -error.raw_os_error().unwrap_or(libc::ENOSYS))?;
         // SAFETY: the caller's place (`Call`).
         unsafe { give(io, Handle::give(made)) }?;
@@ -125,9 +125,9 @@ pub unsafe extern "C" fn unwedge_io_with(
     blocking(|| {
         wanted(other)?;
         // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { at::<Stop>(stop) }?;
+        let stop = unsafe { keep::<Stop>(stop) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let made = unsafe { at::<Io>(io) }?.with(stop);
+        let made = unsafe { keep::<Io>(io) }?.with(&stop);
         // SAFETY: the caller's place (`Call`).
         unsafe { give(other, Handle::give(made)) }?;
         Ok(0)
@@ -236,8 +236,8 @@ unsafe fn begin(
     blocking(|| {
         wanted(completion)?;
         // SAFETY: this function's own condition.
-        let io = unsafe { at::<Io>(io) }?;
-        let owed = operation(io)?;
+        let io = unsafe { keep::<Io>(io) }?;
+        let owed = operation(&io)?;
         // SAFETY: this function's own condition.
         unsafe { give(completion, Handle::give(Completing::of(owed))) }?;
         Ok(0)
@@ -283,14 +283,14 @@ pub unsafe extern "C" fn unwedge_io_read(
 ) -> c_int {
     let operation = |io: &Io| {
         // SAFETY: the caller's handle (`Handle`).
-        let file = unsafe { at::<File>(file) }?;
+        let file = unsafe { keep::<File>(file) }?;
         if len == 0 || !fits(offset, len) {
             return Err(BAD_ARGUMENT);
         }
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(len).map_err(|_| -libc::ENOMEM)?;
         buffer.resize(len, 0);
-        Ok(Owed::Bytes(io.read_at(file, buffer, offset)))
+        Ok(Owed::Bytes(io.read_at(&file, buffer, offset)))
     };
     // SAFETY: the caller's handle and place.
     unsafe { begin(io, completion, operation) }
@@ -312,7 +312,7 @@ pub unsafe extern "C" fn unwedge_io_write(
 ) -> c_int {
     let operation = |io: &Io| {
         // SAFETY: the caller's handle (`Handle`).
-        let file = unsafe { at::<File>(file) }?;
+        let file = unsafe { keep::<File>(file) }?;
         if data.is_null() || len == 0 || !fits(offset, len) {
             return Err(BAD_ARGUMENT);
         }
@@ -321,7 +321,7 @@ pub unsafe extern "C" fn unwedge_io_write(
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(len).map_err(|_| -libc::ENOMEM)?;
         buffer.extend_from_slice(data);
-        Ok(Owed::Written(io.write_at(file, buffer, offset)))
+        Ok(Owed::Written(io.write_at(&file, buffer, offset)))
     };
     // SAFETY: the caller's handle and place.
     unsafe { begin(io, completion, operation) }
@@ -346,8 +346,8 @@ pub unsafe extern "C" fn unwedge_io_sync(
 ) -> c_int {
     let operation = |io: &Io| {
         // SAFETY: the caller's handle (`Handle`).
-        let file = unsafe { at::<File>(file) }?;
-        Ok(Owed::Done(if data_only != 0 { io.fdatasync(file) } else { io.fsync(file) }))
+        let file = unsafe { keep::<File>(file) }?;
+        Ok(Owed::Done(if data_only != 0 { io.fdatasync(&file) } else { io.fsync(&file) }))
     };
     // SAFETY: the caller's handle and place.
     unsafe { begin(io, completion, operation) }
@@ -391,7 +391,7 @@ pub unsafe extern "C" fn unwedge_io_external(
         // SAFETY: the caller's string (`Call`).
         let what = forever(unsafe { string(what) }?);
         // SAFETY: the caller's handle (`Handle`).
-        let io = unsafe { at::<Io>(io) }?;
+        let io = unsafe { keep::<Io>(io) }?;
         // SAFETY: the caller's places (`Call`).
         unsafe { give_external(io.external(what), free_value, completion, completer) }?;
         Ok(0)
@@ -513,7 +513,7 @@ fn as_stat(metadata: &Metadata) -> unwedge_stat_t {
 pub unsafe extern "C" fn unwedge_io_metrics(io: *const unwedge_io_t, place: *mut c_char, size: usize) -> c_int {
     blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let text = metrics(unsafe { at::<Io>(io) }?);
+        let text = metrics(&*unsafe { keep::<Io>(io) }?);
         // SAFETY: the caller's memory (`Call`).
         unsafe { write_text(&text, place, size) }
     })

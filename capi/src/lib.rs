@@ -8,7 +8,7 @@
 //! | `border` | what each entry does first and last: panics, cancellation, arguments |
 //! | `handle` | opaque, counted handles |
 //! | `claim` | what one call has at a time |
-//! | `stop`, `plan`, `report` | stop domains, shutdown, who is left |
+//! | `stop`, `plan`, `step`, `report`, `inversion` | stop domains, shutdown, who is left, locks in contradicting orders |
 //! | `lock`, `condvar` | waits over a lock of the caller's |
 //! | `monitor` | a lock that the library keeps, taken and waited with by stoppable calls |
 //! | `completion` | one-shot results, the caller's and those of I/O |
@@ -28,6 +28,7 @@ mod claim;
 pub mod completion;
 pub mod condvar;
 mod handle;
+pub mod inversion;
 pub mod io;
 pub mod lock;
 pub mod log;
@@ -35,4 +36,5 @@ pub mod monitor;
 mod names;
 pub mod plan;
 pub mod report;
+pub mod step;
 pub mod stop;

@@ -4,8 +4,8 @@
 //! - **Kept.** The lock lies in memory of the library's, from the monitor's making to the end of its last count; so no pointer to memory of the caller's is kept.
 //! - **Holder.** `held` is touched by who holds the lock, and by nobody else: it is filled after the lock was taken, and emptied before it is let go. `holder`
 //!   says which thread that is, so that another one is refused.
-//! - **Lent.** A guard in `held` borrows the monitor beside it, which does not move (it is in an `Arc`), and a domain of which `Taken` has a count; it is
-//!   dropped before either.
+//! - **Lent.** A guard borrows a monitor, which does not move (it is in an `Arc`), and a domain: [`Taken`] has a count of each beside the guard, and drops them
+//!   after it. So who holds the lock has a count of the monitor, from the call that took it to the one that lets it go, and a release by anybody frees nothing.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::UnsafeCell;
@@ -14,6 +14,7 @@ use std::mem::transmute;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use unwedge::lock::Lock;
 use unwedge::{Monitor, MonitorGuard, Stop, WaitError};
@@ -51,7 +52,7 @@ pub struct unwedge_monitor_ops_t {
 }
 
 /// The lock, where the library keeps it.
-struct Keeper {
+pub(crate) struct Keeper {
     place: NonNull<u8>,
     layout: Layout,
     end: Option<unsafe extern "C" fn(*mut c_void)>,
@@ -76,7 +77,7 @@ impl Drop for Keeper {
 }
 
 /// Proof that it is held.
-struct Guard<'a>(&'a Keeper);
+pub(crate) struct Guard<'a>(&'a Keeper);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
@@ -97,16 +98,22 @@ impl Lock for Keeper {
 /// What who holds the lock has. In this order: the guard goes first.
 struct Taken {
     guard: MonitorGuard<'static, Keeper>,
+    counts: Counts,
+}
+
+/// What a guard borrows (`Lent`).
+struct Counts {
+    monitored: Arc<Handle<Monitored>>,
+    /// `None` where it is the monitor's own.
     _domain: Option<Arc<Handle<Stop>>>,
 }
 
-/// In this order: what is held goes before the monitor.
 pub(crate) struct Monitored {
     held: UnsafeCell<Option<Taken>>,
     holder: AtomicUsize,
     /// Where the lock lies.
     place: *mut u8,
-    monitor: Monitor<Keeper>,
+    monitor: Arc<Monitor<Keeper>>,
 }
 
 // SAFETY: `held` is touched by who holds the lock alone (`Holder`); a guard is only moved and dropped, and where a lock minds the thread, that is the same.
@@ -128,18 +135,13 @@ fn me() -> usize {
 }
 
 impl Monitored {
+    pub(crate) fn monitor(&self) -> &Arc<Monitor<Keeper>> {
+        &self.monitor
+    }
+
     /// Whether this thread holds it. Ordering: Relaxed, because only this thread writes its own number, and takes it out.
     fn is_mine(&self) -> bool {
         self.holder.load(Relaxed) == me()
-    }
-
-    /// Keeps a guard that was just taken.
-    fn fill(&self, guard: MonitorGuard<'_, Keeper>, domain: Option<Arc<Handle<Stop>>>) {
-        // SAFETY: only the lifetime changes: what it borrows lives as long as it does (`Lent`).
-        let guard = unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) };
-        // SAFETY: this thread holds the lock (`Holder`).
-        unsafe { *self.held.get() = Some(Taken { guard, _domain: domain }) };
-        self.holder.store(me(), Relaxed);
     }
 
     /// The guard of this thread, which holds the lock.
@@ -153,8 +155,70 @@ impl Monitored {
     }
 }
 
-/// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it, and let nobody hold the lock then. `name` is what it is called in reports: few
-/// different names. `arg` is for `ops->make`, which is called within this.
+impl Counts {
+    /// Takes the lock in the monitor's own domain.
+    fn take(monitored: Arc<Handle<Monitored>>, until: Option<Instant>) -> Result<(), c_int> {
+        if monitored.is_mine() {
+            return Err(-libc::EDEADLK);
+        }
+        let counts = Counts { monitored, _domain: None };
+        let monitor = &counts.monitored.monitor;
+        let taken = match until {
+            Some(until) => monitor.lock_until(until),
+            None => monitor.lock().map_err(WaitError::from),
+        };
+        let guard = taken.map_err(|error| if error.is_stopped() { STOPPED } else { TIMED_OUT })?;
+        // SAFETY: `counts` goes where it goes.
+        let guard = unsafe { lent(guard) };
+        counts.fill(guard);
+        Ok(())
+    }
+
+    /// Takes the lock in another domain than the monitor's.
+    fn take_in(monitored: Arc<Handle<Monitored>>, domain: &Arc<Handle<Stop>>) -> Result<(), c_int> {
+        if monitored.is_mine() {
+            return Err(-libc::EDEADLK);
+        }
+        let counts = Counts { monitored, _domain: Some(Arc::clone(domain)) };
+        let guard = counts.monitored.monitor.lock_in(domain).map_err(|_| STOPPED)?;
+        // SAFETY: `counts` goes where it goes, with a count of the domain.
+        let guard = unsafe { lent(guard) };
+        counts.fill(guard);
+        Ok(())
+    }
+
+    /// Keeps a guard that was just taken.
+    fn fill(self, guard: MonitorGuard<'static, Keeper>) {
+        let held = self.monitored.held.get();
+        self.monitored.holder.store(me(), Relaxed);
+        // SAFETY: this thread holds the lock (`Holder`), and `held` is in the Arc that goes there.
+        unsafe { *held = Some(Taken { guard, counts: self }) };
+    }
+}
+
+/// Lets a guard outlive the borrow by which it was taken.
+///
+/// # Safety
+/// Counts of what it borrows are kept beside it (`Lent`).
+unsafe fn lent(guard: MonitorGuard<'_, Keeper>) -> MonitorGuard<'static, Keeper> {
+    // SAFETY: only the lifetime changes: what it borrows lives as long as it does, by this function's own condition.
+    unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) }
+}
+
+/// Runs something with a monitor's lock, taken in a domain, and lets it go afterwards if that was not done before.
+pub(crate) fn holding<R>(
+    monitored: Arc<Handle<Monitored>>,
+    domain: &Arc<Handle<Stop>>,
+    run: impl FnOnce() -> R,
+) -> Result<R, c_int> {
+    Counts::take_in(Arc::clone(&monitored), domain)?;
+    let given = run();
+    drop(monitored.empty());
+    Ok(given)
+}
+
+/// Makes a monitor of the domain `stop`. 0, and the handle is yours: release it. `name` is what it is called in reports: few different names. `arg` is for
+/// `ops->make`, which is called within this.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -176,7 +240,7 @@ pub unsafe extern "C" fn unwedge_monitor_new(
         // SAFETY: the caller's string (`Call`).
         let name = forever(unsafe { string(name) }?);
         // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { at::<Stop>(stop) }?;
+        let stop = unsafe { keep::<Stop>(stop) }?;
         let (Some(make), Some(try_lock), Some(unlock)) = (ops.make, ops.try_lock, ops.unlock) else {
             return Err(BAD_ARGUMENT);
         };
@@ -198,7 +262,7 @@ pub unsafe extern "C" fn unwedge_monitor_new(
             held: UnsafeCell::new(None),
             holder: AtomicUsize::new(0),
             place: place.as_ptr(),
-            monitor: Monitor::new(name, keeper, stop),
+            monitor: Arc::new(Monitor::new(name, keeper, &stop)),
         };
         // SAFETY: the caller's place (`Call`).
         unsafe { give(monitor, Handle::give(monitored)) }?;
@@ -219,7 +283,7 @@ pub unsafe extern "C" fn unwedge_monitor_ref(monitor: *const unwedge_monitor_t) 
     })
 }
 
-/// Lets the handle go; NULL does nothing. With the last count the lock is ended.
+/// Lets the handle go; NULL does nothing. With the last count the lock is ended; who waits for it, and who holds it until it is let go, has a count too.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -254,15 +318,7 @@ pub unsafe extern "C" fn unwedge_monitor_place(monitor: *const unwedge_monitor_t
 pub unsafe extern "C" fn unwedge_monitor_lock(monitor: *const unwedge_monitor_t, timeout: i64) -> c_int {
     blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { at::<Monitored>(monitor) }?;
-        if monitored.is_mine() {
-            return Err(-libc::EDEADLK);
-        }
-        let taken = match deadline(timeout) {
-            Some(until) => monitored.monitor.lock_until(until),
-            None => monitored.monitor.lock().map_err(WaitError::from),
-        };
-        taken_or_why(taken).map(|guard| monitored.fill(guard, None))?;
+        Counts::take(unsafe { keep::<Monitored>(monitor) }?, deadline(timeout))?;
         Ok(0)
     })
 }
@@ -280,20 +336,9 @@ pub unsafe extern "C" fn unwedge_monitor_lock_in(
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { keep::<Stop>(stop) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { at::<Monitored>(monitor) }?;
-        if monitored.is_mine() {
-            return Err(-libc::EDEADLK);
-        }
-        let guard = monitored.monitor.lock_in(&stop).map_err(|_| STOPPED)?;
-        // SAFETY: only the lifetime changes: `fill` keeps a count of the domain beside the guard (`Lent`).
-        let guard = unsafe { transmute::<MonitorGuard<'_, Keeper>, MonitorGuard<'static, Keeper>>(guard) };
-        monitored.fill(guard, Some(stop));
+        Counts::take_in(unsafe { keep::<Monitored>(monitor) }?, &stop)?;
         Ok(0)
     })
-}
-
-fn taken_or_why<G>(taken: Result<G, WaitError>) -> Result<G, c_int> {
-    taken.map_err(|error| if error.is_stopped() { STOPPED } else { TIMED_OUT })
 }
 
 /// Lets the lock go. -EPERM if this thread does not hold it.
@@ -324,12 +369,12 @@ pub unsafe extern "C" fn unwedge_monitor_wait(
         // SAFETY: the caller's handle (`Handle`).
         let condvar = unsafe { keep::<Waited>(condvar) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { keep::<Monitored>(monitor) }?;
+        let monitored = unsafe { at::<Monitored>(monitor) }?;
         if !monitored.is_mine() {
             return Err(-libc::EPERM);
         }
         let waiting = condvar.begin();
-        let Taken { guard, _domain } = monitored.empty()?;
+        let Taken { guard, counts } = monitored.empty()?;
         let (guard, timed_out) = match deadline(timeout) {
             Some(until) => {
                 let timed = guard.wait_until(&waiting, until).map_err(|_| STOPPED)?;
@@ -337,7 +382,7 @@ pub unsafe extern "C" fn unwedge_monitor_wait(
             }
             None => (guard.wait(&waiting).map_err(|_| STOPPED)?, false),
         };
-        monitored.fill(guard, _domain);
+        counts.fill(guard);
         if timed_out { Err(TIMED_OUT) } else { Ok(0) }
     })
 }
@@ -358,11 +403,11 @@ pub unsafe extern "C" fn unwedge_monitor_wait_for(
         // SAFETY: the caller's handle (`Handle`).
         let completion = unsafe { keep::<Completing>(completion) }?;
         // SAFETY: the caller's handle (`Handle`).
-        let monitored = unsafe { keep::<Monitored>(monitor) }?;
+        let monitored = unsafe { at::<Monitored>(monitor) }?;
         let mut state = completion.state()?;
-        let Taken { guard, _domain } = monitored.empty()?;
+        let Taken { guard, counts } = monitored.empty()?;
         let (guard, given) = state.wait_in_monitor(guard).map_err(|_| STOPPED)?;
-        monitored.fill(guard, _domain);
+        counts.fill(guard);
         let code: Given = given.map(|given| {
             // SAFETY: the caller's place (`Call`), which can be written.
             unsafe { result.write(given) };

@@ -1,15 +1,14 @@
 //! What a shutdown does, and its phases.
 
-use std::error::Error;
 use std::ffi::{c_char, c_int, c_void};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use unwedge::Plan;
 
-use crate::border::{BAD_ARGUMENT, CancellationHeld, Owned, border, give, string, time, wanted};
+use crate::border::{BAD_ARGUMENT, Owned, border, give, string, time, wanted};
 use crate::handle::{Handle, Kind, at, take};
+use crate::step::call;
 use crate::stop::unwedge_stop_t;
 
 /// A plan for a shutdown: a limit for the whole, and phases in order. A shutdown uses it up.
@@ -31,25 +30,13 @@ impl Planned {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(BAD_ARGUMENT)
     }
 
-    fn change(&self, change: impl FnOnce(Plan) -> Plan) -> Result<c_int, c_int> {
+    pub(crate) fn change(&self, change: impl FnOnce(Plan) -> Plan) -> Result<c_int, c_int> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = place.take().ok_or(BAD_ARGUMENT)?;
         *place = Some(change(plan));
         Ok(0)
     }
 }
-
-/// What a phase's step said.
-#[derive(Debug)]
-struct Failed(c_int);
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", std::io::Error::from_raw_os_error(self.0.saturating_abs()))
-    }
-}
-
-impl Error for Failed {}
 
 /// Makes a plan for a shutdown that returns within so many nanoseconds, whoever is left then. 0, and the handle is yours: release it, also after the shutdown
 /// that has used it.
@@ -98,7 +85,8 @@ pub unsafe extern "C" fn unwedge_plan_drain(plan: *mut unwedge_plan_t, limit: i6
 ///
 /// `phase` is a stop domain of its own, whose stop comes when the limit is over; it is lent for the call. In it locks are taken, waits made and I/O done
 /// after the stop of the domain itself. The step gives 0, or an errno that the report tells. Without a shutdown it is not
-/// called. `free_arg(arg)`, if it is not NULL, is called once when the step has run or cannot come any more; if this fails it is not.
+/// called. `free_arg(arg)`, if it is not NULL, is called once when the step has run or cannot come any more; if this fails it is not. `unwedge_plan_step` adds one
+/// that says more about itself.
 ///
 /// # Safety
 /// See "Pointers" above.
@@ -120,13 +108,7 @@ pub unsafe extern "C" fn unwedge_plan_phase(
         let plan = unsafe { at::<Planned>(plan) }?;
         plan.change(|plan| {
             let arg = Owned::new(arg, free_arg);
-            plan.phase(&name, limit, move |phase| {
-                let _held = CancellationHeld::new();
-                let lent = Handle::new(unwedge::Stop::clone(phase));
-                // SAFETY: the caller's callback with its own argument (`Callback`); the handle lives until it returns.
-                let code = unsafe { step(Arc::as_ptr(&lent).cast::<unwedge_stop_t>().cast_mut(), arg.get()) };
-                if code == 0 { Ok(()) } else { Err(Failed(code).into()) }
-            })
+            plan.phase(&name, limit, move |phase| call(step, &arg, None, phase))
         })
     })
 }

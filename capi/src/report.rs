@@ -76,6 +76,20 @@ pub unsafe extern "C" fn unwedge_report_members(report: *const unwedge_report_t)
     })
 }
 
+/// How many inversions of the order of locks and waits this process has come upon so far, each of which the text tells: 0 where they are not watched
+/// (`unwedge_on_inversion`).
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_report_inversions(report: *const unwedge_report_t) -> c_int {
+    border(|| {
+        // SAFETY: the caller's handle (`Handle`).
+        let inversions = unsafe { at::<Report>(report) }?.inversions().len();
+        Ok(c_int::try_from(inversions).unwrap_or(c_int::MAX))
+    })
+}
+
 /// Writes the report to `place` as `snprintf` would: at most `size` bytes with the NUL, and the whole length is the result. `form` is
 /// UNWEDGE_TEXT, UNWEDGE_JSON or UNWEDGE_DOT.
 ///

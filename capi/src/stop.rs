@@ -66,12 +66,12 @@ pub unsafe extern "C" fn unwedge_stop_child(
     name: *const c_char,
     stop: *mut *mut unwedge_stop_t,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(stop)?;
         // SAFETY: the caller's string (`Call`).
         let name = unsafe { string(name) }?.to_string_lossy();
         // SAFETY: the caller's handle (`Handle`).
-        let child = unsafe { at::<Stop>(parent) }?.child(&name);
+        let child = unsafe { keep::<Stop>(parent) }?.child(&name);
         // SAFETY: the caller's place (`Call`).
         unsafe { give(stop, Handle::give(child)) }?;
         Ok(0)
@@ -112,11 +112,61 @@ pub unsafe extern "C" fn unwedge_stop_release(stop: *mut unwedge_stop_t) {
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_request(stop: *const unwedge_stop_t, reason: *const c_char) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's string (`Call`).
         let reason = unsafe { string(reason) }?.to_string_lossy();
         // SAFETY: the caller's handle (`Handle`).
-        Ok(unsafe { at::<Stop>(stop) }?.request(&reason).into())
+        let stop = unsafe { keep::<Stop>(stop) }?;
+        // Who is woken may let the caller's count go before this returns.
+        Ok(stop.request(&reason).into())
+    })
+}
+
+/// Requests the stop, if nobody has, and takes all time away from the shutdowns of this domain and its children, those that run and those to come: what an
+/// operator's second signal means. 1 if this was the first hurry, 0 if not.
+///
+/// Threads are no longer waited for, a phase that runs is stopped, one that has not begun is skipped, I/O is not drained; what is on its way out is given a tenth
+/// of a second. `unwedge_stop_request` never hurries, however often it is called. It may be called wherever that may.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_stop_hurry(stop: *const unwedge_stop_t, reason: *const c_char) -> c_int {
+    blocking(|| {
+        // SAFETY: the caller's string (`Call`).
+        let reason = unsafe { string(reason) }?.to_string_lossy();
+        // SAFETY: the caller's handle (`Handle`).
+        let stop = unsafe { keep::<Stop>(stop) }?;
+        Ok(stop.hurry(&reason).into())
+    })
+}
+
+/// Whether the stop was hurried: 1 or 0.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_stop_is_hurried(stop: *const unwedge_stop_t) -> c_int {
+    border(|| {
+        // SAFETY: the caller's handle (`Handle`).
+        Ok(unsafe { keep::<Stop>(stop) }?.is_hurried().into())
+    })
+}
+
+/// Which of the process's domains this is: each has a number of its own, greater than those of all that were made before. So what is left of an old life (a late
+/// reply, a line in a log) can be told from the new one's. 0, and the number in `*generation`.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_stop_generation(stop: *const unwedge_stop_t, generation: *mut u64) -> c_int {
+    border(|| {
+        wanted(generation)?;
+        // SAFETY: the caller's handle (`Handle`).
+        let number = unsafe { at::<Stop>(stop) }?.generation();
+        // SAFETY: the caller's place (`Call`).
+        unsafe { give(generation, number) }?;
+        Ok(0)
     })
 }
 
@@ -139,9 +189,9 @@ pub unsafe extern "C" fn unwedge_stop_is_requested(stop: *const unwedge_stop_t) 
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_reason(stop: *const unwedge_stop_t, place: *mut c_char, size: usize) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's handle (`Handle`).
-        let reason = unsafe { at::<Stop>(stop) }?.reason();
+        let reason = unsafe { keep::<Stop>(stop) }?.reason();
         // SAFETY: the caller's memory (`Call`).
         unsafe { write_text(reason.as_deref().unwrap_or(""), place, size) }
     })
@@ -174,7 +224,7 @@ pub unsafe extern "C" fn unwedge_stop_spawn(
     body: Option<unsafe extern "C" fn(arg: *mut c_void)>,
     arg: *mut c_void,
 ) -> c_int {
-    border(|| {
+    blocking(|| {
         // SAFETY: the caller's string (`Call`).
         let name = unsafe { string(name) }?.to_string_lossy();
         let body = body.ok_or(BAD_ARGUMENT)?;
@@ -245,10 +295,10 @@ pub unsafe extern "C" fn unwedge_stop_shutdown(
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_report(stop: *const unwedge_stop_t, report: *mut *mut unwedge_report_t) -> c_int {
-    border(|| {
+    blocking(|| {
         wanted(report)?;
         // SAFETY: the caller's handle (`Handle`).
-        let made: Report = unsafe { at::<Stop>(stop) }?.report();
+        let made: Report = unsafe { keep::<Stop>(stop) }?.report();
         // SAFETY: the caller's place (`Call`).
         unsafe { give(report, Handle::give(made)) }?;
         Ok(0)

@@ -60,6 +60,7 @@ int main(void) {
     void *value;
     size_t len;
     int64_t result = 77;
+    uint64_t number;
 
     CHECK(unwedge_stop_new("arguments", NULL, NULL, NULL, &stop) == 0 && unwedge_condvar_new(&condvar) == 0);
     CHECK(unwedge_completion_new(stop, "answer", free_value, &completion, &completer) == 0);
@@ -81,6 +82,11 @@ int main(void) {
     WRONG(unwedge_stop_ref(NULL));
     WRONG(unwedge_stop_request(NULL, "why"));
     WRONG(unwedge_stop_request(stop, NULL));
+    WRONG(unwedge_stop_hurry(NULL, "why"));
+    WRONG(unwedge_stop_hurry(stop, NULL));
+    WRONG(unwedge_stop_is_hurried(NULL));
+    WRONG(unwedge_stop_generation(NULL, &number));
+    WRONG(unwedge_stop_generation(stop, NULL));
     WRONG(unwedge_stop_is_requested(NULL));
     WRONG(unwedge_stop_reason(NULL, buffer, sizeof buffer));
     WRONG(unwedge_stop_reason(stop, NULL, 1));
@@ -105,7 +111,35 @@ int main(void) {
     WRONG(unwedge_plan_phase(plan, "a", -1, step, NULL, NULL));
     WRONG(unwedge_plan_phase(plan, "a", 0, NULL, NULL, NULL));
 
+    unwedge_step_t full = {.name = "a", .run = step};
+    const unwedge_monitor_t *const none[] = {NULL};
+    WRONG(unwedge_plan_step(plan, NULL));
+    WRONG(unwedge_plan_step(NULL, &full));
+    full.name = NULL;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.name = "a";
+    full.run = NULL;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.run = step;
+    full.limit = -1;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.limit = 0;
+    full.flags = 4;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.flags = 0;
+    full.holding = (unwedge_monitor_t *)stop;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.holding = NULL;
+    full.not_holding_count = 1;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.not_holding = none;
+    WRONG(unwedge_plan_step(plan, &full));
+    full.not_holding_count = 0;
+    full.reserved[3] = stop;
+    WRONG(unwedge_plan_step(plan, &full));
+
     WRONG(unwedge_report_ref(NULL));
+    WRONG(unwedge_report_inversions(NULL));
     WRONG(unwedge_report_is_clean(NULL));
     WRONG(unwedge_report_members(NULL));
     WRONG(unwedge_report_write(NULL, UNWEDGE_TEXT, buffer, sizeof buffer));
@@ -228,7 +262,8 @@ int main(void) {
     CHECK(unwedge_monitor_wait_for(monitor, completion, &result) == -EPERM);
     CHECK(unwedge_monitor_lock_in(monitor, stop) == 0 && unwedge_monitor_lock(monitor, -1) == -EDEADLK);
     CHECK(unwedge_monitor_lock_in(monitor, stop) == -EDEADLK);
-    unwedge_monitor_release(monitor); /* while it is held: it is let go first */
+    unwedge_monitor_release(monitor); /* while it is held: who holds it has a count */
+    CHECK(unwedge_monitor_unlock(monitor) == 0);
     unwedge_monitor_release(NULL);
 
     WRONG(unwedge_set_log(-1, log_line, NULL));
