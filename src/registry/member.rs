@@ -324,7 +324,7 @@ fn thread_id() -> u32 {
 }
 
 #[cfg(all(test, not(unwedge_loom)))]
-#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "threads of a test, as any user has them")]
+#[expect(clippy::disallowed_methods, reason = "threads of a test, as any user has them")]
 mod tests {
     use std::thread;
 
