@@ -9,7 +9,8 @@
 //! # Invariants
 //!
 //! - **Cancelled or ended**: [`State`] leaves `Open` once. What `on_cancel` brings afterwards is run at once, or thrown away.
-//! - **Counted**: an operation is outstanding from the making of its completer to its drop, whatever becomes of the completion.
+//! - **Counted**: an operation is outstanding from before it is asked whether anything may begin to the drop of its completer, whatever becomes of the
+//!   completion.
 
 use std::{
     fmt,
@@ -192,15 +193,18 @@ impl Io {
         T: Send + 'static,
         E: From<Abandoned> + Send + 'static,
     {
+        // The caller's code, which may panic: first.
+        let owed: Owed = owed.into();
+        let outstanding = Arc::clone(&self.backends.outstanding);
+        *outstanding.count.lock() += 1;
+        // Asked once it is counted: a shutdown says that nothing may begin any more, and then looks at the count, so that an operation that it does not find
+        // there finds itself refused. (The model `law4_external_protocol`; its twin asks first.)
         let refused = self.refusal().is_some();
         let state = if refused { State::Cancelled } else { State::Open(None) };
         let cancel = Arc::new(Cancel { state: Mutex::new(state) });
-        let owed: Owed = owed.into();
         let flight = self.flight(owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length);
         let (completer, completion) = Completion::new(owed, self.domain());
         completer.owed_by(Debtor::Storage);
-        let outstanding = Arc::clone(&self.backends.outstanding);
-        *outstanding.count.lock() += 1;
         self.meter().begun(Operation::External);
         let completer = ExternalCompleter {
             completer: Some(completer),

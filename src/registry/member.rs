@@ -4,8 +4,10 @@
 //! and gives it back when it ends.
 //!
 //! # Lives
-//! `life` counts the occupants of a slot: odd while there is one. A [`MemberRef`] is the slot's index with the life of the one that is meant, so that who
-//! has ended is not taken for who came after it: a lock that was left behind, or a result that will never come, is not blamed on a stranger.
+//! `life` counts the occupants of a slot, in steps of four: odd while there is one, the next number when it has ended, a multiple of four while the next one moves
+//! in. A [`MemberRef`] is the slot's index with the life of the one that is meant, so that who has ended is not taken for who came after it: a lock that was left
+//! behind, or a result that will never come, is not blamed on a stranger. (Without the step of who moves in, a reader that wants the *name* of who has ended
+//! had that of who comes: the model `law8_last_name_protocol`, whose twin leaves it out.)
 
 #[cfg(not(unwedge_loom))]
 use std::mem::ManuallyDrop;
@@ -109,12 +111,18 @@ impl MemberRef {
         let name = slot.name.copy();
         sys::plain_fence(Acquire);
         let life = slot.life.load(Acquire);
-        (life == self.life() || life == next_life(self.life())).then_some(name)
+        (life == self.life() || life == ended(self.life())).then_some(name)
     }
 }
 
-fn next_life(life: u32) -> u32 {
+/// The number of a life when it is over.
+fn ended(life: u32) -> u32 {
     (life + 1) & LIVES
+}
+
+/// The number of a slot in which the one after this life is moving in.
+fn moving_in(life: u32) -> u32 {
+    ((life & !3) + 4) & LIVES
 }
 
 /// A member that has not ended, as a reader sees it.
@@ -187,7 +195,10 @@ impl Membership {
     pub(crate) fn new(name: &str, kind: Kind, domain: Option<DomainRef>) -> Self {
         let index = members().claim();
         let member = members().get(index);
-        // Ordering: Release, partner of the Acquire fence in `Member::look`: who sees a field of this occupant sees that the last one is gone.
+        let moving_in = moving_in(member.life.load(Relaxed));
+        member.life.store(moving_in, Relaxed);
+        // Ordering: Release, partner of the Acquire fences in `Member::look` and `last_name`: who sees a field of this occupant sees that the last one is gone,
+        // and its name too.
         sys::plain_fence(Release);
         member.name.set(name);
         member.tid.store(0, Relaxed);
@@ -197,7 +208,7 @@ impl Membership {
         member.domain_live.store(live.unwrap_or(0), Relaxed);
         member.shuts_down.store(0, Relaxed);
         member.held.clear();
-        let life = next_life(member.life.load(Relaxed));
+        let life = moving_in + 1;
         // Ordering: Release, partner of the Acquire in `Member::look`.
         member.life.store(life, Release);
         Membership(MemberRef::new(index, life))
@@ -214,7 +225,7 @@ impl Membership {
     /// It has ended: no reader sees it from now on. The slot is nobody else's until this is dropped.
     pub(crate) fn retire(&self) {
         // Ordering: Release, as in `new`.
-        members().get(self.index()).life.store(next_life(self.0.life()), Release);
+        members().get(self.index()).life.store(ended(self.0.life()), Release);
     }
 
     /// Runs on the member's own thread: what runs here from now on is this member.
@@ -310,4 +321,46 @@ fn thread_id() -> u32 {
 #[cfg(unwedge_loom)]
 fn thread_id() -> u32 {
     0
+}
+
+#[cfg(all(test, not(unwedge_loom)))]
+#[expect(clippy::disallowed_methods, reason = "threads of a test, as any user has them")]
+mod tests {
+    use std::thread;
+
+    use super::{Kind, LIVES, MemberRef, Membership, ended, moving_in};
+    use crate::sys::{PlainU64, Relaxed};
+
+    #[test]
+    fn the_lives_of_a_slot_are_told_apart_also_when_the_count_begins_anew() {
+        let mut life = LIVES & !3;
+        for _ in 0..3 {
+            let next = moving_in(life);
+            assert_eq!((next % 4, next & !LIVES), (0, 0));
+            assert!(![next, next + 1, ended(next + 1)].contains(&life));
+            life = ended(next + 1);
+            assert_eq!(life % 4, 2);
+        }
+    }
+
+    /// Who has ended is asked for its name again and again, while others move into its slot and out of it.
+    #[test]
+    fn who_has_ended_is_never_given_the_name_of_who_comes_after() {
+        let (latest, over) = (PlainU64::new(0), PlainU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..100_000 {
+                    let gone = Membership::new("the debtor of a journal entry", Kind::Thread, None);
+                    latest.store(gone.member().word(), Relaxed);
+                    drop(gone);
+                    drop(Membership::new("a stranger with a longish name", Kind::Task, None));
+                }
+                over.store(1, Relaxed);
+            });
+            while over.load(Relaxed) == 0 {
+                let name = MemberRef::from_word(latest.load(Relaxed)).last_name();
+                assert!(name.is_none_or(|name| name.is("the debtor of a journal entry")), "{name:?}");
+            }
+        });
+    }
 }

@@ -12,6 +12,7 @@ mod deadline;
 mod fairness;
 mod kinds;
 mod monitor;
+mod peers;
 mod poison;
 mod relock;
 #[cfg(feature = "tokio")]

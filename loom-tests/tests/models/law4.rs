@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::cell::UnsafeCell;
+use loom::sync::{Mutex as LoomMutex, atomic::AtomicUsize as LoomUsize};
 use unwedge::model::thread;
 use unwedge::{Completer, Completion, Stop, WaitError};
 
@@ -166,4 +167,40 @@ fn law4_late_answer_to_a_dead_life() {
         storage.join().unwrap();
         assert_eq!(alive.load(Ordering::Relaxed), 0);
     });
+}
+
+/// An operation of foreign code that begins beside a shutdown, in small: it is counted and asks whether anything may begin, in one order or the other, while
+/// the shutdown says that nothing may, and then looks at the count.
+fn external(counted_first: bool) {
+    let closed = Arc::new(LoomUsize::new(0));
+    let count = Arc::new(LoomMutex::new(0));
+    let (own_closed, own_count) = (closed.clone(), count.clone());
+    let begins = thread::spawn(move || {
+        let is_refused = || own_closed.load(Ordering::Relaxed) != 0;
+        let counts = || *own_count.lock().unwrap() += 1;
+        if counted_first {
+            counts();
+            is_refused()
+        } else {
+            let refused = is_refused();
+            counts();
+            refused
+        }
+    });
+    closed.store(1, Ordering::Relaxed);
+    let found = *count.lock().unwrap();
+    let refused = begins.join().unwrap();
+    assert!(refused || found == 1, "neither refused nor accounted for");
+}
+
+/// It is refused, or the shutdown finds it.
+#[test]
+fn law4_external_protocol() {
+    explore("L4", None, || external(true));
+}
+
+/// Asked first, and then counted: the shutdown looks in between.
+#[test]
+fn twin_external_asked_before_it_is_counted() {
+    fails(Failure::Panic("neither refused nor accounted for"), None, || external(false));
 }

@@ -5,7 +5,11 @@
 use std::task::{Context, Waker};
 
 use loom::sync::Arc as LoomArc;
-use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use loom::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
 use unwedge::model::thread;
 use unwedge::report::{HeldBy, OwedBy, Report, WaitsFor};
 
@@ -90,6 +94,44 @@ fn law8_debtor_is_known_whoever_was_first() {
         completer.complete(1).unwrap();
         assert!(task.as_mut().poll(&mut context).is_ready());
     });
+}
+
+const ENDED: usize = 2;
+const MOVING_IN: usize = 4;
+
+/// A slot of the registry in small: its occupant, of life 1, has ended, and another one moves in, with a step that says so or without. Who asks for the name of
+/// the first one meanwhile must not be given the other's.
+fn last_name(says_so: bool) {
+    const GONE: usize = 1;
+    const STRANGER: usize = 2;
+    let (life, name) = (LoomArc::new(AtomicUsize::new(ENDED)), LoomArc::new(AtomicUsize::new(GONE)));
+    let (own_life, own_name) = (life.clone(), name.clone());
+    let next = thread::spawn(move || {
+        if says_so {
+            own_life.store(MOVING_IN, Relaxed);
+        }
+        fence(Release);
+        own_name.store(STRANGER, Relaxed);
+        own_life.store(MOVING_IN + 1, Release);
+    });
+    let seen = name.load(Relaxed);
+    fence(Acquire);
+    if life.load(Acquire) == ENDED {
+        assert_eq!(seen, GONE, "the name of a stranger");
+    }
+    next.join().unwrap();
+}
+
+/// The name of who has ended, as long as nobody else has its slot.
+#[test]
+fn law8_last_name_protocol() {
+    explore("L8", None, || last_name(true));
+}
+
+/// The same where who moves in says so at the end alone.
+#[test]
+fn twin_last_name_while_another_moves_in() {
+    fails(Failure::Panic("the name of a stranger"), None, || last_name(false));
 }
 
 /// A slot that is known by its index alone: who comes after is taken for who was meant.

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes a copy of the sources with all mutants of some files compiled in: see README.md.
+#
+#     mutants/prepare.sh DIRECTORY src/wait src/completion
+set -eu
+to=$1
+shift
+cd "$(dirname "$0")/.."
+command -v cargo-mutants >/dev/null || { echo "cargo-mutants is missing: cargo install cargo-mutants --locked"; exit 1; }
+cargo build --release --manifest-path mutants/Cargo.toml
+mkdir -p "$to"
+for each in "$@"; do
+    set -- "$@" --file "$each/**"
+    shift
+done
+# What is only printed is left out.
+cargo mutants --list --json --exclude-re '::fmt' "$@" >"$to/list.json"
+: >"$to/unviable.txt"
+while :; do
+    for each in *; do
+        [ "$each" = target ] || { rm -rf "${to:?}/$each" && cp -R "$each" "$to/"; }
+    done
+    mutants/target/release/unwedge-mutants "$to/list.json" "$to/unviable.txt" "$to" >"$to/numbers.txt"
+    mutants/unviable.py "$to" --package unwedge >"$to/more.txt"
+    [ -s "$to/more.txt" ] && [ -n "$(tr -d '\n' <"$to/more.txt")" ] || break
+    cat "$to/more.txt" >>"$to/unviable.txt"
+done
+echo "$(grep -c '' "$to/numbers.txt") mutants are in"
