@@ -38,7 +38,8 @@ use crate::{
     ffi,
     flight::lock,
     gate::{Call, Gate, Limits},
-    watch::Watching,
+    limits::below,
+    watch::{Watching, whole_seconds},
 };
 
 /// How many seconds one attempt to connect may take: so long a thread may be left behind when a stop comes.
@@ -102,14 +103,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// How many operations librados is given at a time, from 1 to 1,000; 512 by default. What comes beyond it waits for its turn, and ends by a stop as
-    /// any other.
+    /// How many operations librados is given at a time, from 1 to 1,000; 512 by default; always fewer than librados's own `objecter_inflight_ops`, beyond which
+    /// it blocks who submits. What comes beyond it waits for its turn, and ends by a stop as any other.
     pub fn operations(mut self, most: usize) -> Self {
         self.limits.operations = most.clamp(1, 1000);
         self
     }
 
-    /// How many bytes the operations that librados is given may move together, at most 96 MiB; 64 MiB by default. An operation that is larger goes alone.
+    /// How many bytes the operations that librados is given may move together, at most 96 MiB; 64 MiB by default; always fewer than librados's own
+    /// `objecter_inflight_op_bytes`. An operation that is larger goes alone.
     pub fn bytes(mut self, most: usize) -> Self {
         self.limits.bytes = most.clamp(1, 96 << 20);
         self
@@ -137,7 +139,8 @@ impl ClusterBuilder {
                     result => break result?,
                 }
             };
-            Cluster::of(own, handle, self.limits)
+            let limits = below(self.limits, &handle);
+            Cluster::of(own, handle, limits)
         })
     }
 
@@ -155,7 +158,6 @@ impl ClusterBuilder {
         // SAFETY: **A live handle**: it was made above. The path outlives the call.
         check(unsafe { ffi::rados_conf_read_file(handle.0, conf.as_ptr()) })?;
         handle.set(c"client_mount_timeout", ATTEMPT)?;
-        // This crate's limits lie below librados's.
         for (name, value) in &self.options {
             handle.set(&text(name)?, &text(value)?)?;
         }
@@ -381,14 +383,14 @@ impl Cluster {
         })
     }
 
-    /// Fences a client: the cluster refuses whatever that [address](Self::address) sends from now on, for so many seconds (an hour if 0).
+    /// Fences a client: the cluster refuses whatever that [address](Self::address) sends from now on, for so many seconds, rounded up (an hour if 0).
     ///
     /// # Cancel safety
     ///
     /// Nobody knows then whether it was done.
     pub fn blocklist_add(&self, address: &str, expire: Duration) -> Completion<(), RadosError> {
         let (shared, own) = (Arc::clone(&self.shared), address.to_owned());
-        let seconds = u32::try_from(expire.as_secs()).unwrap_or(u32::MAX);
+        let seconds = if expire.is_zero() { 0 } else { whole_seconds(expire) };
         on_thread(&self.io, "blocklist_add", address, move |_| {
             let (_call, handle) = shared.call()?;
             let address = CString::new(own).map_err(|_| Cause::ZeroByte)?.into_raw();

@@ -44,8 +44,8 @@
 //!
 //! # In flight
 //!
-//! librados blocks who submits beyond 1,024 operations or 100 MiB. This crate gives it [less](ClusterBuilder::operations); what comes beyond that
-//! is queued, and waits as a completion.
+//! librados blocks who submits beyond 1,024 operations or 100 MiB, or what its configuration has in their place (`objecter_inflight_ops`,
+//! `objecter_inflight_op_bytes`). This crate gives it [less](ClusterBuilder::operations); what comes beyond that is queued, and waits as a completion.
 
 #[cfg(all(librados_missing, not(clippy), not(doc)))]
 compile_error!(
@@ -61,6 +61,7 @@ mod error;
 mod ffi;
 mod flight;
 mod gate;
+mod limits;
 mod lock;
 mod omap;
 mod pool;

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         ("fencing", fencing),
         ("watches", watches),
         ("more_than_the_limit", more_than_the_limit),
+        ("below_the_limits_of_librados", below_the_limits_of_librados),
         ("phases", phases),
         ("handles_that_are_dropped", handles_that_are_dropped),
         ("what_cannot_be", what_cannot_be),
@@ -254,6 +255,28 @@ fn more_than_the_limit(ceph: &Ceph) {
     assert_eq!(cluster.in_flight(), (0, 0));
     get!(pool.remove("m"));
     end(&stop);
+}
+
+/// Who submits is never blocked, whatever librados's limits are.
+fn below_the_limits_of_librados(ceph: &Ceph) {
+    for (option, value, let_in) in [("objecter_inflight_ops", "8", 7), ("objecter_inflight_op_bytes", "100000", 23)] {
+        let stop = Stop::new("their limit");
+        let cluster = get!(Cluster::builder(ceph.conf()).option(option, value).connect(&stop));
+        let pool = get!(cluster.pool("meta"));
+        get!(pool.write_full("m", vec![5; 4096]));
+        ceph.script("freeze", &["osd.0"]);
+        let begins = thread::spawn(move || (0..30).map(|_| pool.read("m", 0, 4096)).collect::<Vec<_>>());
+        let until = Instant::now() + GUARD;
+        while !begins.is_finished() {
+            assert!(Instant::now() < until, "librados blocks who submits: {:?} are in flight", cluster.in_flight());
+            thread::sleep(Duration::from_millis(1));
+        }
+        let reads = begins.join().expect("it ended");
+        assert_eq!(cluster.in_flight(), (let_in, 30 - let_in));
+        end(&stop);
+        drop(reads);
+        ceph.script("thaw", &["osd.0"]);
+    }
 }
 
 fn phases(ceph: &Ceph) {
