@@ -3,13 +3,14 @@
 //! # How it is closed
 //!
 //! In the order that librados needs: operations are cancelled (by the stop, through their hooks), their callbacks have run, no thread is in a call
-//! that blocks; then the pools' handles go, then the cluster's. The shutdown of the domain does it as its last step, on a thread of its own. If by its
-//! deadline an operation has not ended, or a call still blocks, nothing of it is safe: then the handle is left as it is, with all that librados
-//! has, and the report counts it.
+//! that blocks; then the pools' handles go, then the cluster's. The shutdown of the domain does it as its last step, on a thread of its own. If by then
+//! librados still has an operation (what it cannot cancel: a watch, a notification), or a call still blocks, nothing of it is safe: then the handle is left
+//! as it is, with all that librados has, and the report counts it. The gate knows (**Idle for good**).
 //!
 //! # Invariants
 //!
-//! - **A live handle**: librados is called with a share of [`Live`]; the handles are taken out of it by who has it alone.
+//! - **A live handle**: librados is called with a share of [`Live`], or under a [`Call`]; the handles are taken out of it by who has it alone, and closed
+//!   when there is no call.
 //! - **Once**: a handle is closed by who has taken it out.
 
 use std::{
@@ -36,12 +37,19 @@ use crate::{
     error::Cause,
     ffi,
     flight::lock,
-    gate::{Gate, Limits},
-    watch::Watching,
+    gate::{Call, Gate, Limits},
+    limits::below,
+    watch::{Watching, whole_seconds},
 };
 
 /// How many seconds one attempt to connect may take: so long a thread may be left behind when a stop comes.
 const ATTEMPT: &CStr = c"1";
+
+/// How long what librados cannot cancel has to end by itself when all else has: a healthy OSD needs some milliseconds.
+const LAST: Duration = Duration::from_millis(20);
+
+/// The same when the shutdown's deadline has passed, and cancels may be on their way.
+const LATE: Duration = Duration::from_millis(5);
 
 /// What librados answers if no monitor did within the time of an attempt.
 const ETIMEDOUT: i32 = 110;
@@ -95,14 +103,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// How many operations librados is given at a time, from 1 to 1,000; 512 by default. What comes beyond it waits for its turn, and ends by a stop as
-    /// any other.
+    /// How many operations librados is given at a time, from 1 to 1,000; 512 by default; always fewer than librados's own `objecter_inflight_ops`, beyond which
+    /// it blocks who submits. What comes beyond it waits for its turn, and ends by a stop as any other.
     pub fn operations(mut self, most: usize) -> Self {
         self.limits.operations = most.clamp(1, 1000);
         self
     }
 
-    /// How many bytes the operations that librados is given may move together, at most 96 MiB; 64 MiB by default. An operation that is larger goes alone.
+    /// How many bytes the operations that librados is given may move together, at most 96 MiB; 64 MiB by default; always fewer than librados's own
+    /// `objecter_inflight_op_bytes`. An operation that is larger goes alone.
     pub fn bytes(mut self, most: usize) -> Self {
         self.limits.bytes = most.clamp(1, 96 << 20);
         self
@@ -130,7 +139,8 @@ impl ClusterBuilder {
                     result => break result?,
                 }
             };
-            Cluster::of(own, handle, self.limits)
+            let limits = below(self.limits, &handle);
+            Cluster::of(own, handle, limits)
         })
     }
 
@@ -148,7 +158,6 @@ impl ClusterBuilder {
         // SAFETY: **A live handle**: it was made above. The path outlives the call.
         check(unsafe { ffi::rados_conf_read_file(handle.0, conf.as_ptr()) })?;
         handle.set(c"client_mount_timeout", ATTEMPT)?;
-        // This crate's limits lie below librados's.
         for (name, value) in &self.options {
             handle.set(&text(name)?, &text(value)?)?;
         }
@@ -267,22 +276,28 @@ impl Shared {
         self.live.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For a call that blocks: the handle, which is not closed as long as the call is there.
+    pub(crate) fn call(&self) -> Result<(Call, ffi::Rados), Cause> {
+        let call = self.gate.call().ok_or(Cause::Closed)?;
+        Ok((call, self.live().handle()?))
+    }
+
     pub(crate) fn count_undecided(&self) {
         // Relaxed: nothing is read on the strength of it.
         self.undecided.fetch_add(1, Relaxed);
     }
 
     fn take(&self) -> (Option<Handles>, Option<JoinHandle<()>>) {
-        self.gate.close();
         let handles = self.live.write().unwrap_or_else(PoisonError::into_inner).0.take();
         (handles, lock(&self.submitter).take())
     }
 
-    /// The end of a shutdown. How many threads are left.
+    /// The end of a shutdown. How many threads are left. So many operations of the domain's had not ended at its deadline.
     fn close(&self, outstanding: usize) -> usize {
+        let is_idle = self.gate.close_within(if outstanding == 0 { LAST } else { LATE });
         let (handles, submitter) = self.take();
         let Some(handles) = handles else { return 0 };
-        if outstanding > 0 {
+        if !is_idle {
             // Librados still has memory of operations, or a thread is in a call of it: it is left with all of that.
             let _left = std::mem::ManuallyDrop::new(handles);
             return 1;
@@ -301,6 +316,7 @@ fn finish(handles: Handles, submitter: Option<JoinHandle<()>>) {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.gate.close();
         let (Some(handles), submitter) = self.take() else { return };
         // Without a shutdown. Nothing is in flight, because operations have a share of this; but this may be one of librados's own threads, in the
         // callback of the last of them: so another thread does it. If there is none to be had, the closure and the handles in it are dropped here.
@@ -358,29 +374,27 @@ impl Cluster {
         let (cluster, own) = (self.clone(), name.to_owned());
         on_thread(&self.io, "pool", name, move |_| {
             let text = CString::new(own.as_str()).map_err(|_| Cause::ZeroByte)?;
-            let handle = cluster.shared.live().handle()?;
+            let (_call, handle) = cluster.shared.call()?;
             let mut raw: ffi::IoCtx = std::ptr::null_mut();
-            // The handle is not closed meanwhile, though `live` is not held: this operation is outstanding, and `shared` is.
-            // SAFETY: **A live handle**, as said. `raw` and the name outlive the call.
+            // SAFETY: **A live handle**, by the call. `raw` and the name outlive the call.
             check(unsafe { ffi::rados_ioctx_create(handle, text.as_ptr(), &raw mut raw) })?;
             let io = cluster.shared.live().keep_pool(&own, IoHandle(raw))?;
             Ok(Pool::new(&cluster, io, &own))
         })
     }
 
-    /// Fences a client: the cluster refuses whatever that [address](Self::address) sends from now on, for so many seconds (an hour if 0).
+    /// Fences a client: the cluster refuses whatever that [address](Self::address) sends from now on, for so many seconds, rounded up (an hour if 0).
     ///
     /// # Cancel safety
     ///
     /// Nobody knows then whether it was done.
     pub fn blocklist_add(&self, address: &str, expire: Duration) -> Completion<(), RadosError> {
         let (shared, own) = (Arc::clone(&self.shared), address.to_owned());
-        let seconds = u32::try_from(expire.as_secs()).unwrap_or(u32::MAX);
+        let seconds = if expire.is_zero() { 0 } else { whole_seconds(expire) };
         on_thread(&self.io, "blocklist_add", address, move |_| {
-            let handle = shared.live().handle()?;
+            let (_call, handle) = shared.call()?;
             let address = CString::new(own).map_err(|_| Cause::ZeroByte)?.into_raw();
-            // The handle is not closed meanwhile, though `live` is not held: this operation is outstanding, and `shared` is.
-            // SAFETY: **A live handle**, as said; the address is a string of its own that outlives the call.
+            // SAFETY: **A live handle**, by the call; the address is a string of its own that outlives the call.
             let answer = unsafe { ffi::rados_blocklist_add(handle, address, seconds) };
             // SAFETY: It came from `into_raw` above.
             drop(unsafe { CString::from_raw(address) });

@@ -127,8 +127,9 @@ impl WriteOp {
             | WriteStep::Append(data)
             | WriteStep::SetXattr(_, data)
             | WriteStep::Exec(_, _, data) => data.len(),
-            WriteStep::OmapSet(entries) => entries.iter().map(|(key, value)| key.len() + value.len()).sum(),
-            WriteStep::OmapRmKeys(keys) => keys.iter().map(Vec::len).sum(),
+            // Each is sent with its length.
+            WriteStep::OmapSet(entries) => entries.iter().map(|(key, value)| key.len() + value.len() + 8).sum(),
+            WriteStep::OmapRmKeys(keys) => keys.iter().map(|key| key.len() + 4).sum(),
             _ => 0,
         };
         self.steps.iter().map(of).sum()

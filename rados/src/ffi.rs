@@ -19,6 +19,7 @@ unsafe extern "C" {
     pub(crate) fn rados_create(cluster: *mut Rados, id: *const c_char) -> c_int;
     pub(crate) fn rados_conf_read_file(cluster: Rados, path: *const c_char) -> c_int;
     pub(crate) fn rados_conf_set(cluster: Rados, option: *const c_char, value: *const c_char) -> c_int;
+    pub(crate) fn rados_conf_get(cluster: Rados, option: *const c_char, buf: *mut c_char, len: usize) -> c_int;
     pub(crate) fn rados_connect(cluster: Rados) -> c_int;
     pub(crate) fn rados_shutdown(cluster: Rados);
     pub(crate) fn rados_get_instance_id(cluster: Rados) -> u64;

@@ -7,6 +7,8 @@
 //! - **Only in between**: the operation's data are touched by [`Operation::submit`] before librados has them, and by [`Operation::finish`] after.
 //! - **A live handle**: librados is called under a share of [`Live`], which the closing of the cluster takes alone.
 //! - **Short callbacks**: librados's callback changes state and wakes; it calls librados for the result and the release only.
+//! - **Let go**: what librados cannot cancel is ended for who waits as soon as it is given up, and stays librados's, room in the gate included, until it calls
+//!   back, if it ever does.
 //!
 //! There is no lock, no librados and no library below but those that the parent module names in `sys`, `ffi` and `cluster`: so the loom models compile this
 //! very file, over a librados that is a thread.
@@ -42,6 +44,9 @@ pub(crate) trait Operation: Send + 'static {
 
     /// Whether it changes something, so that one that was cancelled is undecided.
     const WRITES: bool = false;
+
+    /// Whether librados can cancel it.
+    const CANCELS: bool = true;
 
     /// Where in the object, and how many bytes it moves.
     fn range(&self) -> (u64, usize) {
@@ -136,12 +141,17 @@ pub(crate) fn begin<O: Operation>(
 }
 
 impl<O: Operation> Flight<O> {
-    /// Nobody waits any more: the cancel is sent. On the domain's callback thread.
+    /// Nobody waits any more: the cancel is sent, or the operation let go. On the domain's callback thread.
     fn give_up(&self) {
         let live = self.target.shared.live();
         let mut link = lock(&self.link);
         link.given_up = true;
         match link.aio {
+            Some(_) if !O::CANCELS => {
+                drop(link);
+                drop(live);
+                self.end(Err(given_up_cause::<O>(true)));
+            }
             Some(aio) if live.is_open() => {
                 // SAFETY: **A live handle**: the pool's handle is one of the cluster's, which is not closed while `live` is held. The completion has not been
                 // released: its callback takes it out of `link` first, under the lock that is held here.
@@ -241,6 +251,12 @@ impl<O: Operation> Flying for Flight<O> {
         let number = status.saturating_neg();
         drop(lock(&self.operation).finish(Err(number)));
         self.leave(Err(Cause::Failed(number)));
+    }
+
+    fn halt(self: Arc<Self>) {
+        // Only what reads goes on after an answer, so it has no effect.
+        let cause = if self.is_given_up() { Cause::Cancelled } else { Cause::Closed };
+        self.leave(Err(cause));
     }
 
     fn refuse(self: Arc<Self>) {

@@ -8,13 +8,18 @@
 //! Who finds room submits at once, on its own thread. The rest is done by one thread: operations that wait for room, those that go on
 //! after an answer (the next page of an omap), and the removal of those that nobody wants any more. librados's callbacks only queue and wake it.
 //!
+//! Whether the cluster's handle may be closed is decided here, and not by what the library counts: its count is read before the gate is closed, and an
+//! operation of another domain may come in between. Calls that block are no operations, but are counted too.
+//!
 //! There is no lock or thread but those that the parent module names in `sys`: so the loom models compile this very file.
 //!
 //! # Invariants
 //!
 //! - **Room**: `operations` and `bytes` are what was let in and has not left; an operation larger than the limit is let in alone.
 //! - **In order**: nobody is let in while others wait.
-//! - **No lock**: operations are launched, and refused, without the gate's lock.
+//! - **No lock**: operations are launched, halted and refused, without the gate's lock.
+//! - **Idle for good**: once it is closed, and `operations` and `calls` are 0, they stay so: librados has nothing, and is given nothing.
+//! - **No end without one**: what comes when it is closed is ended at once; nothing is left in a queue that nobody looks at.
 
 use std::{
     collections::VecDeque,
@@ -41,6 +46,9 @@ pub(crate) trait Flying: Send + Sync {
     /// Submits it. It has been let in.
     fn launch(self: Arc<Self>);
 
+    /// Ends it. It has been let in, librados does not have it, and the gate has been closed.
+    fn halt(self: Arc<Self>);
+
     /// Ends it. It has not been let in.
     fn refuse(self: Arc<Self>);
 }
@@ -51,10 +59,14 @@ pub(crate) struct Gate {
     state: Mutex<State>,
     /// For the thread.
     changed: Condvar,
+    /// For who closes.
+    idle: Condvar,
 }
 
 #[derive(Default)]
 struct State {
+    /// Calls of librados that block.
+    calls: usize,
     operations: usize,
     bytes: usize,
     /// Have been let in, and go on.
@@ -96,10 +108,26 @@ impl Silence {
 enum Task {
     Launch(Arc<dyn Flying>),
     Refuse(Vec<Arc<dyn Flying>>),
-    End(Vec<Arc<dyn Flying>>),
+    /// Those that were to go on, and those that wait.
+    End(Vec<Arc<dyn Flying>>, Vec<Arc<dyn Flying>>),
+}
+
+/// A call of librados that blocks: as long as it is there the handle is not closed.
+pub(crate) struct Call(Arc<Gate>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.calls -= 1;
+        self.0.say_if_idle(&state);
+    }
 }
 
 impl State {
+    fn is_idle(&self) -> bool {
+        self.operations == 0 && self.calls == 0
+    }
+
     /// Lets an operation in, if there is room.
     fn admit(&mut self, cost: usize, limits: Limits) -> bool {
         let fits = self.operations < limits.operations && self.bytes.saturating_add(cost) <= limits.bytes;
@@ -115,6 +143,9 @@ impl State {
     }
 
     fn next(&mut self, limits: Limits) -> Option<Task> {
+        if self.closed {
+            return Some(Task::End(std::mem::take(&mut self.again).into(), std::mem::take(&mut self.waiting).into()));
+        }
         if let Some(operation) = self.again.pop_front() {
             return Some(Task::Launch(operation));
         }
@@ -123,9 +154,6 @@ impl State {
             self.waiting = wanted;
             return Some(Task::Refuse(VecDeque::into(given_up)));
         }
-        if self.closed {
-            return Some(Task::End(std::mem::take(&mut self.waiting).into()));
-        }
         let cost = self.waiting.front()?.cost();
         if self.admit(cost, limits) { self.waiting.pop_front().map(Task::Launch) } else { None }
     }
@@ -133,7 +161,7 @@ impl State {
 
 impl Gate {
     pub(crate) fn new(limits: Limits) -> Gate {
-        Gate { limits, state: Mutex::new(State::default()), changed: Condvar::new() }
+        Gate { limits, state: Mutex::new(State::default()), changed: Condvar::new(), idle: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -151,13 +179,37 @@ impl Gate {
             drop(state);
             return operation.launch();
         }
+        // Who gave it up meanwhile may have looked for it before it was here; who does so later finds it.
+        let is_late = operation.is_given_up();
         state.waiting.push_back(operation);
+        state.sweep |= is_late;
+        drop(state);
+        if is_late {
+            self.changed.notify_one();
+        }
     }
 
     /// Submits an operation that has been let in once more.
     pub(crate) fn again(&self, operation: Arc<dyn Flying>) {
-        self.lock().again.push_back(operation);
+        let mut state = self.lock();
+        if state.closed {
+            // The thread may have ended.
+            drop(state);
+            return operation.halt();
+        }
+        state.again.push_back(operation);
+        drop(state);
         self.changed.notify_one();
+    }
+
+    /// A call that blocks begins. `None`: the gate has been closed.
+    pub(crate) fn call(self: &Arc<Self>) -> Option<Call> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.calls += 1;
+        Some(Call(Arc::clone(self)))
     }
 
     /// An operation has ended, with an answer or without one.
@@ -167,6 +219,7 @@ impl Gate {
         state.bytes -= cost;
         let is_last = state.operations == 0;
         state.silence.end(is_answer, is_last);
+        self.say_if_idle(&state);
         let wake = !state.waiting.is_empty();
         drop(state);
         if wake {
@@ -180,10 +233,31 @@ impl Gate {
         self.changed.notify_one();
     }
 
-    /// Nothing is let in any more; the thread ends when it has refused what waits.
+    /// Nothing is let in any more; the thread ends when it has ended what waits.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
+    }
+
+    /// The same, and waits until librados has nothing any more, or for so long; whether it has nothing: see **Idle for good**.
+    pub(crate) fn close_within(&self, limit: Duration) -> bool {
+        self.close();
+        let until = Instant::now() + limit;
+        let mut state = self.lock();
+        while !state.is_idle() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.idle.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn say_if_idle(&self, state: &State) {
+        if state.closed && state.is_idle() {
+            self.idle.notify_all();
+        }
     }
 
     /// For how long nothing has been answered, though something was in flight all the time; a time in which nothing was is left out.
@@ -212,7 +286,10 @@ impl Gate {
             match task {
                 Task::Launch(operation) => operation.launch(),
                 Task::Refuse(operations) => operations.into_iter().for_each(Flying::refuse),
-                Task::End(operations) => return operations.into_iter().for_each(Flying::refuse),
+                Task::End(halted, refused) => {
+                    halted.into_iter().for_each(Flying::halt);
+                    return refused.into_iter().for_each(Flying::refuse);
+                }
             }
         }
     }
@@ -228,6 +305,7 @@ mod tests {
     struct Fake {
         cost: usize,
         launched: AtomicUsize,
+        halted: AtomicUsize,
         refused: AtomicUsize,
         given_up: AtomicBool,
     }
@@ -243,6 +321,10 @@ mod tests {
 
         fn launch(self: Arc<Self>) {
             self.launched.fetch_add(1, SeqCst);
+        }
+
+        fn halt(self: Arc<Self>) {
+            self.halted.fetch_add(1, SeqCst);
         }
 
         fn refuse(self: Arc<Self>) {
@@ -276,12 +358,51 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!((seen(&small), seen(&second), seen(&third)), ((1, 0), (0, 1), (1, 0)));
+        // One that was given up on its way.
+        let given_up = Arc::new(Fake { cost: 99, given_up: AtomicBool::new(true), ..Fake::default() });
+        gate.enter(given_up.clone());
+        while seen(&given_up) == (0, 0) {
+            std::thread::yield_now();
+        }
+        assert_eq!(seen(&given_up), (0, 1));
         let late = enter(&gate, 0);
         gate.again(small.clone());
+        while seen(&small) != (2, 0) {
+            std::thread::yield_now();
+        }
         gate.close();
         assert!(thread.join().is_ok());
-        assert_eq!((seen(&small), seen(&late)), ((2, 0), (0, 1)));
+        assert_eq!(seen(&late), (0, 1));
         assert_eq!(seen(&enter(&gate, 0)), (0, 1), "refused: it is closed");
+    }
+
+    /// Long enough that a wait for it is a hang.
+    const GUARD: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn it_is_idle_when_librados_has_nothing() {
+        let gate = Arc::new(Gate::new(Limits { operations: 2, bytes: 100 }));
+        let (first, call) = (enter(&gate, 1), gate.call());
+        assert!(!gate.close_within(Duration::ZERO), "an operation and a call are out");
+        assert!(call.is_some() && gate.call().is_none() && seen(&enter(&gate, 1)) == (0, 1), "it is closed");
+        let own = Arc::clone(&gate);
+        let closes = std::thread::spawn(move || own.close_within(GUARD));
+        gate.leave(1, true);
+        drop(call);
+        assert!(closes.join().is_ok_and(|idle| idle));
+        assert_eq!(seen(&first), (1, 0));
+    }
+
+    #[test]
+    fn what_goes_on_when_it_is_closed_is_ended() {
+        let gate = Gate::new(Limits { operations: 2, bytes: 100 });
+        let (first, second) = (enter(&gate, 1), enter(&gate, 1));
+        gate.again(first.clone());
+        gate.close();
+        // The thread ends, and a page of an omap comes after it.
+        gate.run();
+        gate.again(second.clone());
+        assert_eq!([&first, &second].map(|fake| (seen(fake), fake.halted.load(SeqCst))), [((1, 0), 1); 2]);
     }
 
     #[test]

@@ -36,13 +36,16 @@
 //! with the whole handle, and the [report](unwedge::Stop::shutdown) counts it: closing it would end the process with an abort. A program that ends then should do so by
 //! `_exit`, so that no destructor of librados runs below its threads.
 //!
+//! Three operations librados cannot cancel: [`Pool::watch`], [`Pool::notify`] and the end of a [`Watch`]. The shutdown gives them 20 ms to end by themselves when
+//! all else has ended, and leaves the handle if they have not.
+//!
 //! **A write that was cancelled may be done all the same**, when the OSD comes back: it is [undecided](RadosError::is_undecided), and
 //! [`Cluster::undecided`] counts them.
 //!
 //! # In flight
 //!
-//! librados blocks who submits beyond 1,024 operations or 100 MiB. This crate gives it [less](ClusterBuilder::operations); what comes beyond that
-//! is queued, and waits as a completion.
+//! librados blocks who submits beyond 1,024 operations or 100 MiB, or what its configuration has in their place (`objecter_inflight_ops`,
+//! `objecter_inflight_op_bytes`). This crate gives it [less](ClusterBuilder::operations); what comes beyond that is queued, and waits as a completion.
 
 #[cfg(all(librados_missing, not(clippy), not(doc)))]
 compile_error!(
@@ -58,6 +61,7 @@ mod error;
 mod ffi;
 mod flight;
 mod gate;
+mod limits;
 mod lock;
 mod omap;
 mod pool;

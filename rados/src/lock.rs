@@ -41,7 +41,8 @@ impl Claim {
 
     /// The lock is over after this time, whatever becomes of its holder, unless it is renewed.
     pub fn lease(self, lease: Duration) -> Claim {
-        Claim { lease: Some(lease), ..self }
+        // None at all is without end, to an OSD.
+        Claim { lease: Some(lease.max(Duration::from_nanos(1))), ..self }
     }
 
     /// If this client has the lock already, its lease begins anew; otherwise that is an error (`EEXIST`).

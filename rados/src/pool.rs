@@ -113,10 +113,7 @@ impl Pool {
     pub fn list_objects(&self) -> Completion<Vec<String>, RadosError> {
         let (shared, handle) = (Arc::clone(&self.shared), self.handle);
         on_thread(&self.io, "list_objects", &self.name, move |is_wanted| {
-            if !shared.live().is_open() {
-                return Err(Cause::Closed);
-            }
-            // The handle is not closed meanwhile, though `live` is not held: this operation is outstanding, and `shared` is.
+            let (_call, _) = shared.call()?;
             list(handle, is_wanted)
         })
     }

@@ -1,5 +1,9 @@
 //! Watching objects, and notifying who watches: how daemons on different hosts wake each other.
 //!
+//! librados cannot cancel the three operations of this: a watch and a notification are *linger operations*, which it sends again by itself and whose completions
+//! have no number that `rados_aio_cancel` could look for; the end of a watch is a plain write, but its number is not kept either. So what is given up is let go
+//! at once, and the shutdown gives it a short time to end by itself (see the head of `cluster.rs`).
+//!
 //! # Invariants
 //!
 //! - **Kept**: librados has the address of a [`Watching`] from the watch on; the cluster keeps it until its handle has been closed.
@@ -28,7 +32,10 @@ use crate::{
     omap::bytes,
 };
 
-/// A watch of an object: what [`Pool::notify`] says of it comes here. Its drop ends it.
+/// A watch of an object: what [`Pool::notify`] says of it comes here.
+///
+/// Its drop ends it, which is not waited for. librados cannot cancel that either: if the OSD does not answer when the domain is stopped, the shutdown leaves the
+/// cluster's handle. A watch that is still there at the stop is no hindrance: it ends with the handle.
 pub struct Watch {
     pool: Pool,
     object: Box<str>,
@@ -123,29 +130,35 @@ pub struct Notified {
 }
 
 impl Pool {
-    /// Watches an object, which has to be there. A client that is gone for longer than `timeout` has lost its watch.
+    /// Watches an object, which has to be there. A client that is gone for longer than `timeout` (whole seconds, rounded up) has lost its watch.
     ///
     /// # Cancel safety
     ///
-    /// A watch that nobody waits for may have been made all the same; it ends with the cluster's handle.
+    /// A watch that nobody waits for is undecided: it may have been made all the same, and ends then when librados says so, or with the cluster's handle. librados
+    /// cannot cancel it: if the OSD does not answer, a stop ends the wait, and the shutdown leaves the handle, which its report counts as a thread.
     pub fn watch(&self, object: &str, timeout: Duration) -> ExternalCompletion<Watch, RadosError> {
         let watching = Arc::new(Watching { state: Mutex::default() });
         self.shared.live().keep(&watching);
-        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
+        let timeout = whole_seconds(timeout);
         let watch = Watch { pool: self.clone(), object: object.into(), cookie: 0, watching };
         self.begin(object, Begin { timeout, cookie: 0, watch: Some(watch) })
     }
 
     /// Tells everybody who watches an object, and waits until all have acknowledged it or the time is up.
     ///
-    /// If somebody has not by then it is an error (`ETIMEDOUT`).
+    /// If somebody has not by then it is an error (`ETIMEDOUT`). The time is one of whole seconds, rounded up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Who watches may have been told, or be told later: it is undecided. librados cannot cancel it: a stop ends the wait, and the shutdown leaves the cluster's
+    /// handle, which its report counts as a thread, if the OSD or somebody who watches has not answered some milliseconds later.
     pub fn notify(
         &self,
         object: &str,
         payload: impl Into<Vec<u8>>,
         timeout: Duration,
     ) -> ExternalCompletion<Notified, RadosError> {
-        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout = u64::from(whole_seconds(timeout)) * 1000;
         self.begin(object, Notify { payload: payload.into(), timeout, reply: Reply(std::ptr::null_mut(), 0) })
     }
 }
@@ -212,6 +225,9 @@ struct Begin {
 impl Operation for Begin {
     type Output = Watch;
     const NAME: &'static str = "watch";
+    // It may have been made.
+    const WRITES: bool = true;
+    const CANCELS: bool = false;
 
     fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
         let Some(watch) = &self.watch else { return -EINVAL };
@@ -233,6 +249,12 @@ impl Operation for Begin {
     }
 }
 
+/// Ceph counts these times in whole seconds, and takes none for its default, which is much longer: so they are rounded up.
+pub(crate) fn whole_seconds(time: Duration) -> u32 {
+    let rounded = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    u32::try_from(rounded).unwrap_or(u32::MAX).max(1)
+}
+
 /// An argument that cannot be.
 const EINVAL: c_int = 22;
 
@@ -242,6 +264,7 @@ impl Operation for End {
     type Output = ();
     const NAME: &'static str = "unwatch";
     const WRITES: bool = true;
+    const CANCELS: bool = false;
 
     fn submit(&mut self, io: ffi::IoCtx, _: &CStr, aio: ffi::Aio) -> c_int {
         // SAFETY: **A live handle**.
@@ -312,6 +335,7 @@ impl Operation for Notify {
     const NAME: &'static str = "notify";
     // Who watches may have been told.
     const WRITES: bool = true;
+    const CANCELS: bool = false;
 
     fn submit(&mut self, io: ffi::IoCtx, object: &CStr, aio: ffi::Aio) -> c_int {
         let (from, len) = (self.payload.as_ptr().cast(), c_int::try_from(self.payload.len()).unwrap_or(c_int::MAX));
@@ -342,4 +366,16 @@ fn acknowledged(reply: &[u8]) -> Result<Notified, Cause> {
         notified.silent.push(client);
     }
     Ok(notified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_rounded_down() {
+        let rounded = [0, 1, 999, 1000, 1001, 30_000].map(|ms| whole_seconds(Duration::from_millis(ms)));
+        assert_eq!(rounded, [1, 1, 1, 1, 2, 30]);
+        assert_eq!(whole_seconds(Duration::MAX), u32::MAX);
+    }
 }

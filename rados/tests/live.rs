@@ -22,12 +22,14 @@ fn main() -> ExitCode {
         ("fencing", fencing),
         ("watches", watches),
         ("more_than_the_limit", more_than_the_limit),
+        ("below_the_limits_of_librados", below_the_limits_of_librados),
         ("phases", phases),
         ("handles_that_are_dropped", handles_that_are_dropped),
         ("what_cannot_be", what_cannot_be),
         ("a_frozen_osd", a_frozen_osd),
         ("a_drop_cancels", a_drop_cancels),
         ("every_kind_is_cancelled", every_kind_is_cancelled),
+        ("what_cannot_be_cancelled", what_cannot_be_cancelled),
         ("undecided_writes", undecided_writes),
         ("a_list_that_hangs", a_list_that_hangs),
         ("no_monitor", no_monitor),
@@ -255,6 +257,28 @@ fn more_than_the_limit(ceph: &Ceph) {
     end(&stop);
 }
 
+/// Who submits is never blocked, whatever librados's limits are.
+fn below_the_limits_of_librados(ceph: &Ceph) {
+    for (option, value, let_in) in [("objecter_inflight_ops", "8", 7), ("objecter_inflight_op_bytes", "100000", 23)] {
+        let stop = Stop::new("their limit");
+        let cluster = get!(Cluster::builder(ceph.conf()).option(option, value).connect(&stop));
+        let pool = get!(cluster.pool("meta"));
+        get!(pool.write_full("m", vec![5; 4096]));
+        ceph.script("freeze", &["osd.0"]);
+        let begins = thread::spawn(move || (0..30).map(|_| pool.read("m", 0, 4096)).collect::<Vec<_>>());
+        let until = Instant::now() + GUARD;
+        while !begins.is_finished() {
+            assert!(Instant::now() < until, "librados blocks who submits: {:?} are in flight", cluster.in_flight());
+            thread::sleep(Duration::from_millis(1));
+        }
+        let reads = begins.join().expect("it ended");
+        assert_eq!(cluster.in_flight(), (let_in, 30 - let_in));
+        end(&stop);
+        drop(reads);
+        ceph.script("thaw", &["osd.0"]);
+    }
+}
+
 fn phases(ceph: &Ceph) {
     let stop = Stop::new("phases");
     let (_cluster, pool) = ceph.client(&stop);
@@ -384,6 +408,45 @@ fn every_kind_is_cancelled(ceph: &Ceph) {
     assert_eq!((cluster.in_flight(), cluster.undecided()), ((0, 0), 4));
     drop((reads, omaps, locks, writes));
     ceph.script("thaw", &["osd.0"]);
+}
+
+/// A watch that is being made, its end and a notification: librados has no cancel for them. The stop does not wait for them until its deadline; it leaves
+/// librados's handle, and says so. A watch that is there is no hindrance.
+fn what_cannot_be_cancelled(ceph: &Ceph) {
+    let long = Duration::from_secs(30);
+    let watched = |ceph: &Ceph, stop: &Stop| {
+        let (cluster, pool) = ceph.client(stop);
+        get!(pool.write_full("w", *b""));
+        let watch = get!(pool.watch("w", long));
+        (cluster, pool, watch)
+    };
+    let left = |stop: &Stop, cluster: &Cluster, undecided| {
+        let begun = Instant::now();
+        let report = stop.shutdown(Plan::within(GUARD));
+        assert!(begun.elapsed() < GUARD / 2, "not until the deadline");
+        assert_eq!((report.leaked_operations(), report.leaked_threads()), (0, 1), "{report}");
+        assert_eq!(cluster.undecided(), undecided);
+    };
+    let (making, ending, telling, watching) =
+        (Stop::new("making"), Stop::new("ending"), Stop::new("telling"), Stop::new("watching"));
+    let (first, second, third, fourth) =
+        (watched(ceph, &making), watched(ceph, &ending), watched(ceph, &telling), watched(ceph, &watching));
+    ceph.script("freeze", &["osd.0"]);
+    let mut watch = first.1.watch("w", long);
+    left(&making, &first.0, 1);
+    let after = Stop::new("after");
+    assert!(watch.wait().is_err());
+    assert!(watch.wait_in(&after).expect("no stop").expect_err("given up").is_undecided());
+    drop(second.2);
+    assert_eq!(second.0.in_flight(), (1, 0));
+    left(&ending, &second.0, 1);
+    let told = third.1.notify("w", *b"told", long);
+    left(&telling, &third.0, 1);
+    drop(told);
+    end(&watching);
+    drop(fourth);
+    ceph.script("thaw", &["osd.0"]);
+    ceph.renew_osd();
 }
 
 /// A write that had been sent when the stop came: nobody knows. One that had not is known not to be done.

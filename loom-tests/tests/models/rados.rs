@@ -131,7 +131,7 @@ fn write(
     steps: usize,
 ) -> ExternalCompletion<(), RadosError> {
     let io = IoHandle(Arc::as_ptr(librados).cast_mut().cast());
-    begin(&Io, (shared, io), "o", Write { name, memory: Arc::default(), steps })
+    begin(&Io::default(), (shared, io), "o", Write { name, memory: Arc::default(), steps })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -233,6 +233,46 @@ fn rados_gives_up_what_waits_for_a_frozen_osd() {
         assert_eq!(world.end([first]), [End::Undecided]);
         cancels.join().unwrap();
     });
+}
+
+/// The stop may come between the hook and the gate: what is queued then is given up already.
+#[test]
+fn rados_gives_up_what_is_queued_after_the_stop() {
+    static ENDS: Ends = Ends::new();
+    explore("L1", Some(2), || {
+        let world = World::new(true, true);
+        let first = world.write(1, 1);
+        let io = Io::of_a_domain();
+        let own = io.clone();
+        let stops = thread::spawn(move || own.stop());
+        let handle = IoHandle(Arc::as_ptr(&world.librados).cast_mut().cast());
+        let write = Write { name: 2, memory: Arc::default(), steps: 1 };
+        let second = begin(&io, (&world.shared, handle), "o", write);
+        let stopped = stops.join().unwrap() || io.stop();
+        assert!(stopped, "it is stopped once");
+        // Nothing else happens: the room stays taken.
+        assert!(matches!(second.end(), Answer::Cancelled(Some(Err(error))) if error.is_cancelled()));
+        first.cancel();
+        let [end] = world.end([first]);
+        ENDS.saw(end);
+    });
+    ENDS.were(&[End::Undecided]);
+}
+
+/// The shutdown comes while an operation is between its steps: nobody submits the next.
+#[test]
+fn rados_closed_beside_one_that_goes_on() {
+    static ENDS: Ends = Ends::new();
+    explore("L1 L4", Some(2), || {
+        let world = World::new(false, true);
+        let write = world.write(0, 2);
+        let (shared, librados) = (Arc::clone(&world.shared), Arc::clone(&world.librados));
+        let closes = thread::spawn(move || shared.close(|| librados.close()));
+        let [end] = world.end([write]);
+        closes.join().unwrap();
+        ENDS.saw(end);
+    });
+    ENDS.were(&[End::Done, End::Closed]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What `rados/src/cluster.rs` has, as far as an operation sees it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use loom::sync::{RwLock, RwLockReadGuard};
 
@@ -43,11 +44,10 @@ impl Shared {
         self.undecided.fetch_add(1, Relaxed);
     }
 
-    /// The handle is taken out; `closed` runs while nobody is in a call.
+    /// The handle is taken out; `closed` runs when librados has nothing any more. Time stands still here: so it is waited for without end.
     pub(super) fn close(&self, closed: impl FnOnce()) {
-        self.gate.close();
-        let mut live = self.live.write().unwrap();
-        live.0 = false;
+        assert!(self.gate.close_within(Duration::from_secs(1)));
+        self.live.write().unwrap().0 = false;
         closed();
     }
 }

@@ -95,8 +95,11 @@ impl Librados {
         self.state.lock().unwrap().sent.clone()
     }
 
+    /// What is in flight would be forgotten.
     pub(super) fn close(&self) {
-        self.state.lock().unwrap().closed = true;
+        let mut state = self.state.lock().unwrap();
+        assert!(state.in_flight.is_empty(), "the handle is closed over an operation");
+        state.closed = true;
     }
 
     /// No more will come: its thread ends.

@@ -14,15 +14,27 @@ pub(super) enum Answer<T, E> {
     Ended(Result<T, E>),
 }
 
-pub(super) struct Io;
+/// A domain with room for one operation that its stop ends, or none.
+#[derive(Clone, Default)]
+pub(super) struct Io(Option<Arc<Mutex<Option<Hook>>>>);
 
 impl Io {
+    pub(super) fn of_a_domain() -> Io {
+        Io(Some(Arc::new(Mutex::new(None))))
+    }
+
     pub(super) fn external<T, E>(&self, _owed: Owed) -> (ExternalCompleter<T, E>, ExternalCompletion<T, E>)
     where
         E: From<Abandoned>,
     {
         let both = Arc::new(Both { answer: Mutex::new(Answer::Open(None)), ended: Condvar::new() });
-        (ExternalCompleter(Arc::clone(&both)), ExternalCompletion(both))
+        (ExternalCompleter(Arc::clone(&both), self.clone()), ExternalCompletion(both))
+    }
+
+    /// Ends the operation that there is, if there is one; whether there was.
+    pub(super) fn stop(&self) -> bool {
+        let cancel = self.0.as_ref().and_then(|domain| domain.lock().unwrap().take());
+        cancel.map(|cancel| cancel()).is_some()
     }
 }
 
@@ -36,10 +48,10 @@ struct Both<T, E> {
     ended: Condvar,
 }
 
-pub(super) struct ExternalCompleter<T, E>(Arc<Both<T, E>>);
+pub(super) struct ExternalCompleter<T, E>(Arc<Both<T, E>>, Io);
 pub(super) struct ExternalCompletion<T, E>(Arc<Both<T, E>>);
 
-impl<T, E: From<Abandoned>> ExternalCompleter<T, E> {
+impl<T: Send + 'static, E: From<Abandoned> + Send + 'static> ExternalCompleter<T, E> {
     pub(super) fn is_wanted(&self) -> bool {
         matches!(*self.0.answer.lock().unwrap(), Answer::Open(_))
     }
@@ -53,6 +65,10 @@ impl<T, E: From<Abandoned>> ExternalCompleter<T, E> {
                 hook();
             }
             Answer::Ended(_) => {}
+        }
+        if let Some(domain) = &self.1.0 {
+            let own = ExternalCompletion(Arc::clone(&self.0));
+            *domain.lock().unwrap() = Some(Box::new(move || own.cancel()));
         }
         Ok(())
     }
