@@ -73,7 +73,7 @@ static void steps(void) {
     const unwedge_step_t third = {.name = "plain", .limit = 30 * SECOND, .run = lets_go, .holding = cache, .not_holding = apart, .not_holding_count = 2,
                                   .flags = UNWEDGE_STEP_OR_ABORT};
     CHECK(unwedge_stop_spawn(stop, "member", member, stop) == 0);
-    CHECK(unwedge_plan_new(60 * SECOND, &plan) == 0);
+    CHECK(unwedge_plan_new(600 * SECOND, &plan) == 0);
     CHECK(unwedge_plan_step(plan, &second) == 0 && unwedge_plan_step(plan, &third) == 0 && unwedge_plan_step(plan, &first) == 0);
     shut_down(stop, plan, text, sizeof text);
     CHECK(strstr(text, "phase save: done") && strstr(text, "phase plain: done") && strstr(text, "phase stop accepting: done"));
@@ -92,7 +92,7 @@ static void held_by_the_stopper(void) {
     const unwedge_monitor_t *const apart[] = {own};
     const unwedge_step_t with = {.name = "with", .limit = 30 * SECOND, .run = never, .free_arg = counts_free, .holding = own};
     const unwedge_step_t without = {.name = "without", .limit = 30 * SECOND, .run = never, .free_arg = counts_free, .not_holding = apart, .not_holding_count = 1};
-    CHECK(unwedge_plan_new(60 * SECOND, &plan) == 0 && unwedge_plan_step(plan, &with) == 0 && unwedge_plan_step(plan, &without) == 0);
+    CHECK(unwedge_plan_new(600 * SECOND, &plan) == 0 && unwedge_plan_step(plan, &with) == 0 && unwedge_plan_step(plan, &without) == 0);
     CHECK(unwedge_stop_spawn(domain, "member", member, domain) == 0);
     CHECK(unwedge_monitor_lock(own, -1) == 0);
     freed = 0;
@@ -153,7 +153,7 @@ static void aborts(void) {
         dup2(ends[1], 2);
         close(ends[0]);
         CHECK(unwedge_stop_new("aborts", NULL, NULL, NULL, &domain) == 0);
-        CHECK(unwedge_plan_new(60 * SECOND, &plan) == 0 && unwedge_plan_step(plan, &step) == 0);
+        CHECK(unwedge_plan_new(600 * SECOND, &plan) == 0 && unwedge_plan_step(plan, &step) == 0);
         unwedge_stop_shutdown(domain, plan, NULL, NULL, NULL);
         _exit(1);
     }

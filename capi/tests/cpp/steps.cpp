@@ -22,7 +22,7 @@ void steps() {
         joined = true;
     });
     const unwedge::report report =
-        stop.shutdown(unwedge::plan(seconds(60))
+        stop.shutdown(unwedge::plan(seconds(600))
                           .step(unwedge::step("stop accepting", seconds(30)).before_join(), [&](const unwedge::stop_domain &) { accepting = false; })
                           .step(unwedge::step("save", seconds(30)).not_holding(table).or_abort(), cache,
                                 [&](const unwedge::stop_domain &phase, text_monitor::guard &held) {
@@ -48,7 +48,7 @@ void held_by_the_stopper() {
     text_monitor cache(stop, "cache");
     const auto held = cache.lock();
     const unwedge::report report =
-        stop.shutdown(unwedge::plan(seconds(60))
+        stop.shutdown(unwedge::plan(seconds(600))
                           .step(unwedge::step("with", seconds(30)), cache, [](const unwedge::stop_domain &, text_monitor::guard &) { CHECK(!"begun"); })
                           .step(unwedge::step("without", seconds(30)).not_holding(cache), [](const unwedge::stop_domain &) { CHECK(!"begun"); }));
     CHECK(report.text().find("phase with: failed: it needs cache") != std::string::npos);
