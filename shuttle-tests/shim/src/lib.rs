@@ -23,7 +23,7 @@ pub mod sync {
 
     /// Atomics; every access is sequentially consistent.
     pub mod atomic {
-        pub use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+        pub use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     }
 }
 
