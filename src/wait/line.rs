@@ -237,14 +237,15 @@ impl MonitorCell {
 
     #[cold]
     fn released_slow(&self) {
-        // A read-modify-write that changes nothing, of whatever is there.
         let mut word = self.hot.word.load(Relaxed);
-        while let Err(now) = self.hot.word.compare_exchange(word, word, AcqRel, Relaxed) {
-            word = now;
+        // Who sees `NEED` has seen enough. Who does not, looks again by a read-modify-write that changes nothing, of whatever is there.
+        while word & NEED == 0 {
+            match self.hot.word.compare_exchange(word, word, AcqRel, Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
         }
-        if word & NEED != 0 {
-            self.wake_next();
-        }
+        self.wake_next();
     }
 
     /// Whether somebody holds the lock whose unlock is yet to come: see "Who holds it".
