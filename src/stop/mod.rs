@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `mod` | the domain, its flag and its tree |
 //! | `spawn` | threads and tasks that belong to a domain |
+//! | `tracked` | a future that is a member |
+//! | `slots` | where a domain keeps what it knows of them |
 //! | `callback` | the domain's callback thread |
 //! | `plan` | what a shutdown does, and in what time |
 //! | `step` | a step of a plan: what it does and what it needs |
@@ -25,10 +27,12 @@ mod hurry;
 mod phase;
 mod plan;
 mod shutdown;
+mod slots;
 mod spawn;
 mod step;
 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
 mod token;
+mod tracked;
 
 use std::fmt;
 use std::future::Future;

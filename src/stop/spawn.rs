@@ -4,35 +4,36 @@
 //! has it any more, and then off the list of members, whose watchers are told. A thread's handle goes to the list of the ended, where the next spawn or a shutdown joins it.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::error;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
 use crate::registry::domain::DomainRef;
-use crate::registry::member::{self, Kind, Membership};
-use crate::sys::{self, JoinHandle, Mutex};
+use crate::registry::member::{self, Entered, Kind, Membership};
+use crate::sys::{self, JoinHandle, LightMutex};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
 
 use super::Stop;
+use super::slots::Slots;
+use super::tracked::Tracked;
 
 /// The members of one domain.
-pub(super) struct Members(Mutex<State>);
+pub(super) struct Members(LightMutex<State>);
 
 struct State {
     /// By a number that is never used again: a member's slot may be another's by the time its handle is known.
-    running: HashMap<u64, Running>,
-    next: u64,
-    /// How many of `running` do not shut down themselves.
+    running: Slots<Running>,
+    /// Names that were given last: many have the same, and then share it.
+    names: Vec<Object>,
+    /// How many of `running` are waited for: those that do not shut down themselves.
     awaited: usize,
     /// Threads that are at their end: their handles, to be joined.
     ended: Vec<JoinHandle<()>>,
@@ -44,7 +45,6 @@ struct State {
 struct Running {
     /// The member's slot.
     member: u32,
-    name: Arc<str>,
     handle: Option<JoinHandle<()>>,
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     task: Option<tokio::task::AbortHandle>,
@@ -61,7 +61,23 @@ pub(super) enum Whom {
     All,
 }
 
+/// How many names are kept to be shared.
+const NAMES: usize = 8;
+
 impl State {
+    /// A name, shared with who was given the same one lately.
+    fn name(&mut self, name: &str) -> Object {
+        if let Some(known) = self.names.iter().find(|known| ***known == *name) {
+            return known.clone();
+        }
+        let new = Object::from(name);
+        if self.names.len() == NAMES {
+            self.names.remove(0);
+        }
+        self.names.push(new.clone());
+        new
+    }
+
     /// Whether any of these has not ended.
     fn are_left(&self, whom: Whom) -> bool {
         match whom {
@@ -84,9 +100,9 @@ impl State {
 
 impl Members {
     pub(super) fn new() -> Self {
-        Members(Mutex::new(State {
-            running: HashMap::new(),
-            next: 0,
+        Members(LightMutex::new(State {
+            running: Slots::new(),
+            names: Vec::new(),
             awaited: 0,
             ended: Vec::new(),
             watchers: Vec::new(),
@@ -94,24 +110,18 @@ impl Members {
         }))
     }
 
-    /// Enters a member, and gives the number it is known by.
-    fn add(&self, member: u32, name: &Arc<str>) -> u64 {
+    /// Enters a member, and gives the number it is known by, and its name.
+    fn add(&self, member: u32, name: &str) -> (u64, Object) {
         let mut state = self.0.lock();
-        let number = state.next;
-        state.next += 1;
         state.awaited += 1;
-        state.running.insert(
-            number,
-            Running {
-                member,
-                name: name.clone(),
-                handle: None,
-                #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-                task: None,
-                shuts_down: 0,
-            },
-        );
-        number
+        let number = state.running.insert(Running {
+            member,
+            handle: None,
+            #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+            task: None,
+            shuts_down: 0,
+        });
+        (number, state.name(name))
     }
 
     /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before, and waits for nobody: who
@@ -120,7 +130,7 @@ impl Members {
         let ended = {
             let mut state = self.0.lock();
             let ended = std::mem::take(&mut state.ended);
-            match state.running.get_mut(&number) {
+            match state.running.get_mut(number) {
                 Some(running) => running.handle = Some(handle),
                 None => state.ended.push(handle),
             }
@@ -132,19 +142,18 @@ impl Members {
         }
     }
 
-    fn end(&self, number: u64, panicked: bool) {
-        let watchers = {
+    /// `panicked`: its name, if it did.
+    fn end(&self, number: u64, panicked: Option<String>) {
+        // What a task's executor gave is dropped without the lock (L6).
+        let (watchers, _ended) = {
             let mut state = self.0.lock();
-            if let Some(running) = state.running.remove(&number) {
-                if panicked {
-                    state.panicked.push(running.name.as_ref().to_owned());
-                }
-                state.ended.extend(running.handle);
-                if running.shuts_down == 0 {
-                    state.awaited -= 1;
-                }
+            state.panicked.extend(panicked);
+            let mut ended = state.running.remove(number);
+            if let Some(ended) = &mut ended {
+                state.awaited -= usize::from(ended.shuts_down == 0);
+                state.ended.extend(ended.handle.take());
             }
-            state.watchers_to_tell()
+            (state.watchers_to_tell(), ended)
         };
         for watcher in watchers {
             watcher.notify();
@@ -154,7 +163,7 @@ impl Members {
     /// Which of these have not ended: their slots.
     pub(super) fn left(&self, whom: Whom) -> Vec<u32> {
         let state = self.0.lock();
-        let left = state.running.values().filter(|running| whom == Whom::All || running.shuts_down == 0);
+        let left = state.running.iter().filter(|running| whom == Whom::All || running.shuts_down == 0);
         left.map(|running| running.member).collect()
     }
 
@@ -174,7 +183,6 @@ impl Members {
         let (number, watchers) = {
             let mut state = self.0.lock();
             let (number, running) = state.running.iter_mut().find(|(_, running)| running.member == member)?;
-            let number = *number;
             running.shuts_down += 1;
             member::set_shuts_down(running.member, running.shuts_down);
             if running.shuts_down == 1 {
@@ -191,7 +199,7 @@ impl Members {
     /// It is through with that, and may have ended meanwhile.
     pub(super) fn end_shutdown(&self, number: u64) {
         let mut state = self.0.lock();
-        let Some(running) = state.running.get_mut(&number) else { return };
+        let Some(running) = state.running.get_mut(number) else { return };
         running.shuts_down -= 1;
         member::set_shuts_down(running.member, running.shuts_down);
         if running.shuts_down == 0 {
@@ -202,7 +210,7 @@ impl Members {
     /// Has the tasks that are left dropped by their runtime, at their next await. Whether there are any.
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     pub(super) fn abort_tasks(&self) -> bool {
-        let tasks: Vec<_> = self.0.lock().running.values().filter_map(|running| running.task.clone()).collect();
+        let tasks: Vec<_> = self.0.lock().running.iter().filter_map(|running| running.task.clone()).collect();
         for task in &tasks {
             task.abort();
         }
@@ -288,7 +296,7 @@ pub struct Spawned<T> {
     completion: Completion<T, JoinError>,
     member: u32,
     number: u64,
-    name: Arc<str>,
+    name: Object,
 }
 
 impl<T> Spawned<T> {
@@ -340,22 +348,34 @@ impl<T> Future for Spawned<T> {
 
 impl<T> fmt::Debug for Spawned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spawned").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Spawned").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
 /// Ends a membership however the member ends.
-struct Ending {
+pub(super) struct Ending {
     stop: Stop,
     membership: Membership,
     number: u64,
-    panicked: bool,
+    /// Its name, if it panicked.
+    panicked: Option<String>,
+}
+
+impl Ending {
+    /// What runs on this thread from now on is this member.
+    pub(super) fn enter(&self) -> Entered {
+        self.membership.enter()
+    }
+
+    pub(super) fn has_panicked(&mut self, name: Option<&Object>) {
+        self.panicked = Some(name.map(|name| name.to_string()).unwrap_or_default());
+    }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.membership.retire();
-        self.stop.inner.members.end(self.number, self.panicked);
+        self.stop.inner.members.end(self.number, self.panicked.take());
     }
 }
 
@@ -363,12 +383,11 @@ impl Stop {
     fn member<T>(&self, name: &str, kind: Kind) -> (Ending, Completer<T, JoinError>, Spawned<T>) {
         let membership = Membership::new(name, kind, Some(*self.domain()));
         let member = membership.index();
-        let name: Arc<str> = name.into();
-        let owed = Owed { operation: "end of", object: Some(Object::from(&*name)), ..Owed::default() };
+        let (number, name) = self.inner.members.add(member, name);
+        let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
         completer.owed_as_end_of(membership.member(), &name);
-        let number = self.inner.members.add(member, &name);
-        let ending = Ending { stop: self.clone(), membership, number, panicked: false };
+        let ending = Ending { stop: self.clone(), membership, number, panicked: None };
         (ending, completer, Spawned { completion, member, number, name })
     }
 
@@ -388,14 +407,16 @@ impl Stop {
         let hook = self.inner.hook.clone();
         let thread_name = spawned.name.clone();
         let handle = sys::spawn(name, move || {
-            let entered = ending.membership.enter();
+            let entered = ending.enter();
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(hook) = hook {
                     hook(&thread_name);
                 }
                 f()
             }));
-            ending.panicked = result.is_err();
+            if result.is_err() {
+                ending.has_panicked(Some(&thread_name));
+            }
             let unwanted = completer.finish(result.map_err(JoinError::Panicked));
             // A result that nobody wants is dropped here, and its drop may panic as well.
             waiter::contain(|| drop(unwanted));
@@ -416,9 +437,10 @@ impl Stop {
         name: &str,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Spawned<T> {
-        let (spawned, future) = self.track(name, future);
+        let (ending, completer, spawned) = self.member(name, Kind::Task);
+        let future = Tracked::new(future, completer, ending);
         let task = tokio::spawn(future).abort_handle();
-        if let Some(running) = self.inner.members.0.lock().running.get_mut(&spawned.number) {
+        if let Some(running) = self.inner.members.0.lock().running.get_mut(spawned.number) {
             running.task = Some(task);
         }
         spawned
@@ -431,8 +453,7 @@ impl Stop {
         future: F,
     ) -> (Spawned<T>, impl Future<Output = ()> + use<T, F>) {
         let (ending, completer, spawned) = self.member(name, Kind::Task);
-        let mut member = Tracked { future: Some(Box::pin(future)), completer: Some(completer), ending: Some(ending) };
-        (spawned, std::future::poll_fn(move |cx| member.poll(cx)))
+        (spawned, Box::pin(Tracked::new(future, completer, ending)))
     }
 
     /// What a watcher of this domain's members waits with: no stop ends it, but a deadline and, if it is given, a hurried one.
@@ -468,35 +489,5 @@ impl Stop {
             }
         }
         true
-    }
-}
-
-/// A future that is a member. Its parts are dropped in the order of the head of this file.
-struct Tracked<T, F> {
-    future: Option<Pin<Box<F>>>,
-    completer: Option<Completer<T, JoinError>>,
-    ending: Option<Ending>,
-}
-
-impl<T, F: Future<Output = T>> Tracked<T, F> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(future), Some(ending)) = (&mut self.future, &mut self.ending) else { return Poll::Ready(()) };
-        let entered = ending.membership.enter();
-        let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        let result = match result {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(value)) => Ok(value),
-            Err(panic) => Err(JoinError::Panicked(panic)),
-        };
-        ending.panicked = result.is_err();
-        self.future = None;
-        drop(entered);
-        if let Some(completer) = self.completer.take() {
-            let unwanted = completer.finish(result);
-            waiter::contain(|| drop(unwanted));
-        }
-        // Now, and not when the executor drops this: it may keep a future that has ended.
-        self.ending = None;
-        Poll::Ready(())
     }
 }
