@@ -75,3 +75,26 @@ mod kept {
 }
 
 pub(super) use kept::{keep, take};
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use std::panic::Location;
+
+    use crate::sys;
+    use crate::wait::ticket::{Note, Ticket};
+    use crate::wait::waiter::{Kind, WAITING, What, waiters};
+
+    /// What a thread has kept it gives back at its end, and what it has no room for at once: else each of these threads would cost the process 20 slots.
+    #[test]
+    fn slots_of_threads_that_end_are_given_back() {
+        let begin = || Ticket::begin(Kind::Thread, WAITING, &Note::endless(What::Stop, Location::caller()));
+        let before = waiters().count();
+        for _ in 0..200 {
+            let waits_at_once = move || drop((0..20).map(|_| begin()).collect::<Vec<_>>());
+            let thread = sys::spawn_service("waits", waits_at_once).expect("a thread");
+            assert!(sys::join_until(thread, sys::now() + std::time::Duration::from_secs(30)), "it ends");
+        }
+        let grown = waiters().count() - before;
+        assert!(grown < 400, "{grown} slots more");
+    }
+}

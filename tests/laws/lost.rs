@@ -1,11 +1,13 @@
 //! L3: a notification that reaches a waiter which is just stopping, timing out or being dropped goes on to the next one; and so does a turn.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use unwedge::{Condvar, Monitor, Plan, Stop};
+use unwedge::{Condvar, Monitor, Plan, Stop, Wait};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits, waits_of};
@@ -383,5 +385,45 @@ fn law3_who_is_left_in_a_line_when_many_are_stopped_comes_to_the_lock() {
         let mut order = order.lock().expect("free");
         order.sort_unstable();
         assert_eq!(*order, (0..10).map(|number| 4 * number + 3).collect::<Vec<_>>());
+    });
+}
+
+/// A task's waker that begins another wait, until there are `most`.
+struct Again {
+    monitor: &'static Monitor<parking_lot::Mutex<u32>>,
+    condvar: &'static Condvar,
+    waits: Mutex<Vec<Wait<'static, parking_lot::Mutex<u32>>>>,
+    most: usize,
+}
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        let wait = self.monitor.lock().expect("free").wait_async(self.condvar);
+        let mut waits = self.waits.lock().expect("no panic");
+        if waits.len() < self.most {
+            waits.push(wait);
+        }
+    }
+}
+
+#[test]
+fn law3_notify_all_wakes_those_who_waited_when_it_was_called_and_no_others() {
+    // More than it serves at a time: those who come in between are none of its.
+    const WAITS: usize = 100;
+    guarded(|| {
+        let stop = Stop::new("l3");
+        let monitor = &*Box::leak(Box::new(Monitor::new("m", parking_lot::Mutex::new(0), &stop)));
+        let condvar = &*Box::leak(Box::new(Condvar::new()));
+        let again = Arc::new(Again { monitor, condvar, waits: Mutex::new(Vec::new()), most: 10 * WAITS });
+        let waker = again.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let mut first: Vec<_> = (0..WAITS).map(|_| monitor.lock().expect("free").wait_async(condvar)).collect();
+        assert!(first.iter_mut().all(|wait| Pin::new(wait).poll(&mut context).is_pending()));
+        assert_eq!(condvar.notify_all(), WAITS);
+        assert!(first.iter_mut().all(|wait| poll_once(wait).is_ready()));
+        let mut later = std::mem::take(&mut *again.waits.lock().expect("no panic"));
+        assert_eq!(later.len(), WAITS, "each has begun another one");
+        assert!(later.iter_mut().all(|wait| poll_once(wait).is_pending()));
+        assert_eq!(condvar.notify_all(), WAITS);
     });
 }

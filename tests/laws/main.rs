@@ -4,7 +4,7 @@
 //! |---|---|
 //! | L1 nobody is stranded | `stranded` |
 //! | L2 stopped means unlocked | `unlocked` |
-//! | L3 no wake-up is lost | `lost` |
+//! | L3 no wake-up is lost | `lost`, `forgotten` |
 //! | L4 memory outlives the kernel | the tests of `io`: nothing of the core is in the kernel's hands |
 //! | L5 one outcome | `outcome` |
 //! | L6 no lock over foreign code | `foreign`, `wakers` |
@@ -20,6 +20,7 @@ mod seen;
 
 mod allowed;
 mod foreign;
+mod forgotten;
 mod lost;
 mod outcome;
 mod report;
