@@ -26,7 +26,7 @@ use super::{
     error::{Cause, RadosError},
     ffi,
     gate::Flying,
-    sys::{Arc, ExternalCompleter, ExternalCompletion, Io, Mutex, MutexGuard, PoisonError},
+    sys::{Arc, Domain, ExternalCompleter, ExternalCompletion, Io, Mutex, MutexGuard, PoisonError},
 };
 
 /// The number that librados gives a cancelled operation.
@@ -72,6 +72,8 @@ pub(crate) enum Step<T> {
 pub(crate) struct Target {
     pub(crate) shared: Arc<Shared>,
     pub(crate) io: IoHandle,
+    /// For whom.
+    pub(crate) domain: Domain,
     pub(crate) object: CString,
 }
 
@@ -103,7 +105,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Begins an operation on an object.
 pub(crate) fn begin<O: Operation>(
     io: &Io,
-    target: (&Arc<Shared>, IoHandle),
+    target: (&Arc<Shared>, IoHandle, &Domain),
     object: &str,
     operation: O,
 ) -> ExternalCompletion<O::Output, RadosError> {
@@ -119,7 +121,7 @@ pub(crate) fn begin<O: Operation>(
         return completion;
     };
     let flight = Arc::new(Flight {
-        target: Target { shared: Arc::clone(target.0), io: target.1, object: name },
+        target: Target { shared: Arc::clone(target.0), io: target.1, domain: target.2.clone(), object: name },
         cost: length,
         operation: Mutex::new(operation),
         link: Mutex::new(Link { aio: None, given_up: false }),
@@ -225,7 +227,8 @@ impl<O: Operation> Flying for Flight<O> {
             return self.leave(Err(Cause::Closed));
         }
         let mut link = lock(&self.link);
-        if link.given_up {
+        // At a stop the first cancels make room, before those that wait for it are given up: they are not sent any more.
+        if link.given_up || self.target.domain.is_requested() {
             drop(link);
             return self.leave(Err(Cause::Cancelled));
         }

@@ -29,6 +29,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Pool {
     pub(crate) io: Io,
+    domain: Stop,
     pub(crate) shared: Arc<Shared>,
     pub(crate) handle: IoHandle,
     name: Arc<str>,
@@ -36,7 +37,8 @@ pub struct Pool {
 
 impl Pool {
     pub(crate) fn new(cluster: &Cluster, handle: IoHandle, name: &str) -> Pool {
-        Pool { io: cluster.io.clone(), shared: Arc::clone(&cluster.shared), handle, name: name.into() }
+        let (io, domain) = (cluster.io.clone(), cluster.domain.clone());
+        Pool { io, domain, shared: Arc::clone(&cluster.shared), handle, name: name.into() }
     }
 
     /// The pool's name.
@@ -48,11 +50,11 @@ impl Pool {
     /// The same pool for another domain: for a phase of a shutdown.
     #[must_use]
     pub fn with(&self, domain: &Stop) -> Pool {
-        Pool { io: self.io.with(domain), ..self.clone() }
+        Pool { io: self.io.with(domain), domain: domain.clone(), ..self.clone() }
     }
 
     pub(crate) fn begin<O: Operation>(&self, object: &str, operation: O) -> ExternalCompletion<O::Output, RadosError> {
-        begin(&self.io, (&self.shared, self.handle), object, operation)
+        begin(&self.io, (&self.shared, self.handle, &self.domain), object, operation)
     }
 
     /// At most `len` bytes of an object's data from `offset`; less at its end, and none behind it.

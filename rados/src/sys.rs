@@ -2,4 +2,7 @@
 
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use unwedge::io::{ExternalCompleter, ExternalCompletion, Io};
+pub(crate) use unwedge::{
+    Stop as Domain,
+    io::{ExternalCompleter, ExternalCompletion, Io},
+};

@@ -6,16 +6,19 @@
 
 #![expect(clippy::arc_with_non_send_sync, reason = "loom's threads share one thread of the system")]
 
+#[path = "rados/cluster.rs"]
 mod cluster;
 #[path = "../../../rados/src/error.rs"]
 #[expect(dead_code, reason = "the crate's users have more of it")]
 mod error;
+#[path = "rados/ffi.rs"]
 mod ffi;
 #[path = "../../../rados/src/flight.rs"]
 mod flight;
 #[path = "../../../rados/src/gate.rs"]
 #[expect(dead_code, reason = "the cluster has more of it")]
 mod gate;
+#[path = "rados/sys.rs"]
 mod sys;
 
 use std::ffi::{CStr, c_int};
@@ -28,7 +31,7 @@ use self::cluster::{IoHandle, Shared};
 use self::error::RadosError;
 use self::flight::{Operation, Step, begin};
 use self::gate::{Gate, Limits};
-use self::sys::{Answer, ExternalCompletion, Io};
+use self::sys::{Answer, Domain, ExternalCompletion, Io};
 use crate::common::{Failure, explore, fails};
 
 /// What librados writes to. Not seen by loom: it adds no order.
@@ -131,7 +134,7 @@ fn write(
     steps: usize,
 ) -> ExternalCompletion<(), RadosError> {
     let io = IoHandle(Arc::as_ptr(librados).cast_mut().cast());
-    begin(&Io::default(), (shared, io), "o", Write { name, memory: Arc::default(), steps })
+    begin(&Io::default(), (shared, io, &Domain), "o", Write { name, memory: Arc::default(), steps })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -247,7 +250,7 @@ fn rados_gives_up_what_is_queued_after_the_stop() {
         let stops = thread::spawn(move || own.stop());
         let handle = IoHandle(Arc::as_ptr(&world.librados).cast_mut().cast());
         let write = Write { name: 2, memory: Arc::default(), steps: 1 };
-        let second = begin(&io, (&world.shared, handle), "o", write);
+        let second = begin(&io, (&world.shared, handle, &Domain), "o", write);
         let stopped = stops.join().unwrap() || io.stop();
         assert!(stopped, "it is stopped once");
         // Nothing else happens: the room stays taken.
