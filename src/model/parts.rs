@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::stop::{Leaked, Service, Stop};
 use crate::sys::light_mutex;
 
 /// The mutex of the library's own short critical sections, as it ships.
@@ -24,4 +28,18 @@ impl<T> fmt::Debug for LightMutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LightMutex").finish_non_exhaustive()
     }
+}
+
+/// What a shutdown of the domain closes last, as its I/O, which is not modelled.
+pub fn closed_by_shutdown(stop: &Stop, close: impl Fn() + Send + Sync + 'static) {
+    struct Closes<F>(F);
+    impl<F: Fn() + Send + Sync> Service for Closes<F> {
+        fn close(&self, _deadline: Instant) -> Leaked {
+            (self.0)();
+            Leaked::default()
+        }
+
+        fn hurry(&self) {}
+    }
+    stop.register_service(Arc::new(Closes(close)));
 }

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use crate::sys::{Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, Release};
+use crate::sys::{self, Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, Release};
 
 use super::arena::arena;
 use super::text::{Copied, Text};
@@ -20,6 +20,7 @@ pub(crate) struct DomainCell {
     word: AtomicU64,
     /// Which life this is, for reports.
     pub(crate) name: Text<4>,
+    /// The generation of its next domain: 2 more than that of the one whose name is here. Written by who claims the cell.
     next: PlainU64,
     /// Its own place.
     index: PlainU32,
@@ -50,6 +51,8 @@ impl DomainRef {
         // The claimer owns the cell: nobody else writes to it.
         let live = cell.next.load(Relaxed);
         cell.next.store(live + 2, Relaxed);
+        // Ordering: Release, partner of the Acquire fence in `last_name`: who reads the name of this domain sees that the last one's is gone.
+        sys::plain_fence(Release);
         cell.index.store(index, Relaxed);
         cell.name.set(name);
         // Ordering: Release, partner of the Acquire in `is_over`: nothing but the word itself is published here.
@@ -87,9 +90,12 @@ impl DomainRef {
         cell.map(|cell| DomainRef { cell, live })
     }
 
-    /// Name of the domain.
-    pub(crate) fn name(self) -> Copied<4> {
-        self.cell.name.copy()
+    /// Name of the domain, also after its end as long as no other one has its cell.
+    pub(crate) fn last_name(self) -> Option<Copied<4>> {
+        let name = self.cell.name.copy();
+        // Ordering: Acquire, partner of the Release fence in `claim`.
+        sys::plain_fence(Acquire);
+        (self.cell.next.load(Relaxed) == self.live + 2).then_some(name)
     }
 
     /// As two words, for a slot that has no room for a link.
@@ -104,9 +110,21 @@ impl DomainRef {
     }
 }
 
+/// What a domain is called in a report.
+pub(crate) struct LastName(pub(crate) DomainRef);
+
+impl fmt::Display for LastName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.last_name() {
+            Some(name) => write!(f, "{name}"),
+            None => f.write_str("a life that has ended"),
+        }
+    }
+}
+
 impl fmt::Debug for DomainRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DomainRef({})", self.name())
+        write!(f, "DomainRef({})", LastName(*self))
     }
 }
 

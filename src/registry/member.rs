@@ -254,12 +254,6 @@ impl Drop for Entered {
     }
 }
 
-/// Who runs on this thread: its index.
-#[inline]
-pub(crate) fn current() -> u32 {
-    me().index()
-}
-
 /// Who runs on this thread.
 #[inline]
 pub(crate) fn me() -> MemberRef {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use crate::registry::domain::LastName;
 use crate::registry::flight::{self, SeenFlight};
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::order;
@@ -115,7 +116,7 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
 /// An operation in flight, whoever waits for it.
 fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
     let SeenFlight { operation, object, offset, length, age_ms, domain, .. } = flight;
-    write!(out, "  in flight: {}: {operation}", domain.name())?;
+    write!(out, "  in flight: {}: {operation}", LastName(*domain))?;
     if !object.is_empty() {
         write!(out, " {object}")?;
     }
@@ -130,7 +131,7 @@ fn write_current_phases(out: &mut Out<'_>) -> fmt::Result {
     for phase in phase::look().filter(|phase| phase.state.may_run()) {
         let steps = || member::look().filter(|seen| phase.own.is_some() && seen.domain == phase.own);
         for step in steps() {
-            write!(out, "stop of {} waits for phase {}, ", phase.domain.name(), phase.name)?;
+            write!(out, "stop of {} waits for phase {}, ", LastName(phase.domain), phase.name)?;
             write_time_left(out, &phase)?;
             write!(out, ": ")?;
             write_party(out, &step)?;
@@ -149,7 +150,7 @@ fn write_time_left(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
 }
 
 fn write_phase(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
-    write!(out, "  {}: phase {}: ", phase.domain.name(), phase.name)?;
+    write!(out, "  {}: phase {}: ", LastName(phase.domain), phase.name)?;
     let late = if phase.or_abort { "then the process is aborted" } else { "then it is stopped" };
     match phase.state {
         State::Planned if is_endless(phase.limit) => write!(out, "to come")?,
@@ -306,7 +307,7 @@ fn write_cycle(out: &mut Out<'_>, first: MemberRef) -> fmt::Result {
 fn write_member(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
     write!(out, "  ")?;
     if let Some(domain) = seen.domain {
-        write!(out, "{}: ", domain.name())?;
+        write!(out, "{}: ", LastName(domain))?;
     }
     write_party(out, seen)?;
     write_wait_of(out, seen.member)?;

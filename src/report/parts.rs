@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::registry::domain::LastName;
 use crate::registry::phase::{Ended, SeenPhase, State};
 
 /// A thread or task.
@@ -246,11 +247,18 @@ impl Outcome {
             State::Planned => Outcome::Planned,
             State::Running => Outcome::Running,
             State::Late => Outcome::Late,
-            State::Over(Ended::Done) => Outcome::Done,
-            State::Over(Ended::Stopped) => Outcome::Stopped,
-            State::Over(Ended::Failed) => Outcome::Failed(seen.why.to_string()),
-            State::Over(Ended::Left) => Outcome::Left,
-            State::Over(Ended::Skipped) => Outcome::Skipped,
+            State::Over(how) => Outcome::ended(how, seen.why.to_string()),
+        }
+    }
+
+    /// Of what it failed is `why`, if it did.
+    pub(crate) fn ended(how: Ended, why: String) -> Self {
+        match how {
+            Ended::Done => Outcome::Done,
+            Ended::Stopped => Outcome::Stopped,
+            Ended::Failed => Outcome::Failed(why),
+            Ended::Left => Outcome::Left,
+            Ended::Skipped => Outcome::Skipped,
         }
     }
 }
@@ -259,7 +267,7 @@ impl PhaseReport {
     pub(crate) fn of(seen: &SeenPhase) -> Self {
         PhaseReport {
             name: seen.name.to_string(),
-            domain: seen.domain.name().to_string(),
+            domain: LastName(seen.domain).to_string(),
             outcome: Outcome::of(seen),
             elapsed: seen.elapsed,
             limit: seen.limit,

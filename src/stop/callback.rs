@@ -12,7 +12,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use crate::registry::domain::DomainRef;
-use crate::registry::member::{Kind, Membership};
+use crate::registry::member::{Kind, MemberRef, Membership};
 use crate::sys::{self, JoinHandle, Mutex, Parker, Until};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, NOTIFIED, WAITING, Watcher, What};
@@ -47,8 +47,8 @@ struct State {
     /// Who waits for the last one: slot and word.
     watcher: Option<Watcher>,
     running: bool,
-    /// The thread, as a member; 0 before it runs.
-    member: u32,
+    /// The thread, as a member; nobody before it runs.
+    member: MemberRef,
 }
 
 struct Job {
@@ -96,7 +96,7 @@ impl Callbacks {
     }
 
     /// Whether `me` is the callback thread: then nobody can wait for it.
-    pub(super) fn is_on(&self, me: u32) -> bool {
+    pub(super) fn is_on(&self, me: MemberRef) -> bool {
         self.thread.lock().as_ref().is_some_and(|thread| thread.shared.state.lock().member == me)
     }
 
@@ -134,7 +134,7 @@ impl Shared {
                 closed: false,
                 watcher: None,
                 running: true,
-                member: 0,
+                member: MemberRef::NOBODY,
             }),
             parker: Parker::new(),
         }
@@ -177,7 +177,7 @@ impl Shared {
     fn serve(&self, hook: Option<StartHook>) {
         let membership = Membership::new("uw-callback", Kind::Thread, None);
         let _entered = membership.enter();
-        self.state.lock().member = membership.index();
+        self.state.lock().member = membership.member();
         if let Some(hook) = hook {
             waiter::contain(|| hook("uw-callback"));
         }

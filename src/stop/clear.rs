@@ -1,6 +1,6 @@
 //! The last stage of a shutdown: closes a domain's services, lets its last callbacks run, and joins its threads that are at their end.
 //!
-//! Whatever is to be cleared away is taken by one shutdown; another one that runs at the same time finds nothing left, and waits until
+//! What a phase of another shutdown may still use is not cleared away under it (`phasing`). Whatever is to be cleared away is taken by one shutdown; another one that runs at the same time finds nothing left, and waits until
 //! the first is through: otherwise it would call a domain clean that is still being closed.
 //!
 //! # Invariants
@@ -75,7 +75,6 @@ impl Clearing {
         Clearing(Mutex::new(State::default()))
     }
 
-    #[cfg(not(unwedge_loom))]
     pub(super) fn add(&self, service: Arc<dyn Service>) {
         self.0.lock().services.push(service);
     }
@@ -121,6 +120,17 @@ impl Clearing {
             }
         }
     }
+}
+
+/// What is known of domains that are left to another shutdown, which has phases to run. Who runs on a thread of this crate's own, or on a phase's, does not
+/// count them, as in [`clear`].
+pub(super) fn leave(parts: &[Stop], counts: bool) -> Rest {
+    let mut rest = Rest::default();
+    for stop in parts {
+        rest.leaked.add(stop.inner.clearing.0.lock().leaked);
+        rest.busy += usize::from(counts);
+    }
+    rest
 }
 
 /// Clears these domains away: services by `drained_by`, callbacks by `deadline`; all of it at once when `hurry` is over.

@@ -10,6 +10,7 @@
 //! | `plan` | what a shutdown does, and in what time |
 //! | `step` | a step of a plan: what it does and what it needs |
 //! | `phase` | a phase, and how it is run |
+//! | `phasing` | which shutdowns have phases to run |
 //! | `hurry` | how a shutdown's time is taken away |
 //! | `shutdown` | the shutdown itself |
 //! | `clear` | its last stage: services, callbacks, threads at their end |
@@ -25,6 +26,7 @@ mod callback;
 mod clear;
 mod hurry;
 mod phase;
+mod phasing;
 mod plan;
 mod shutdown;
 mod slots;
@@ -51,13 +53,13 @@ use crate::wait::waiter::{self, Kind, WAITING, What};
 pub(crate) use clear::Rest;
 pub use phase::Phase;
 pub use plan::Plan;
-#[cfg(not(unwedge_loom))]
 pub(crate) use shutdown::{Leaked, Service};
 pub use spawn::{JoinError, Spawned};
 pub use step::{PlannedStep, Step};
 
 use callback::Callbacks;
 use clear::Clearing;
+use phasing::Phasing;
 use shutdown::StopperThread;
 use spawn::Members;
 
@@ -103,8 +105,10 @@ struct Inner {
     /// What links it to a cancellation token.
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     bridge: Mutex<Option<Arc<token::Bridge>>>,
+    /// Which shutdowns have phases to run, in this domain and below; empty but in a root.
+    phasing: Phasing,
     /// A child keeps its parent.
-    _parent: Option<Stop>,
+    parent: Option<Stop>,
 }
 
 /// Makes a [`Stop`] with settings of its own.
@@ -158,7 +162,8 @@ impl Stop {
                 generation: sys::next_generation(),
                 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
                 bridge: Mutex::new(None),
-                _parent: parent,
+                phasing: Phasing::new(),
+                parent,
             }),
         }
     }
@@ -281,7 +286,6 @@ impl Stop {
     }
 
     /// Has a service closed in the last stage of a shutdown.
-    #[cfg(not(unwedge_loom))]
     pub(crate) fn register_service(&self, service: Arc<dyn Service>) {
         self.inner.clearing.add(service);
     }
@@ -394,6 +398,6 @@ impl Future for Requested<'_> {
 
 impl fmt::Debug for Requested<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requested").field("domain", &self.domain.name()).finish_non_exhaustive()
+        f.debug_struct("Requested").field("domain", &self.domain).finish_non_exhaustive()
     }
 }

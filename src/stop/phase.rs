@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::registry::domain::DomainRef;
-use crate::registry::member;
+use crate::registry::member::MemberRef;
 use crate::registry::phase::{Ended, PhaseSlot};
 use crate::sys::{self, Mutex};
 use crate::wait::waiter::contain;
@@ -70,20 +70,10 @@ impl fmt::Debug for Phase {
     }
 }
 
-/// How a phase ended.
-pub(super) enum End {
-    Done,
-    Stopped,
-    Failed(String),
-    Left,
-    /// Not begun: the stop was hurried.
-    Skipped,
-}
-
 /// What all phases of a shutdown are run with.
 pub(super) struct Runner {
     /// The thread or task that shuts down.
-    me: u32,
+    me: MemberRef,
     hook: Option<ProgressHook>,
     /// Its stop cuts every phase short.
     hurry: DomainRef,
@@ -92,33 +82,30 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(me: u32, hook: Option<ProgressHook>, hurry: DomainRef) -> Self {
+    pub(super) fn new(me: MemberRef, hook: Option<ProgressHook>, hurry: DomainRef) -> Self {
         Runner { me, hook, hurry, left: Vec::new() }
     }
 
-    /// Runs a phase, stops it at its deadline, and says how it ended. `late` is called at the deadline if it ends the process.
+    /// Runs a phase, stops it at its deadline, and says how it ended, and of what it failed. `late` is called at the deadline if it ends the process.
     pub(super) fn run(
         &mut self,
         step: PlannedStep,
         slot: &PhaseSlot,
         limit: Duration,
         late: impl FnOnce(&Stop),
-    ) -> End {
-        let end = if self.hurry.is_over() {
-            End::Skipped
+    ) -> (Ended, String) {
+        let (how, why) = if self.hurry.is_over() {
+            (Ended::Skipped, String::new())
         } else if let Some(why) = self.is_held(&step) {
-            End::Failed(why)
+            (Ended::Failed, why)
         } else {
-            self.begin(step, slot, limit, late)
+            match self.begin(step, slot, limit, late) {
+                Ok(how) => (how, String::new()),
+                Err(why) => (Ended::Failed, why),
+            }
         };
-        match &end {
-            End::Done => slot.end(Ended::Done, ""),
-            End::Stopped => slot.end(Ended::Stopped, ""),
-            End::Failed(why) => slot.end(Ended::Failed, why),
-            End::Left => slot.end(Ended::Left, ""),
-            End::Skipped => slot.end(Ended::Skipped, ""),
-        }
-        end
+        slot.end(how, &why);
+        (how, why)
     }
 
     /// Whether a lock that the step needs is held by who will not let it go.
@@ -126,19 +113,26 @@ impl Runner {
         let left: Vec<_> = self.left.iter().flat_map(|stop| stop.inner.members.left(Whom::All)).collect();
         let (monitor, holder) =
             step.apart.iter().find_map(|apart| apart(&|holder| holder == self.me || left.contains(&holder)))?;
-        let name = member::members().get(holder).name.get();
+        let name = holder.last_name().map_or_else(|| "one that has ended".to_owned(), |name| name.to_string());
         let who = if holder == self.me { "who shuts down" } else { "of a phase that was left" };
         Some(format!("it needs {monitor}, which {name}, {who}, holds"))
     }
 
-    fn begin(&mut self, step: PlannedStep, slot: &PhaseSlot, limit: Duration, late: impl FnOnce(&Stop)) -> End {
+    /// Runs a phase. `Err`: of what it failed.
+    fn begin(
+        &mut self,
+        step: PlannedStep,
+        slot: &PhaseSlot,
+        limit: Duration,
+        late: impl FnOnce(&Stop),
+    ) -> Result<Ended, String> {
         let stop = Stop::new(&step.name);
         let until = sys::now() + limit;
         slot.begin(stop.domain, limit);
         let phase = Phase { stop: stop.clone(), deadline: until, hook: self.hook.clone() };
         let result = Arc::new(Mutex::new(None));
         if let Err(error) = start(&stop, step.body, phase, result.clone()) {
-            return End::Failed(format!("its thread could not be started: {error}"));
+            return Err(format!("its thread could not be started: {error}"));
         }
         let mut ended = stop.wait_for_members(Whom::All, until, Some(self.hurry), Location::caller());
         let (in_time, given_in_time) = (ended, result.lock().is_some());
@@ -150,7 +144,7 @@ impl Runner {
             stop.request("the phase's time is up");
             ended = stop.wait_for_members(Whom::All, sys::now() + WAY_OUT, None, Location::caller());
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-            if !ended && stop.inner.members.abort_tasks() {
+            if !ended && stop.inner.members.abort_tasks(Whom::All) {
                 ended = stop.wait_for_members(Whom::All, sys::now() + WAY_OUT, None, Location::caller());
             }
         }
@@ -160,16 +154,16 @@ impl Runner {
         let unjoined = stop.inner.members.join_ended(|| joined_by);
         if !ended || unjoined != 0 {
             self.left.push(stop);
-            return End::Left;
+            return Ok(Ended::Left);
         }
         let panicked = !stop.inner.members.panicked().is_empty();
         match result.lock().take() {
-            Some(Ok(())) => End::Done,
-            Some(Err(_)) if !given_in_time => End::Stopped,
-            Some(Err(error)) => End::Failed(error.to_string()),
-            None if panicked => End::Failed("it panicked".to_owned()),
-            None if in_time => End::Failed("its runtime dropped it".to_owned()),
-            None => End::Stopped,
+            Some(Ok(())) => Ok(Ended::Done),
+            Some(Err(_)) if !given_in_time => Ok(Ended::Stopped),
+            Some(Err(error)) => Err(error.to_string()),
+            None if panicked => Err("it panicked".to_owned()),
+            None if in_time => Err("its runtime dropped it".to_owned()),
+            None => Ok(Ended::Stopped),
         }
     }
 }

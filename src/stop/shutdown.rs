@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::completion::Completion;
 use crate::registry::domain::DomainRef;
-use crate::registry::member;
+use crate::registry::member::{self, MemberRef};
 use crate::registry::phase::{PhaseSlot, Planned};
 use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
-use super::clear::{Rest, clear};
-use super::phase::{End, Runner};
+use super::clear::{Rest, clear, leave};
+use super::phase::Runner;
+use super::phasing::{HasPhases, is_step};
 use super::plan::{Plan, fit};
 use super::spawn::Whom;
 use super::step::PlannedStep;
@@ -55,7 +56,7 @@ pub(super) struct Stopper {
 }
 
 impl Stopper {
-    fn new(family: &[Stop], me: u32) -> Self {
+    fn new(family: &[Stop], me: MemberRef) -> Self {
         let mark = |stop: &Stop| Some((stop.clone(), stop.inner.members.begin_shutdown(me)?));
         Stopper { marks: family.iter().filter_map(mark).collect() }
     }
@@ -78,9 +79,9 @@ pub(super) struct StopperThread {
 }
 
 impl StopperThread {
-    fn new(family: &[Stop], me: u32) -> Self {
+    fn new(family: &[Stop], me: MemberRef) -> Self {
         let callback_of = family.iter().find(|stop| stop.inner.callbacks.is_on(me)).cloned();
-        StopperThread { is_own: member::is_own(me), callback_of }
+        StopperThread { is_own: member::is_own(me.index()), callback_of }
     }
 
     pub(super) fn is_callback_of(&self, stop: &Stop) -> bool {
@@ -93,8 +94,9 @@ impl Stop {
     /// longer than the plan's limit and what a phase that was stopped needs for its way out.
     ///
     /// It may be called from any thread: one of the domain's own is not waited for, nor is one that shuts the same domain down. Of two shutdowns at
-    /// the same time, one runs a domain's last callbacks and closes its I/O, and the other one waits for that, within its own limit. (One that runs
-    /// on a thread of this crate's own, in a callback or a blocking job, does not: it would wait for itself.)
+    /// the same time, one runs a domain's last callbacks and closes its I/O, when neither has phases to run any more, and the other one waits for that, within
+    /// its own limit. (One that runs on a thread of this crate's own, in a callback or a blocking job, or in a phase of the other one, does not: it
+    /// would wait for itself. Nor does one for the other's phases whose thread holds the lock of a monitor, which they may want.)
     ///
     /// # Deadlocks
     /// None within one domain and its children. Where members of two domains shut each other's domain down, each waits for the other until the earlier
@@ -132,7 +134,7 @@ impl Stop {
     #[track_caller]
     pub fn shutdown_async(&self, plan: Plan) -> impl Future<Output = Report> + Send + 'static + use<> {
         let location = Location::caller();
-        let (family, me) = (self.family(), member::current());
+        let (family, me) = (self.family(), member::me());
         // Found out here, where the member runs: later its number may be another's. The mark goes with the future.
         let thread = StopperThread::new(&family, me);
         let stopper = Stopper::new(&family, me);
@@ -164,7 +166,7 @@ impl Stop {
     }
 
     fn shut_down_here<G>(&self, plan: Plan, guard: G, location: &'static Location<'static>) -> Report {
-        let (family, me) = (self.family(), member::current());
+        let (family, me) = (self.family(), member::me());
         let _stopper = Stopper::new(&family, me);
         self.shut_down(plan, (me, &StopperThread::new(&family, me)), guard, location)
     }
@@ -172,7 +174,7 @@ impl Stop {
     fn shut_down<G>(
         &self,
         plan: Plan,
-        (me, thread): (u32, &StopperThread),
+        (me, thread): (MemberRef, &StopperThread),
         guard: G,
         location: &'static Location<'static>,
     ) -> Report {
@@ -187,6 +189,7 @@ impl Stop {
             ended: Vec::with_capacity(phases.len()),
         };
         let mut runner = Runner::new(me, hook, course.hurry);
+        let has_phases = (!phases.is_empty()).then(|| HasPhases::new(self));
         self.request("shutdown");
 
         let (early, late): (Vec<_>, Vec<_>) = phases.into_iter().partition(|phase| phase.early);
@@ -208,8 +211,8 @@ impl Stop {
                 course.run(&mut runner, phase, &slots[at], limit);
             }
         }
-        drop(guard);
-        course.finish(thread, drain, location)
+        drop((guard, has_phases));
+        course.finish((me, thread), drain, location)
     }
 
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
@@ -256,14 +259,8 @@ impl Course<'_> {
     /// Runs the next phase.
     fn run(&mut self, runner: &mut Runner, phase: PlannedStep, slot: &PhaseSlot, limit: Duration) {
         let (name, or_abort, begun) = (phase.name.clone(), phase.or_abort, sys::now());
-        let end = runner.run(phase, slot, limit, |own| self.abort(own));
-        let outcome = match end {
-            End::Done => Outcome::Done,
-            End::Stopped => Outcome::Stopped,
-            End::Failed(why) => Outcome::Failed(why),
-            End::Left => Outcome::Left,
-            End::Skipped => Outcome::Skipped,
-        };
+        let (how, why) = runner.run(phase, slot, limit, |own| self.abort(own));
+        let outcome = Outcome::ended(how, why);
         let (domain, elapsed) = (self.stop.name().to_owned(), sys::now() - begun);
         let place = self.ended.len() as u32;
         self.ended.push(PhaseReport {
@@ -287,7 +284,12 @@ impl Course<'_> {
     }
 
     /// The last stage: what is left is named, dropped and closed.
-    fn finish(self, thread: &StopperThread, drain: Option<Duration>, location: &'static Location<'static>) -> Report {
+    fn finish(
+        self,
+        (me, thread): (MemberRef, &StopperThread),
+        drain: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Report {
         let Course { stop, begun, deadline, hurry, plan, ended: phases } = self;
         let mut ended = stop.wait_for_members(Whom::Others, deadline, Some(hurry), location);
         if !ended && hurry.is_over() {
@@ -298,17 +300,28 @@ impl Course<'_> {
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
         // Of its own phases only: another shutdown of the domain names its own.
+<<<<<<< HEAD
         let mut report = stop.report_of(ended, Some(plan));
         // Children may have been born meanwhile.
         let parts = stop.family();
+=======
+        let mut report = stop.report_of(if ended { Vec::new() } else { stop.left() }, Some(plan));
+>>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
         if !ended {
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-            for part in &parts {
-                part.inner.members.abort_tasks();
+            for part in stop.family() {
+                part.inner.members.abort_tasks(Whom::Others);
             }
         }
-        let drained_by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
-        let rest = clear(&parts, thread, (drained_by, deadline), hurry, location);
+        let nobody_needs_it = stop.wait_for_phases(me, deadline, hurry, location);
+        // Children may have been born meanwhile.
+        let parts = stop.family();
+        let rest = if nobody_needs_it {
+            let by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
+            clear(&parts, thread, (by, deadline), hurry, location)
+        } else {
+            leave(&parts, !thread.is_own && !is_step(me))
+        };
         report.finish(Some(phases), rest, sys::now() - begun);
         report
     }

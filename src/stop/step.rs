@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::pin::Pin;
 
 use crate::lock::Lock;
+use crate::registry::member::MemberRef;
 use crate::wait::guard::MonitorGuard;
 use crate::wait::monitor::Monitor;
 
@@ -33,7 +34,7 @@ pub struct Step<H = ()> {
 }
 
 /// Looks whether its monitor is held exclusively by one of these members: what it is called, and who that is.
-pub(super) type Apart = Box<dyn Fn(&dyn Fn(u32) -> bool) -> Option<(String, u32)> + Send>;
+pub(super) type Apart = Box<dyn Fn(&dyn Fn(MemberRef) -> bool) -> Option<(String, MemberRef)> + Send>;
 
 /// A step that knows what it does, ready for a plan.
 #[must_use = "a step does nothing until it is in a plan"]
@@ -151,7 +152,7 @@ fn apart<L: Send + Sync + 'static>(monitor: &Arc<Monitor<L>>) -> Apart {
     let monitor = monitor.clone();
     Box::new(move |is_meant| {
         let holder = monitor.holder();
-        (holder != 0 && is_meant(holder)).then(|| (monitor.name(), holder))
+        (holder != MemberRef::NOBODY && is_meant(holder)).then(|| (monitor.name(), holder))
     })
 }
 

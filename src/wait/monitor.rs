@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use crate::error::{Stopped, WaitError};
 use crate::lock::{Lock, LockData, SharedLock};
 use crate::registry::domain::DomainRef;
+use crate::registry::member::MemberRef;
 use crate::registry::order::{self, Class, Held, Place};
 use crate::stop::Stop;
 use crate::sys;
@@ -130,8 +131,8 @@ impl<L> Monitor<L> {
     }
 
     /// The member that holds the lock exclusively, 0 for none.
-    pub(crate) fn holder(&self) -> u32 {
-        self.cell.look().holder.index()
+    pub(crate) fn holder(&self) -> MemberRef {
+        self.cell.look().holder
     }
 
     /// The domain that ends this monitor's waits.

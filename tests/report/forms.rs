@@ -1,10 +1,11 @@
 //! The report's forms say the same: text, JSON, Graphviz, and what is written to a file descriptor.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use unwedge::io::{Io, IoError};
 use unwedge::report::{CauseKind, Report, report_fd};
-use unwedge::{Monitor, Owed, Stop};
+use unwedge::{Monitor, Owed, Plan, Stop};
 
 use crate::common::guarded;
 use crate::seen::until_waits;
@@ -107,4 +108,29 @@ fn as_written_to_a_file_descriptor() {
         line("  lock mds_lock: held by thread \"replay\" (tid ");
     });
     assert!(report_fd(std::fs::File::open("/dev/null").expect("a file")).is_err(), "it is open for reading");
+}
+
+/// What an ended life has left in the kernel is not said to be of a life that came after it.
+#[test]
+fn what_an_ended_life_left_is_not_another_s() {
+    guarded(|| {
+        let (release, stuck) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        {
+            let old = Stop::new("old life");
+            let io = Io::new(&old).expect("I/O");
+            let job = io.run_blocking("its frozen job", move || begun.send(()).is_ok() && stuck.recv().is_ok());
+            begins.recv().expect("a thread has it");
+            let report = old.shutdown(Plan::within(Duration::ZERO));
+            assert_eq!(report.leaked_operations(), 1, "{report}");
+            drop(job);
+        }
+        // Cells are used again: one of these has the old life's, or another test has.
+        let lives: Vec<_> = (0..64).map(|_| Stop::new("new life")).collect();
+        let text = written();
+        let left: Vec<_> = text.lines().filter(|line| line.contains("its frozen job")).collect();
+        assert!(left.iter().any(|line| line.contains("in flight")), "{text}");
+        assert!(left.iter().all(|line| !line.contains("new life")), "{left:?}");
+        drop((lives, release));
+    });
 }

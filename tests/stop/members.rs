@@ -256,3 +256,26 @@ fn a_shutdown_of_a_runtime_with_one_thread_lets_its_tasks_end() {
         });
     });
 }
+
+/// A task that shuts down is in its own shutdown, and not dropped with those that are late there.
+#[test]
+#[cfg(feature = "tokio")]
+fn a_task_that_shuts_down_is_not_dropped_by_its_own_shutdown() {
+    guarded(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+        let stop = Stop::new("mds.a");
+        let (release, stuck) = mpsc::channel::<()>();
+        let deaf = stop.spawn("deaf", move || stuck.recv().is_ok()).expect("a thread");
+        let (told, tell) = mpsc::channel();
+        let own = stop.clone();
+        let _entered = runtime.enter();
+        let admin = stop.spawn_task("admin", async move {
+            let report = own.shutdown_async(Plan::within(Duration::from_millis(10))).await;
+            tokio::task::yield_now().await;
+            told.send(report.members().len()).expect("the test waits");
+        });
+        assert_eq!(tell.recv_timeout(GUARD), Ok(1), "it lives, and has its report");
+        release.send(()).expect("it waits");
+        drop((deaf, admin));
+    });
+}

@@ -1,13 +1,15 @@
 //! A shutdown within a shutdown, or beside one whose phases still run.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use unwedge::report::Outcome;
-use unwedge::{Plan, Stop};
+use unwedge::io::Io;
+use unwedge::report::{Outcome, Report};
+use unwedge::{Monitor, Phase, Plan, Spawned, Stop};
 
 use crate::common::{GUARD, guarded};
+use crate::seen::{until, waits_of};
 
 /// A step that shuts its own phase down goes on afterwards, and the phase is over when it has ended: no other one begins meanwhile.
 #[test]
@@ -55,5 +57,129 @@ fn a_step_that_hangs_in_a_shutdown_of_its_phase_is_left() {
         assert_eq!(report.phases()[0].outcome, Outcome::Left);
         assert!(!report.is_clean());
         go.send(()).expect("it is there");
+    });
+}
+
+/// Saves with the I/O.
+fn save(io: &Io, phase: &Phase) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Ok(io.with(phase).run_blocking("save", || ()).wait()??)
+}
+
+/// A member of another domain that shuts this one down without a phase, as soon as it is told to.
+fn shuts_down(watched: &Stop, stop: &Stop, plan: Plan) -> (mpsc::Sender<()>, Spawned<Report>) {
+    let (go, gone) = mpsc::channel();
+    let own = stop.clone();
+    let other = watched.spawn("other", move || {
+        gone.recv().expect("it is told");
+        own.shutdown(plan)
+    });
+    (go, other.expect("a thread"))
+}
+
+/// A phase of one of these domains, while the other one is shut down by somebody who has no phase; both have the I/O of `owner`.
+fn a_phase_keeps_the_io(owner: &Stop, has_phase: &Stop, has_none: &Stop) {
+    let watched = Stop::new("the test");
+    let io = Io::new(owner).expect("a backend");
+    let (go, other) = shuts_down(&watched, has_none, Plan::within(GUARD));
+    let (other, seen) = (Arc::new(other), watched.clone());
+    let done = other.clone();
+    let plan = Plan::within(4 * GUARD).phase("save", GUARD, move |phase| {
+        go.send(())?;
+        let waits = || waits_of(&seen, "other").iter().any(|wait| wait.what == "threads and tasks to end");
+        until("the other one has come to its end or waits", || done.is_finished() || waits());
+        save(&io, phase)
+    });
+    let report = has_phase.shutdown(plan);
+    assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+    assert!(report.is_clean(), "{report}");
+    until("the other one is through", || other.is_finished());
+    let report = Arc::into_inner(other).expect("the step is over").join().expect("no panic");
+    assert!(report.is_clean(), "{report}");
+    assert!(watched.shutdown(Plan::within(GUARD)).is_clean());
+}
+
+#[test]
+fn the_io_is_closed_after_the_phases_of_every_shutdown() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        a_phase_keeps_the_io(&stop, &stop, &stop);
+        let host = Stop::new("host");
+        let rank = host.child("rank.0");
+        a_phase_keeps_the_io(&host, &rank, &host);
+        let host = Stop::new("host");
+        let rank = host.child("rank.0");
+        a_phase_keeps_the_io(&rank, &host, &rank);
+    });
+}
+
+/// Who has no time leaves the I/O to the one whose phase runs, and says so.
+#[test]
+fn who_has_no_time_closes_nothing_under_a_phase() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::new(&stop).expect("a backend");
+        let own = stop.clone();
+        let plan = Plan::within(4 * GUARD).phase("save", GUARD, move |phase| {
+            let (told, tell) = mpsc::channel();
+            std::thread::spawn(move || told.send(own.shutdown(Plan::within(Duration::ZERO))).is_ok());
+            let report = tell.recv()?;
+            assert!(!report.is_clean() && report.closing() == 1, "{report}");
+            save(&io, phase)
+        });
+        let report = stop.shutdown(plan);
+        assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+        assert!(report.is_clean(), "{report}");
+    });
+}
+
+/// A step that shuts down the very domain whose shutdown it is a step of waits for nobody, and has its I/O afterwards.
+#[test]
+fn a_step_that_shuts_the_outer_domain_down_does_not_wait_for_itself() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::new(&stop).expect("a backend");
+        let own = stop.clone();
+        let plan = Plan::within(40 * GUARD).phase("save", 20 * GUARD, move |phase| {
+            let inner = io.clone();
+            let plan = Plan::within(10 * GUARD).phase("inner", GUARD, move |phase| save(&inner, phase));
+            let report = own.shutdown(plan);
+            assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+            assert!(report.is_clean(), "{report}");
+            save(&io, phase)
+        });
+        let report = stop.shutdown(plan);
+        assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+        assert!(report.is_clean(), "{report}");
+    });
+}
+
+/// Who holds a lock that a phase of another shutdown wants does not wait for that phase (L7).
+#[test]
+fn a_phase_has_the_lock_of_who_shuts_down_with_it() {
+    guarded(|| {
+        let (stop, watched) = (Stop::new("mds.a"), Stop::new("the test"));
+        let monitor = Arc::new(Monitor::new("mds_lock", Mutex::new(0), &watched));
+        let (go, gone) = mpsc::channel::<()>();
+        let (held, holds) = mpsc::channel();
+        let (own, locked) = (stop.clone(), monitor.clone());
+        let other = watched.spawn("other", move || {
+            let guard = locked.lock().expect("no stop");
+            held.send(()).expect("the test waits");
+            gone.recv().expect("it is told");
+            let report = own.shutdown(Plan::within(40 * GUARD));
+            drop(guard);
+            report
+        });
+        holds.recv().expect("it holds the lock");
+        let plan = Plan::within(40 * GUARD).phase("save", 20 * GUARD, move |phase| {
+            go.send(())?;
+            drop(monitor.lock_in(phase)?);
+            Ok(())
+        });
+        let report = stop.shutdown(plan);
+        assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+        assert!(report.is_clean(), "{report}");
+        let report = other.expect("a thread").join().expect("no panic");
+        assert_eq!(report.closing(), 1, "{report}");
     });
 }

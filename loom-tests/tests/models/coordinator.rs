@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use loom::sync::atomic::AtomicBool;
+use unwedge::model::parts::closed_by_shutdown;
 use unwedge::model::{self, block_on, thread};
 use unwedge::report::Outcome;
 use unwedge::{Completion, Step, Stop, Stopped};
@@ -154,6 +155,31 @@ fn coordinator_phase_shuts_itself_down() {
     });
 }
 
+/// L7: what a phase saves with is not closed under it by a shutdown that has no phases, and both say clean when it is closed.
+#[test]
+fn coordinator_phase_beside_a_shutdown_without() {
+    explore("L7", Some(2), || {
+        let stop = Stop::new("life");
+        let open = Arc::new(AtomicBool::new(true));
+        let closed = open.clone();
+        closed_by_shutdown(&stop, move || closed.store(false, Ordering::Release));
+        let (told, tells) = Completion::<thread::JoinHandle<()>>::new("a thread", &Stop::new("the model"));
+        let (own, seen) = (stop.clone(), open.clone());
+        let report = stop.shutdown(plan().phase("save", std::time::Duration::from_secs(60), move |_| {
+            let still = seen.clone();
+            let other = thread::spawn(move || {
+                assert!(own.shutdown(crate::world::plan()).is_clean());
+                assert!(!still.load(Ordering::Acquire), "clean before it is closed");
+            });
+            assert!(seen.load(Ordering::Acquire), "closed under a phase");
+            assert!(told.complete(other).is_ok());
+            Ok(())
+        }));
+        assert!(report.is_clean() && report.phases()[0].outcome == Outcome::Done, "{report}");
+        tells.cancel().unwrap().unwrap().join().unwrap();
+    });
+}
+
 /// A hurry that is a flag alone: who waits for the members does not look at it again.
 #[test]
 fn twin_hurry_tells_nobody() {
@@ -194,6 +220,19 @@ fn twin_phase_over_before_its_step() {
         drop(left);
         assert!(done.load(Ordering::Acquire), "over before its step");
         step.join().unwrap();
+    });
+}
+
+/// Who has no phases closes what is there.
+#[test]
+fn twin_closed_under_a_phase() {
+    fails(Failure::Panic("closed under a phase"), Some(2), || {
+        let io = loom::sync::Arc::new(loom::sync::Mutex::new(Some(())));
+        let own = io.clone();
+        let other = thread::spawn(move || own.lock().unwrap().take().is_some());
+        let phase = thread::spawn(move || assert!(io.lock().unwrap().is_some(), "closed under a phase"));
+        phase.join().unwrap();
+        other.join().unwrap();
     });
 }
 
