@@ -99,6 +99,7 @@ static void in_the_child(unwedge_io_t *io) {
     /* The parent's I/O is not ours; a domain, a condition variable and a completion are. */
     CHECK(unwedge_io_open(io, "/proc/self/status", O_RDONLY, 0, &completion) == 0);
     CHECK(unwedge_completion_wait(completion, NULL, 20 * SECOND, &result) == 0 && result == -ECHILD);
+    unwedge_completion_release(completion);
     CHECK(unwedge_stop_new("child", NULL, NULL, NULL, &own) == 0);
     pthread_mutex_lock(&mutex);
     CHECK(unwedge_condvar_wait(changed, own, &mutex_ops, &mutex, 1000) == -ETIMEDOUT);
@@ -107,7 +108,11 @@ static void in_the_child(unwedge_io_t *io) {
     CHECK(unwedge_completion_wait(completion, NULL, -1, &result) == 0 && result == 1);
     CHECK(unwedge_stop_request(own, "child") == 1);
     CHECK(unwedge_condvar_wait(changed, own, &mutex_ops, &mutex, -1) == -ECANCELED);
+    unwedge_completion_release(completion);
+    unwedge_completer_release(completer);
     CHECK(unwedge_io_new(own, UNWEDGE_AUTO, &io) == 0);
+    unwedge_io_release(io);
+    unwedge_stop_release(own);
     _exit(0);
 }
 
@@ -206,7 +211,12 @@ static void stops_beside_a_result(void) {
 
 int main(void) {
     CHECK(unwedge_stop_new("strange", NULL, NULL, NULL, &stop) == 0 && unwedge_condvar_new(&changed) == 0);
+#if !defined(WITH_ASAN)
+    /* Not there: the frames that a cancellation unwinds stay poisoned for the sanitizer, which then trips over them at the thread's end itself. */
     cancellation();
+#else
+    (void)cancellation;
+#endif
     locks_that_fail();
     releases();
     stops_beside_a_result();
