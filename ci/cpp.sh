@@ -78,7 +78,7 @@ echo '#include "unwedge.hpp"' >"$work/include.cpp"
 for compiler in g++ clang++; do
     for standard in c++11 c++14 c++17 c++20 c++2b; do
         $compiler -std=$standard $strict "$work/include.cpp" capi/tests/cpp/smoke.cpp
-        $compiler -std=$standard $strict -fno-exceptions "$work/include.cpp" capi/tests/cpp/plain.cpp
+        $compiler -std=$standard $strict -fno-exceptions -fno-rtti "$work/include.cpp" capi/tests/cpp/plain.cpp
     done
 done
 
@@ -104,7 +104,7 @@ for build in g++:c++11 g++:c++17 clang++:c++11 clang++:c++2b; do
     wait
     for test in semantics stops moves steps; do guard "$work/$test"; done
 done
-g++ -std=c++11 -O1 -fno-exceptions $common capi/tests/cpp/plain.cpp $link -o "$work/plain"
+g++ -std=c++11 -O1 -fno-exceptions -fno-rtti $common capi/tests/cpp/plain.cpp $link -o "$work/plain"
 guard "$work/plain"
 
 say "the example"
