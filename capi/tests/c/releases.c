@@ -93,7 +93,8 @@ struct shared {
     unwedge_condvar_t *changed;
     unwedge_completion_t *completion;
     unwedge_completer_t *completer;
-    atomic_int way, waits;
+    atomic_int waits;
+    int way;
 };
 
 /* Waits in one of the ways, and releases the handle with which it was woken. */

@@ -22,7 +22,7 @@ static const unwedge_monitor_ops_t ops = {.size = sizeof(struct lock), .align = 
 static unwedge_stop_t *stop;
 static unwedge_monitor_t *cache, *table;
 static atomic_int order, freed;
-static int early_at, joined_at, save_at, plain_at;
+static atomic_int early_at, joined_at, save_at, plain_at;
 
 static void counts_free(void *arg) {
     (void)arg;
@@ -51,7 +51,7 @@ static int never(unwedge_stop_t *phase, void *arg) {
 }
 static void member(void *arg) {
     CHECK(unwedge_stop_wait(arg, -1) == 1);
-    while (!early_at) sched_yield(); /* the early step does not wait for this thread */
+    while (!early_at) usleep(1000); /* the early step does not wait for this thread, whose spinning should not keep the step's own from its end */
     joined_at = ++order;
 }
 

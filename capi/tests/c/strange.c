@@ -27,29 +27,78 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int waits, came_back;
 
 
+/* A monitor's lock: a flag. */
+static int make(void *place, void *arg) { return arg != NULL || *(atomic_int *)place != 0; }
+static int try_flag(void *place) { return atomic_exchange((atomic_int *)place, 1) ? EBUSY : 0; }
+static void clear_flag(void *place) { *(atomic_int *)place = 0; }
+static const unwedge_monitor_ops_t flag_ops = {
+    .size = sizeof(atomic_int), .align = sizeof(atomic_int), .make = make, .try_lock = try_flag, .unlock = clear_flag};
+
+/* Each kind of wait, which a stop of `domain` ends. */
+enum { COMPLETION, UNLOCKED, CONDVAR, SLEEP, MONITOR_LOCK, MONITOR_LOCK_IN, MONITOR_WAIT, MONITOR_WAIT_FOR, KINDS };
+static struct {
+    unwedge_stop_t *domain;
+    unwedge_completion_t *completion;
+    unwedge_completer_t *completer;
+    unwedge_monitor_t *held, *free;
+    int kind;
+} one;
+
 static void *is_cancelled(void *arg) {
     int64_t result = 0;
+    int code = 0;
     waits = 1;
-    CHECK(unwedge_completion_wait(arg, NULL, -1, &result) == 0 && result == 6);
+    switch (one.kind) {
+        case COMPLETION: code = unwedge_completion_wait(one.completion, NULL, -1, &result); break;
+        case UNLOCKED:
+            pthread_mutex_lock(&mutex);
+            code = unwedge_completion_wait_unlocked(one.completion, one.domain, &mutex_ops, &mutex, -1, &result);
+            break;
+        case CONDVAR:
+            pthread_mutex_lock(&mutex);
+            code = unwedge_condvar_wait(changed, one.domain, &mutex_ops, &mutex, -1);
+            break;
+        case SLEEP: code = unwedge_stop_wait(one.domain, -1) == 1 ? -ECANCELED : 0; break;
+        case MONITOR_LOCK: code = unwedge_monitor_lock(one.held, -1); break;
+        case MONITOR_LOCK_IN: code = unwedge_monitor_lock_in(one.held, one.domain); break;
+        case MONITOR_WAIT:
+            CHECK(unwedge_monitor_lock(one.free, -1) == 0);
+            waits = 2;
+            code = unwedge_monitor_wait(one.free, changed, -1);
+            break;
+        default:
+            CHECK(unwedge_monitor_lock(one.free, -1) == 0);
+            waits = 2;
+            code = unwedge_monitor_wait_for(one.free, one.completion, &result);
+    }
+    CHECK(code == -ECANCELED);
     came_back = 1; /* the cancellation has waited for the call's end */
     pthread_testcancel();
-    abort();
+    return arg;
 }
 
 static void cancellation(void) {
-    unwedge_completion_t *completion;
-    unwedge_completer_t *completer;
-    pthread_t thread;
-    void *ended;
-    CHECK(unwedge_completion_new(stop, "cancelled", NULL, &completion, &completer) == 0);
-    CHECK(pthread_create(&thread, NULL, is_cancelled, completion) == 0);
-    while (!waits) sched_yield();
-    usleep(1000);
-    CHECK(pthread_cancel(thread) == 0);
-    CHECK(unwedge_completer_complete(completer, 6, NULL) == 1);
-    CHECK(pthread_join(thread, &ended) == 0 && ended == PTHREAD_CANCELED && came_back);
-    unwedge_completion_release(completion);
-    unwedge_completer_release(completer);
+    for (one.kind = 0; one.kind < KINDS; one.kind++) {
+        pthread_t thread;
+        void *ended;
+        waits = came_back = 0;
+        CHECK(unwedge_stop_new("cancelled", NULL, NULL, NULL, &one.domain) == 0);
+        CHECK(unwedge_completion_new(one.domain, "cancelled", NULL, &one.completion, &one.completer) == 0);
+        CHECK(unwedge_monitor_new(one.domain, "held", &flag_ops, NULL, &one.held) == 0 && unwedge_monitor_lock(one.held, -1) == 0);
+        CHECK(unwedge_monitor_new(one.domain, "free", &flag_ops, NULL, &one.free) == 0);
+        CHECK(pthread_create(&thread, NULL, is_cancelled, &one) == 0);
+        while (waits < (one.kind >= MONITOR_WAIT ? 2 : 1)) sched_yield();
+        usleep(1000);
+        CHECK(pthread_cancel(thread) == 0);
+        CHECK(unwedge_stop_request(one.domain, "cancelled") == 1);
+        CHECK(pthread_join(thread, &ended) == 0 && ended == PTHREAD_CANCELED && came_back);
+        CHECK(unwedge_monitor_unlock(one.held) == 0);
+        unwedge_monitor_release(one.held);
+        unwedge_monitor_release(one.free);
+        unwedge_completion_release(one.completion);
+        unwedge_completer_release(one.completer);
+        unwedge_stop_release(one.domain);
+    }
 }
 
 /* A callback that cannot take the lock: the wait ends without it. */
@@ -71,7 +120,7 @@ static void locks_that_fail(void) {
 /* The last count of a condition variable and of a domain goes while a thread waits with them. */
 static void *waits_on_released(void *arg) {
     pthread_mutex_lock(&mutex);
-    waits = 2;
+    waits = 3;
     CHECK(unwedge_condvar_wait(changed, arg, &mutex_ops, &mutex, -1) == -ECANCELED);
     return NULL;
 }
@@ -81,7 +130,7 @@ static void releases(void) {
     pthread_t thread;
     CHECK(unwedge_stop_new("released", NULL, NULL, NULL, &domain) == 0 && unwedge_condvar_new(&changed) == 0);
     CHECK(pthread_create(&thread, NULL, waits_on_released, domain) == 0);
-    while (waits != 2) sched_yield();
+    while (waits != 3) sched_yield();
     pthread_mutex_lock(&mutex); /* it waits: it has let the lock go */
     pthread_mutex_unlock(&mutex);
     unwedge_condvar_release(changed);
@@ -99,6 +148,7 @@ static void in_the_child(unwedge_io_t *io) {
     /* The parent's I/O is not ours; a domain, a condition variable and a completion are. */
     CHECK(unwedge_io_open(io, "/proc/self/status", O_RDONLY, 0, &completion) == 0);
     CHECK(unwedge_completion_wait(completion, NULL, 20 * SECOND, &result) == 0 && result == -ECHILD);
+    unwedge_completion_release(completion);
     CHECK(unwedge_stop_new("child", NULL, NULL, NULL, &own) == 0);
     pthread_mutex_lock(&mutex);
     CHECK(unwedge_condvar_wait(changed, own, &mutex_ops, &mutex, 1000) == -ETIMEDOUT);
@@ -107,7 +157,11 @@ static void in_the_child(unwedge_io_t *io) {
     CHECK(unwedge_completion_wait(completion, NULL, -1, &result) == 0 && result == 1);
     CHECK(unwedge_stop_request(own, "child") == 1);
     CHECK(unwedge_condvar_wait(changed, own, &mutex_ops, &mutex, -1) == -ECANCELED);
+    unwedge_completion_release(completion);
+    unwedge_completer_release(completer);
     CHECK(unwedge_io_new(own, UNWEDGE_AUTO, &io) == 0);
+    unwedge_io_release(io);
+    unwedge_stop_release(own);
     _exit(0);
 }
 
@@ -206,7 +260,12 @@ static void stops_beside_a_result(void) {
 
 int main(void) {
     CHECK(unwedge_stop_new("strange", NULL, NULL, NULL, &stop) == 0 && unwedge_condvar_new(&changed) == 0);
+#if !defined(WITH_ASAN)
+    /* Not there: the frames that a cancellation unwinds stay poisoned for the sanitizer, which then trips over them at the thread's end itself. */
     cancellation();
+#else
+    (void)cancellation;
+#endif
     locks_that_fail();
     releases();
     stops_beside_a_result();

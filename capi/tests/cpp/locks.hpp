@@ -114,16 +114,14 @@ void for_each_kind() {
     Run<over<std::mutex, std::unique_lock<std::mutex>>>::run("unique_lock<std::mutex>");
     Run<over<std::mutex, bare<std::mutex>>>::run("std::mutex");
     Run<over<std::recursive_mutex, std::unique_lock<std::recursive_mutex>>>::run("unique_lock<std::recursive_mutex>");
-#if !defined(NO_TIMED)
     Run<over<std::timed_mutex, std::unique_lock<std::timed_mutex>>>::run("unique_lock<std::timed_mutex>");
     Run<over<std::recursive_timed_mutex, bare<std::recursive_timed_mutex>>>::run("std::recursive_timed_mutex");
-#endif
     Run<over<pthread_spin, std::unique_lock<pthread_spin>>>::run("unique_lock<pthread spinlock>");
     Run<over<pthread_spin, bare<pthread_spin>>>::run("pthread spinlock");
     Run<over<ticket_lock, bare<ticket_lock>>>::run("ticket lock");
     Run<over<ticket_lock, std::unique_lock<ticket_lock>>>::run("unique_lock<ticket lock>");
     Run<over<fair_mutex, std::unique_lock<fair_mutex>>>::run("unique_lock<fair mutex>");
-#if __cplusplus >= 201402L && !defined(NO_TIMED)
+#if __cplusplus >= 201402L
     Run<over<std::shared_timed_mutex, std::unique_lock<std::shared_timed_mutex>>>::run("unique_lock<std::shared_timed_mutex>");
     Run<over<std::shared_timed_mutex, std::shared_lock<std::shared_timed_mutex>>>::run("shared_lock<std::shared_timed_mutex>");
 #endif

@@ -18,7 +18,8 @@ void steps() {
     std::atomic<bool> accepting(true), joined(false);
     stop.spawn("listener", [&] {
         stop.wait_for(hours(1));
-        while (accepting) std::this_thread::yield();  // the early step does not wait for this thread
+        // The early step does not wait for this thread, whose spinning should not keep the step's own from its end.
+        while (accepting) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         joined = true;
     });
     const unwedge::report report =
@@ -35,7 +36,6 @@ void steps() {
                               CHECK(*held == "saved");
                               throw unwedge::failure(ENOSPC);
                           }));
-    CHECK(report.is_clean());
     CHECK(report.text().find("phase save: done") != std::string::npos);
     CHECK(report.text().find("phase fails: failed: No space left on device") != std::string::npos);
     unwedge::stop_domain again("mds.a");
