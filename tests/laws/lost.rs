@@ -427,3 +427,35 @@ fn law3_notify_all_wakes_those_who_waited_when_it_was_called_and_no_others() {
         assert_eq!(condvar.notify_all(), WAITS);
     });
 }
+
+#[test]
+fn law3_one_notification_of_all_serves_the_waiters_of_two_monitors() {
+    const NAMES: [&str; 4] = ["first", "second", "third", "fourth"];
+    guarded(|| {
+        let stop = Stop::new("l3");
+        let monitors = [monitor("m", 0_u32, &stop), monitor("n", 0, &stop)];
+        let condvar = Arc::new(Condvar::new());
+        for round in 1..=10 {
+            let waiters = [0, 1, 0, 1].map(|which| (monitors[which].clone(), condvar.clone()));
+            for (name, (monitor, condvar)) in NAMES.into_iter().zip(waiters) {
+                let waits = move || monitor.lock()?.wait_while(&condvar, |n| *n < round).map(drop);
+                stop.spawn(name, waits).expect("a thread");
+                until("it waits", || !waits_of(&stop, name).is_empty());
+            }
+            for monitor in &monitors {
+                *monitor.lock().expect("free") = round;
+            }
+            assert_eq!(condvar.notify_all(), NAMES.len());
+            until("all have ended", || stop.report().members().is_empty());
+            // Each line is as it was: who queues there is let in.
+            for (monitor, name) in monitors.iter().zip(["m", "n"]) {
+                let held = monitor.lock().expect("free");
+                let own = monitor.clone();
+                let next = stop.spawn("next", move || own.lock().map(drop)).expect("a thread");
+                until_waits(&stop, "next", &format!("lock {name}"));
+                drop(held);
+                next.join().expect("no panic").expect("not stopped");
+            }
+        }
+    });
+}
