@@ -165,8 +165,18 @@ impl ClusterBuilder {
             handle.set(&text(name)?, &text(value)?)?;
         }
         // SAFETY: **A live handle**: as above.
-        check(unsafe { ffi::rados_connect(handle.0) })?;
+        connected(unsafe { ffi::rados_connect(handle.0) })?;
         Ok(handle)
+    }
+}
+
+/// What librados says of an attempt. Above zero is no success: its monitor client says 1 for "in progress", and says that if a monitor's answer comes just as the
+/// time is up. The client has been taken apart by then, and asking it for its address would end the process.
+fn connected(answer: c_int) -> Result<(), Cause> {
+    match answer {
+        0 => Ok(()),
+        1.. => Err(Cause::Failed(ETIMEDOUT)),
+        _ => check(answer).map(drop),
     }
 }
 
@@ -460,4 +470,15 @@ fn address(handle: &Handle) -> Result<String, Cause> {
     // SAFETY: It is librados's, and not used any more.
     unsafe { ffi::rados_buffer_free(raw) };
     Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_zero_is_a_connection() {
+        let said = [0, 1, -ETIMEDOUT, -2].map(connected);
+        assert_eq!(said, [Ok(()), Err(Cause::Failed(ETIMEDOUT)), Err(Cause::Failed(ETIMEDOUT)), Err(Cause::Failed(2))]);
+    }
 }

@@ -19,7 +19,7 @@ pub mod future {
 
 /// Locks, condition variables and atomics.
 pub mod sync {
-    pub use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
     /// Atomics; every access is sequentially consistent.
     pub mod atomic {

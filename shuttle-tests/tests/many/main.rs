@@ -1,5 +1,5 @@
 //! Models with more threads than loom has. Their bodies are the loom models' own (`loom-tests/tests/models/many.rs`), with more of everything; and the
-//! example's whole life, with its models and their twins.
+//! example's whole life, with its models and their twins; and the operations on RADOS.
 #![expect(clippy::unwrap_used, reason = "in a model a failure is a panic")]
 
 extern crate unwedge_shuttle as unwedge;
@@ -12,6 +12,8 @@ mod many;
 mod mds;
 #[path = "../../../loom-tests/tests/models/mds_admin.rs"]
 mod mds_admin;
+#[path = "../../../loom-tests/tests/models/rados.rs"]
+mod rados;
 mod twins;
 #[path = "../../../loom-tests/tests/models/world.rs"]
 mod world;
