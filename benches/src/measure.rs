@@ -193,7 +193,8 @@ fn calibrate(side: &Side, slice: Duration) -> Amount {
     let Work::Ops(work) = side.work else {
         return Amount::Span(slice);
     };
-    let mut n = 16;
+    // From one on: of some work one operation takes longer than a slice.
+    let mut n = 1;
     loop {
         let wall = work(n).wall.max(Duration::from_nanos(1));
         let wanted = slice.as_secs_f64() / wall.as_secs_f64();

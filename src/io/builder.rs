@@ -74,7 +74,8 @@ impl IoBuilder {
         IoBuilder { backend, ..self }
     }
 
-    /// How many operations the ring has in the kernel at a time, from 1 to 4096; 256 by default. More wait for their turn.
+    /// How many operations of one file system the ring has in the kernel at a time, from 1 to 4096; 256 by default. More wait for their turn. Of all
+    /// file systems together it has up to four times as many, so that one which does not answer leaves the others theirs.
     pub fn depth(self, depth: u32) -> Self {
         IoBuilder { depth, ..self }
     }

@@ -25,7 +25,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::backend::Backends;
+use super::{backend::Backends, mounts};
 use crate::Object;
 use crate::sys::{PlainU8, PlainU64, Relaxed};
 
@@ -207,7 +207,11 @@ impl Opened {
 /// The number of the file system that an open file is on; 0 if it does not say.
 pub(super) fn device_of(fd: BorrowedFd<'_>) -> u64 {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    statx(fd, c"", flags, StatxFlags::empty()).map_or(0, |stat| device_number(stat.stx_dev_major, stat.stx_dev_minor))
+    match statx(fd, c"", flags, StatxFlags::empty()) {
+        Ok(stat) => device_number(stat.stx_dev_major, stat.stx_dev_minor),
+        Err(Errno::NOSYS | Errno::PERM) => mounts::device_under(fd),
+        Err(_) => 0,
+    }
 }
 
 /// A file system's number in one word.

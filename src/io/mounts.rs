@@ -6,7 +6,10 @@
 
 use std::{
     ffi::OsStr,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,6 +54,25 @@ pub(super) fn now() -> Option<Arc<Mounts>> {
     let table = Arc::new(Mounts { mounts: parse(&text), here: std::env::current_dir().ok() });
     *TABLE.lock() = Some((time, Arc::clone(&table)));
     Some(table)
+}
+
+/// The number of the file system that a path leads to by its text, as far as it is known: else 0.
+pub(super) fn device_at(path: &Path) -> u64 {
+    now().map_or(0, |mounts| mounts.place_of(path))
+}
+
+/// The number of the file system that an open file is on, where a seccomp filter refuses `statx`: `fstat` would ask the file system. What is on no mount that
+/// has a place (a pipe, a socket) has a number all the same; 0 if nothing is known.
+#[cold]
+pub(super) fn device_under(fd: BorrowedFd<'_>) -> u64 {
+    let text = std::fs::read(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default();
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"));
+    let id: Option<u64> = line.and_then(|id| std::str::from_utf8(id.trim_ascii()).ok()?.parse().ok());
+    id.map_or(0, |id| {
+        let device =
+            now().and_then(|mounts| mounts.mounts.iter().find(|mount| mount.id == id).map(|mount| mount.device));
+        device.unwrap_or(1 << 63 | id)
+    })
 }
 
 impl Mounts {
@@ -141,6 +163,8 @@ fn plain(word: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     const TEXT: &str = "\
@@ -167,6 +191,16 @@ nonsense
         assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
         assert!(mounts.is_local(26) && mounts.is_local(31));
         assert!(!mounts.is_local(30) && !mounts.is_local(32) && !mounts.is_local(21) && !mounts.is_local(99));
+    }
+
+    #[test]
+    fn an_open_file_is_on_the_file_system_of_its_mount() {
+        let status = std::fs::File::open("/proc/self/status").expect("there is /proc");
+        let proc = now().expect("there is /proc").place_of(Path::new("/proc/self/status"));
+        assert_eq!((device_under(status.as_fd()), crate::io::file::device_of(status.as_fd())), (proc, proc));
+        let (one, other) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        assert_ne!(device_under(one.as_fd()), 0);
+        assert_eq!(device_under(one.as_fd()), device_under(other.as_fd()));
     }
 
     #[test]

@@ -24,7 +24,8 @@ use super::{
     backend::Backends,
     buf::{IoBuf, IoBufMut},
     error::IoError,
-    file::{File, Opened},
+    file::{File, Opened, device_of},
+    mounts,
     options::OpenOptions,
     reply::Reply,
 };
@@ -206,6 +207,18 @@ impl Op {
             Op::Sync { reply, .. } => reply.is_wanted(),
             Op::Open(open) => open.reply.is_wanted(),
             Op::Close(_) => true,
+        }
+    }
+
+    /// The number of the file system on which it may get stuck; 0 if that is not known. The kernel answers from memory.
+    pub(super) fn device(&self) -> u64 {
+        match self {
+            Op::Read { file, .. } | Op::Write { file, .. } | Op::Sync { file, .. } => file.find_device(),
+            Op::Open(open) => match &open.dir {
+                Some(dir) => dir.find_device(),
+                None => mounts::device_at(&open.path),
+            },
+            Op::Close(fd) => device_of(fd.as_fd()),
         }
     }
 

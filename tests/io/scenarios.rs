@@ -20,6 +20,8 @@ use unwedge::{
     io::{Backend, Io, IoBufMut, OpenOptions},
 };
 
+#[path = "dead.rs"]
+mod dead;
 #[path = "foreign.rs"]
 mod foreign;
 #[path = "help.rs"]
@@ -29,6 +31,7 @@ mod operations;
 #[path = "windows.rs"]
 mod windows;
 
+pub use dead::*;
 pub use foreign::*;
 pub use operations::*;
 pub use windows::*;

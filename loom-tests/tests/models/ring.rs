@@ -29,6 +29,8 @@ const CANCELED: i32 = -125;
 pub struct Memory {
     bytes: UnsafeCell<u8>,
     given_back: AtomicBool,
+    /// Which device it is to come from.
+    device: u64,
 }
 
 /// The owner of a [`Memory`]; its drop gives it back.
@@ -82,6 +84,10 @@ impl Operation for Read {
 
     fn refuse(self) {
         self.count.refused.fetch_add(1, Relaxed);
+    }
+
+    fn device(&self) -> u64 {
+        self.buffer.0.device
     }
 }
 
@@ -150,6 +156,8 @@ struct State {
     closed: bool,
     /// The device does not answer.
     frozen: bool,
+    /// What is for this one of its parts is not begun.
+    dead: Option<u64>,
     lingers: Option<Left>,
     ended: bool,
 }
@@ -265,7 +273,8 @@ fn device(machine: &Machine) {
                 return Some(Next::Cancelled);
             }
             let over = state.closed && state.submitted.is_empty();
-            let next = state.submitted.pop_front().map(|(key, memory)| Next::Write(key, memory));
+            let alive = state.submitted.iter().position(|(_, memory)| state.dead != Some(memory.device));
+            let next = alive.and_then(|at| state.submitted.remove(at)).map(|(key, memory)| Next::Write(key, memory));
             if let Some(Next::Write(key, _)) = &next {
                 state.begun.push(*key);
             }
@@ -316,14 +325,15 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn start(permits: usize, wrong: Wrong) -> Service {
+    /// One device may have so many operations begun, all together so many.
+    pub fn start(each: usize, all: usize, wrong: Wrong) -> Service {
         let machine = Arc::new(Machine { state: Mutex::default(), changed: Condvar::new(), wrong });
         let inbox = Arc::new(Inbox::new(Around(machine.clone())));
         let (ring, owners) = (machine.clone(), inbox.clone());
         let owner = thread::spawn(move || {
             let (queue, cancels, reaped) = Default::default();
             let ring = Ring { machine: ring, queue, cancels, reaped, timed_out: false };
-            Owner::new(ring, owners, permits).serve();
+            Owner::new(ring, owners, each, all).serve();
         });
         let devices = machine.clone();
         let device = thread::spawn(move || device(&devices));
@@ -331,8 +341,12 @@ impl Service {
     }
 
     pub fn read(&self) -> (Read, Completion<Buffer>, Arc<Memory>) {
+        self.read_from(0)
+    }
+
+    fn read_from(&self, device: u64) -> (Read, Completion<Buffer>, Arc<Memory>) {
         let (completer, completion) = Completion::new("read", &self.stop);
-        let memory = Arc::new(Memory { bytes: UnsafeCell::new(0), given_back: AtomicBool::new(false) });
+        let memory = Arc::new(Memory { bytes: UnsafeCell::new(0), given_back: AtomicBool::new(false), device });
         (Read { buffer: Buffer(memory.clone()), completer, count: self.count.clone() }, completion, memory)
     }
 
@@ -340,6 +354,12 @@ impl Service {
         let (read, completion, memory) = self.read();
         assert!(self.inbox.put(read).is_ok(), "it is not closed");
         (completion, memory)
+    }
+
+    fn put_for(&self, device: u64) -> Completion<Buffer> {
+        let (read, completion, _) = self.read_from(device);
+        assert!(self.inbox.put(read).is_ok(), "it is not closed");
+        completion
     }
 
     pub fn freeze(&self) {
@@ -373,7 +393,7 @@ impl Service {
 #[test]
 fn ring_wakes_its_owner() {
     explore("L3, L4", Some(3), || {
-        let service = Service::start(1, Wrong::default());
+        let service = Service::start(1, 1, Wrong::default());
         let (mut read, memory) = service.put();
         let buffer = read.wait().unwrap().unwrap();
         assert!(!memory.is_given_back());
@@ -387,7 +407,7 @@ fn ring_wakes_its_owner() {
 #[test]
 fn ring_refuses_or_takes() {
     explore("L4", Some(3), || {
-        let service = Service::start(1, Wrong::default());
+        let service = Service::start(1, 1, Wrong::default());
         let (read, completion, memory) = service.read();
         let inbox = service.inbox.clone();
         let caller = thread::spawn(move || inbox.put(read).is_ok());
@@ -404,7 +424,7 @@ fn ring_refuses_or_takes() {
 #[test]
 fn ring_completes_beside_a_drop() {
     explore("L4, L5", Some(3), || {
-        let service = Service::start(1, Wrong::default());
+        let service = Service::start(1, 1, Wrong::default());
         let (completion, memory) = service.put();
         drop(completion);
         service.inbox.retire();
@@ -417,7 +437,7 @@ fn ring_completes_beside_a_drop() {
 #[test]
 fn ring_completes_beside_a_stop() {
     explore("L4, L5", Some(3), || {
-        let service = Service::start(1, Wrong::default());
+        let service = Service::start(1, 1, Wrong::default());
         let (mut completion, memory) = service.put();
         service.stop.request("SIGTERM");
         assert!(completion.wait().is_err(), "a wait that begins after the request is stopped");
@@ -433,7 +453,7 @@ fn ring_completes_beside_a_stop() {
 #[test]
 fn ring_keeps_what_is_late() {
     explore("L4", Some(3), || {
-        let service = Service::start(1, Wrong::default());
+        let service = Service::start(1, 1, Wrong::default());
         service.freeze();
         let (completion, memory) = service.put();
         service.close();
@@ -450,10 +470,27 @@ fn ring_keeps_what_is_late() {
 #[test]
 fn ring_serves_who_comes_while_it_is_deaf() {
     explore("L3", Some(1), || {
-        let service = Service::start(1, Wrong::default());
+        let service = Service::start(1, 1, Wrong::default());
         let all = [service.put(), service.put(), service.put()];
         service.inbox.retire();
         for (mut read, _) in all {
+            assert!(read.wait().unwrap().is_ok());
+        }
+        assert_eq!(service.join(), (0, 3));
+    });
+}
+
+/// A dead device has its permit, and one more operation waits for it: the owner is deaf to that device, and hears what is for another one.
+#[test]
+fn ring_hears_what_is_for_another_device() {
+    explore("L1, L3", Some(1), || {
+        let service = Service::start(1, 2, Wrong::default());
+        service.machine.change(|state| state.dead = Some(7));
+        let stuck = [service.put_for(7), service.put_for(7)];
+        assert!(service.put_for(9).wait().unwrap().is_ok(), "the other device answers");
+        service.machine.change(|state| state.dead = None);
+        service.inbox.retire();
+        for mut read in stuck {
             assert!(read.wait().unwrap().is_ok());
         }
         assert_eq!(service.join(), (0, 3));
@@ -467,7 +504,7 @@ fn ring_cancels_who_was_meant() {
 }
 
 pub fn two_for_one_permit(wrong: Wrong) {
-    let service = Service::start(1, wrong);
+    let service = Service::start(1, 1, wrong);
     let (unwanted, first) = service.put();
     let (mut wanted, _) = service.put();
     drop(unwanted);

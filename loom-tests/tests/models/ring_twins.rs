@@ -77,7 +77,7 @@ fn twin_ring_looks_before_the_lock() {
 #[test]
 fn twin_ring_trusts_a_cancel() {
     fails(Failure::Panic("Causality violation"), Some(2), || {
-        let service = Service::start(1, Wrong { cancel_is_the_end: true, ..Wrong::default() });
+        let service = Service::start(1, 1, Wrong { cancel_is_the_end: true, ..Wrong::default() });
         service.freeze();
         let (completion, _memory) = service.put();
         service.close();

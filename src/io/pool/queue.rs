@@ -11,15 +11,9 @@
 //! - **Bounded**: of one device never more than `most` works are begun.
 //! - **Nothing lost**: work is set aside only while its device has works begun, and each that ends brings one back.
 
-use std::{collections::VecDeque, os::fd::AsFd, path::Path, sync::Arc};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
-use crate::io::{
-    backend::guarded,
-    closer,
-    file::{Opened, device_of},
-    mounts,
-    op::Op,
-};
+use crate::io::{backend::guarded, closer, file::Opened, mounts, op::Op};
 
 use super::call;
 
@@ -165,15 +159,9 @@ impl Work {
 
     /// Finds the device out; 0 if there is none. The kernel answers from memory.
     pub(super) fn find_device(&self) -> u64 {
-        let at = |path: &Path| mounts::now().map_or(0, |mounts| mounts.place_of(path));
         match self {
-            Work::Op(Op::Read { file, .. } | Op::Write { file, .. } | Op::Sync { file, .. }) => file.find_device(),
-            Work::Op(Op::Open(open)) => match &open.dir {
-                Some(dir) => dir.find_device(),
-                None => at(&open.path),
-            },
-            Work::Op(Op::Close(fd)) => device_of(fd.as_fd()),
-            Work::Job(Place::At(path), _) => at(path),
+            Work::Op(op) => op.device(),
+            Work::Job(Place::At(path), _) => mounts::device_at(path),
             Work::Job(Place::On(file), _) => file.find_device(),
             Work::Job(Place::Anywhere, _) => 0,
             Work::Job(Place::Device(id), _) => *id,

@@ -26,6 +26,9 @@ use crate::{
     sys::now,
 };
 
+/// For so many devices there are permits, so that one which does not answer leaves the others theirs.
+const DEVICES: u32 = 4;
+
 struct Kernel {
     ring: IoUring,
     inbox: Arc<Inbox>,
@@ -33,14 +36,15 @@ struct Kernel {
 
 /// The thread's function: makes the ring, says whether it works, serves.
 pub(super) fn run(inbox: Arc<Inbox>, depth: u32) {
-    let ring = match setup::ring(depth, &inbox.outside.bell) {
+    let permits = DEVICES * depth;
+    let ring = match setup::ring(permits, &inbox.outside.bell) {
         Ok(ring) => ring,
         Err(error) => return inbox.outside.tell(|told| told.started = Some(Err(error))),
     };
     let _guard = AbortOnPanic;
     inbox.outside.tell(|told| told.started = Some(Ok(())));
     let kernel = Kernel { ring, inbox: Arc::clone(&inbox) };
-    Owner::new(kernel, inbox, depth as usize).serve();
+    Owner::new(kernel, inbox, depth as usize, permits as usize).serve();
 }
 
 /// See Guarded.
@@ -60,6 +64,10 @@ impl Drop for AbortOnPanic {
 impl engine::Operation for Op {
     fn is_done_in_any_case(&self) -> bool {
         matches!(self, Op::Close(_))
+    }
+
+    fn device(&self) -> u64 {
+        Op::device(self)
     }
 
     fn is_idle(&self) -> bool {
@@ -129,13 +137,15 @@ impl engine::Kernel for Kernel {
 
     fn enter(&mut self, sleep: &Sleep) {
         let submitter = self.ring.submitter();
+        let wait = |wanted, patience| {
+            let patience = types::Timespec::from(patience);
+            submitter.submit_with_args(wanted, &types::SubmitArgs::new().timespec(&patience))
+        };
         let entered = match sleep {
             Sleep::No => submitter.submit(),
             Sleep::Long => submitter.submit_and_wait(1),
-            Sleep::Until(instant) => {
-                let patience = types::Timespec::from(instant.saturating_duration_since(now()));
-                submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&patience))
-            }
+            Sleep::Until(instant) => wait(1, instant.saturating_duration_since(now())),
+            Sleep::Batch(wanted, patience) => wait(*wanted, *patience),
         };
         match entered.as_ref().map_err(io::Error::raw_os_error) {
             // Interrupted, out of time, or completions first.

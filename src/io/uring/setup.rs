@@ -18,30 +18,29 @@ pub(super) const BELL: u64 = u64::MAX;
 pub(super) const CANCEL: u64 = u64::MAX - 1;
 const TRIAL: u64 = u64::MAX - 2;
 
-/// Kernel workers for what it cannot do without blocking (opens, file systems like FUSE and NFS). The kernel's own limit is a few a
-/// processor, and a dead mount would soon have them all.
-const WORKERS: u32 = 256;
 /// What a trial operation, which needs no device, may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A ring with room for `depth` operations, a cancel for each of them, and the poll of `bell`, which is armed.
-pub(super) fn ring(depth: u32, bell: &OwnedFd) -> io::Result<IoUring> {
-    let mut ring = build(depth).map_err(|error| explained("io_uring cannot be set up", &error))?;
+/// A ring with room for so many operations, a cancel for each of them, and the poll of `bell`, which is armed.
+pub(super) fn ring(permits: u32, bell: &OwnedFd) -> io::Result<IoUring> {
+    let mut ring = build(permits).map_err(|error| explained("io_uring cannot be set up", &error))?;
     let params = ring.params();
     if !(params.is_feature_nodrop() && params.is_feature_ext_arg() && params.is_feature_submit_stable()) {
         return Err(unsupported("io_uring of this kernel is too old: 5.13 is needed"));
     }
     opcodes(&ring)?;
-    // A kernel before 5.15 does not know this, and keeps its limit.
-    drop(ring.submitter().register_iowq_max_workers(&mut [WORKERS, 0]));
+    // The kernel's workers, for what it cannot do without blocking (opens, file systems like FUSE and NFS). Its own limit is a few a processor, and a
+    // dead mount would soon have them all; so there may be one for each operation. A kernel before 5.15 does not know this, and keeps its limit.
+    drop(ring.submitter().register_iowq_max_workers(&mut [permits, 0]));
     try_read(&mut ring)?;
     try_bell(&mut ring, bell)?;
     Ok(ring)
 }
 
-fn build(depth: u32) -> io::Result<IoUring> {
-    let completions = (2 * depth + 8).next_power_of_two();
-    let entries = depth.clamp(8, 256);
+fn build(permits: u32) -> io::Result<IoUring> {
+    // The kernel's limit is 65,536.
+    let completions = (2 * permits + 8).next_power_of_two();
+    let entries = permits.clamp(8, 256);
     let mut builder = IoUring::builder();
     builder.dontfork().setup_clamp().setup_cqsize(completions);
     let plain = builder.clone();

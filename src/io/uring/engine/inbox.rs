@@ -4,14 +4,15 @@
 //!
 //! - **No lost wake**: `sleep` is set by the owner, under the inbox's lock, only while the inbox has nothing that it could act on; whoever
 //!   changes the inbox looks at it under the same lock, and wakes the owner if it could.
-//! - **Deaf**: an owner whose permits are all given out, and which has operations waiting for one already, can do nothing with another. It
-//!   is woken by a completion, or by its own look after unwanted ones, and takes the inbox then; until then only a word wakes it.
+//! - **Deaf**: an owner whose permits are all given out, and which has operations waiting for one already, can do nothing with another; nor
+//!   can one that is out of the permits of a device with another for that device. It is woken by a completion, or by its own look after unwanted
+//!   ones, and takes the inbox then; until then only a word wakes it, and what is for another device.
 //! - **Refused or taken**: an operation is put into the inbox only while `closing` is unset, under the lock; the owner empties
 //!   the inbox after it saw `closing`. So none is left there.
 
 use std::time::Instant;
 
-use super::owner::Left;
+use super::owner::{Left, Operation};
 use crate::sys::{Mutex, MutexGuard, PlainU64, Relaxed};
 
 /// What is around: how the owner is woken, and to whom it tells how it ended.
@@ -38,7 +39,8 @@ pub struct Inbox<O, W> {
 
 /// All under the inbox's lock.
 struct State<O> {
-    ops: Vec<O>,
+    /// Each with its device.
+    ops: Vec<(u64, O)>,
     sleep: Option<Deep>,
     /// Nobody will submit again: end when all is done.
     retired: bool,
@@ -51,8 +53,21 @@ struct State<O> {
 pub(super) enum Deep {
     /// Anything new wakes it.
     Light,
-    /// See Deaf.
+    /// See Deaf: nothing new does.
     Deaf,
+    /// See Deaf: what is for another device does.
+    DeafTo(u64),
+}
+
+impl Deep {
+    /// Whether something new for a device wakes it.
+    fn hears(self, device: u64) -> bool {
+        match self {
+            Deep::Light => true,
+            Deep::Deaf => false,
+            Deep::DeafTo(deaf) => device != deaf,
+        }
+    }
 }
 
 /// What the inbox says besides operations.
@@ -62,7 +77,7 @@ pub(super) struct Word {
     pub(super) closing: Option<Instant>,
 }
 
-impl<O, W: Outside> Inbox<O, W> {
+impl<O: Operation, W: Outside> Inbox<O, W> {
     /// An empty one.
     pub fn new(outside: W) -> Self {
         Inbox {
@@ -79,12 +94,13 @@ impl<O, W: Outside> Inbox<O, W> {
     ///
     /// Gives it back once the inbox was closed.
     pub fn put(&self, op: O) -> Result<(), O> {
+        let device = op.device();
         let mut state = self.state.lock();
         if state.closing.is_some() {
             return Err(op);
         }
-        state.ops.push(op);
-        if state.sleep == Some(Deep::Light) {
+        state.ops.push((device, op));
+        if state.sleep.is_some_and(|sleep| sleep.hears(device)) {
             self.wake(state);
         }
         Ok(())
@@ -123,7 +139,7 @@ impl<O, W: Outside> Inbox<O, W> {
     }
 
     /// For the owner: exchanges what came for an empty vector, and is awake.
-    pub(super) fn take(&self, taken: &mut Vec<O>) -> Word {
+    pub(super) fn take(&self, taken: &mut Vec<(u64, O)>) -> Word {
         let mut state = self.state.lock();
         state.sleep = None;
         std::mem::swap(&mut state.ops, taken);
@@ -135,7 +151,7 @@ impl<O, W: Outside> Inbox<O, W> {
     pub(super) fn fall_asleep(&self, seen: Word, deep: Deep) -> bool {
         let mut state = self.state.lock();
         let nothing_said = Word { retired: state.retired, closing: state.closing } == seen;
-        let may_sleep = nothing_said && (state.ops.is_empty() || deep == Deep::Deaf);
+        let may_sleep = nothing_said && !state.ops.iter().any(|(device, _)| deep.hears(*device));
         state.sleep = may_sleep.then_some(deep);
         may_sleep
     }

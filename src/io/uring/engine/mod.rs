@@ -3,6 +3,7 @@
 //! Nothing here knows io_uring, a file or a system call: the kernel is a trait ([`Kernel`]), an operation two ([`Operation`], [`Flight`]). So
 //! this very code is compiled for loom too, where a thread plays the kernel (`loom-tests/tests/models/ring.rs`); its parents in `io` are not.
 
+mod backlog;
 mod inbox;
 mod owner;
 mod slab;

@@ -3,12 +3,16 @@
 //! # Algorithm
 //!
 //! A round: take the inbox; on the word of a shutdown, fail what the kernel was not given and cancel what it was; fill the submission
-//! queue as far as there are permits; enter the kernel, to submit and, if the inbox has nothing new, to wait for a completion; reap.
+//! queue as far as there are permits (each device has some, all together have more: see `backlog`); enter the kernel, to submit and, if the inbox has nothing new, to wait for a completion; reap.
 //! When the deadline of a shutdown comes it tells what is left and goes on, without a deadline, until all of that is back: a
 //! device that answers late gets its memory freed and the ring closed.
 //!
 //! While operations wait for a permit, those in flight that nobody wants any more are cancelled; they are looked for every [`PRESSURE`] and
 //! no more often, because that look takes longer than a round.
+//!
+//! Meanwhile, too, the owner waits for some completions at once, for up to [`PATIENCE`]: what comes later by that waits for a permit for longer
+//! than this, and a round for each completion costs a fifth more CPU time. If they do not come in time (what is in flight is stuck), it waits for each
+//! again until the next look.
 //!
 //! # Invariants
 //!
@@ -19,12 +23,12 @@
 //!   submission queue can be emptied by entering and reaping at any point.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
+    backlog::Backlog,
     inbox::{Deep, Inbox, Outside, Word},
     slab::{Key, Slab},
 };
@@ -32,6 +36,11 @@ use crate::sys::now;
 
 /// How often operations that nobody wants any more are looked for while others wait for a permit.
 const PRESSURE: Duration = Duration::from_millis(20);
+/// How many completions are waited for at once while others wait for a permit, at most; and one part in so many of those in flight.
+const BATCH: usize = 16;
+const PART: usize = 8;
+/// How long, at most.
+const PATIENCE: Duration = Duration::from_micros(500);
 /// What cancels are given to take effect at a shutdown with no time left.
 const SETTLE: Duration = Duration::from_millis(1);
 
@@ -49,6 +58,9 @@ pub trait Operation: Sized {
 
     /// Ends it unbegun, because of the shutdown.
     fn refuse(self);
+
+    /// On what it may get stuck: a number for it. Asked once, by the caller who puts it into the inbox, so that it must not block.
+    fn device(&self) -> u64;
 }
 
 /// An operation while the kernel has it. What [`Operation`] says of the user's code holds here too.
@@ -137,6 +149,8 @@ pub enum Sleep {
     Until(Instant),
     /// As long as it takes.
     Long,
+    /// For so many completions, but no longer than this.
+    Batch(usize, Duration),
 }
 
 /// What the kernel still has.
@@ -150,6 +164,7 @@ pub struct Left {
 
 struct Lodged<F> {
     flight: F,
+    device: u64,
     /// A cancel of ours was sent.
     cancelled: bool,
 }
@@ -182,35 +197,38 @@ pub struct Owner<K: Kernel, W> {
     /// What its flights amount to.
     bytes: usize,
     /// Taken from the inbox, not yet given to the kernel.
-    backlog: VecDeque<OperationOf<K>>,
+    backlog: Backlog<OperationOf<K>>,
     /// To be given to the kernel once more.
     again: Vec<Key>,
     /// The wait for the bell ended and has to be begun again.
     rearm: bool,
     /// Empty between rounds: kept for its memory, which is swapped with the inbox's.
-    taken: Vec<OperationOf<K>>,
+    taken: Vec<(u64, OperationOf<K>)>,
     /// What the inbox said last.
     word: Word,
     stage: Stage,
     /// While there is a backlog: when to look again for what nobody wants.
     pressure: Option<Instant>,
+    /// A batch of completions did not come in time. Until the next look there is none.
+    alone: bool,
 }
 
 impl<K: Kernel, W: Outside> Owner<K, W> {
-    /// With so many permits, and a kernel that waits for the bell already.
-    pub fn new(kernel: K, inbox: Arc<Inbox<OperationOf<K>, W>>, permits: usize) -> Self {
+    /// With so many permits for each device and for all together, and a kernel that waits for the bell already.
+    pub fn new(kernel: K, inbox: Arc<Inbox<OperationOf<K>, W>>, each: usize, all: usize) -> Self {
         Owner {
             kernel,
             inbox,
-            slab: Slab::with_capacity(permits),
+            slab: Slab::with_capacity(all),
             bytes: 0,
-            backlog: VecDeque::new(),
+            backlog: Backlog::new(each),
             again: Vec::new(),
             rearm: false,
             taken: Vec::new(),
             word: Word { retired: false, closing: None },
             stage: Stage::Serving,
             pressure: None,
+            alone: false,
         }
     }
 
@@ -224,7 +242,10 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             }
             let sleep = self.sleep();
             self.enter(&sleep);
-            self.reap();
+            let reaped = self.reap();
+            if let Sleep::Batch(wanted, _) = sleep {
+                self.alone = reaped < wanted / 2;
+            }
             self.look_at_the_clock();
         }
         let Owner { kernel, inbox, .. } = self;
@@ -234,7 +255,9 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
 
     fn take_inbox(&mut self) {
         self.word = self.inbox.take(&mut self.taken);
-        self.backlog.extend(self.taken.drain(..));
+        for (device, op) in self.taken.drain(..) {
+            self.backlog.push(device, op);
+        }
         match (self.stage, self.word.closing) {
             (Stage::Serving | Stage::Retired, Some(deadline)) => {
                 self.stage = Stage::Draining(deadline.max(now() + SETTLE));
@@ -252,10 +275,13 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
 
     /// Nothing but closes is begun any more.
     fn refuse_the_backlog(&mut self) {
-        let (closes, refused): (Vec<_>, Vec<_>) =
-            self.backlog.drain(..).partition(OperationOf::<K>::is_done_in_any_case);
-        self.backlog.extend(closes);
-        refused.into_iter().for_each(OperationOf::<K>::refuse);
+        for (device, op) in self.backlog.take() {
+            if op.is_done_in_any_case() {
+                self.backlog.push(device, op);
+            } else {
+                op.refuse();
+            }
+        }
     }
 
     /// Sends a cancel for each flight that may be cancelled, was not yet, and is `chosen`.
@@ -286,33 +312,36 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             }
         }
         while !self.slab.is_full() {
-            let Some(op) = self.backlog.pop_front() else {
-                self.pressure = None;
-                return;
-            };
-            self.begin(op);
+            let Some((device, op)) = self.backlog.next() else { break };
+            if !self.begin(device, op) {
+                self.backlog.ended(device);
+            }
         }
         self.relieve();
     }
 
-    /// All permits are given out. If others wait for one, takes them from whom nobody waits for.
+    /// If operations wait for a permit, takes it from those in flight that nobody waits for.
     fn relieve(&mut self) {
         if self.backlog.is_empty() {
             self.pressure = None;
         } else if self.pressure.is_none_or(|at| at <= now()) {
             self.pressure = Some(now() + PRESSURE);
+            self.alone = false;
             self.cancel(|flight| !flight.is_wanted());
         }
     }
 
-    fn begin(&mut self, op: OperationOf<K>) {
+    /// Whether the kernel has it now. If not, it has ended.
+    fn begin(&mut self, device: u64, op: OperationOf<K>) -> bool {
         if op.is_idle() {
-            return op.forget();
+            op.forget();
+            return false;
         }
-        let Some(flight) = K::Flight::begin(op) else { return };
+        let Some(flight) = K::Flight::begin(op) else { return false };
         self.bytes += flight.bytes();
-        let key = self.slab.insert(Lodged { flight, cancelled: false });
+        let key = self.slab.insert(Lodged { flight, device, cancelled: false });
         self.push(Push::Work(key));
+        true
     }
 
     /// Pushes an entry. There is room sooner or later: entering takes what is in the queue.
@@ -338,13 +367,20 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
 
     /// Whether there is something new, and if not for how long to wait for it. What comes after this wakes the owner (No lost wake).
     fn sleep(&self) -> Sleep {
-        // With a backlog the permits are all given out, and `pressure` says when to look again.
-        let deep = if self.pressure.is_some() { Deep::Deaf } else { Deep::Light };
+        // With a backlog permits are given out, and `pressure` says when to look again.
+        let deep = match self.pressure {
+            Some(_) if self.slab.is_full() => Deep::Deaf,
+            Some(_) => self.backlog.fullest().map_or(Deep::Light, Deep::DeafTo),
+            None => Deep::Light,
+        };
         if self.rearm || !self.again.is_empty() || !self.inbox.fall_asleep(self.word, deep) {
             return Sleep::No;
         }
         match (self.stage, self.pressure) {
             (Stage::Draining(deadline), _) => Sleep::Until(deadline),
+            (Stage::Serving, Some(_)) if !self.alone && self.slab.len() >= 2 * PART => {
+                Sleep::Batch((self.slab.len() / PART).min(BATCH), PATIENCE)
+            }
             (_, Some(at)) => Sleep::Until(at),
             _ => Sleep::Long,
         }
@@ -355,13 +391,17 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
         self.kernel.enter(sleep);
     }
 
-    fn reap(&mut self) {
+    /// Takes what has come back; how much that was.
+    fn reap(&mut self) -> usize {
+        let mut reaped = 0;
         while let Some(landed) = self.kernel.reap() {
+            reaped += 1;
             match landed {
                 Landed::Work(key, result) => self.land(key, result),
                 Landed::Bell(goes_on) => self.rearm |= !goes_on,
             }
         }
+        reaped
     }
 
     fn land(&mut self, key: Key, result: i32) {
@@ -377,6 +417,7 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
     fn end(&mut self, key: Key, outcome: <K::Flight as Flight>::Outcome) {
         if let Some(lodged) = self.slab.remove(key) {
             self.bytes -= lodged.flight.bytes();
+            self.backlog.ended(lodged.device);
             lodged.flight.end(outcome);
         }
     }
