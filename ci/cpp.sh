@@ -141,7 +141,7 @@ instrumented() { # NAME, rustc's options
 }
 
 say "AddressSanitizer, the library too"
-instrumented asan "-Zsanitizer=address"
+instrumented asan "--cfg unwedge_asan -Zsanitizer=address"
 with="-O1 -fsanitize=address -DWITH_ASAN $common -L$work/asan -Wl,-rpath,$work/asan"
 for test in $in_c; do
     # A pthread_create of one's own takes the place of the sanitizer's.
