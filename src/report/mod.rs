@@ -34,10 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registry::domain::DomainRef;
-<<<<<<< HEAD
-=======
-use crate::registry::member::{Kind, MemberRef};
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
 use crate::registry::order;
 use crate::stop::Rest;
 
@@ -102,72 +98,13 @@ pub struct Report {
     snapshot: Arc<Snapshot>,
 }
 
-<<<<<<< HEAD
-=======
-/// A member that has not ended.
-#[derive(Debug, Clone)]
-struct Left {
-    name: Arc<str>,
-    kind: Kind,
-    /// Its place in the snapshot.
-    place: Option<u32>,
-    /// The phase whose step it runs.
-    phase: Option<Arc<str>>,
-}
-
-impl Left {
-    fn of(step: &PhaseStep) -> Self {
-        Left { name: step.name.clone(), kind: step.kind, place: Some(step.place), phase: Some(step.phase.clone()) }
-    }
-}
-
-/// Puts those that have not ended in order: by name, then by place. There may be thousands, of which most share a name: so they are put in the order of
-/// places without a comparison, and few names are compared.
-fn in_order(snapshot: &Snapshot, left: impl Iterator<Item = (MemberRef, Arc<str>, Kind)>, into: &mut Vec<Left>) {
-    let mut at_place: Vec<Option<Left>> = Vec::new();
-    at_place.resize_with(snapshot.members.len(), || None);
-    let mut placeless = Vec::new();
-    for (member, name, kind) in left {
-        // One that has ended since has no place.
-        let place = snapshot.place(member);
-        let left = Left { name, kind, place, phase: None };
-        match place.and_then(|place| at_place.get_mut(place as usize)) {
-            Some(at) if at.is_none() => *at = Some(left),
-            _ => placeless.push(left),
-        }
-    }
-    let mut by_name: Vec<Vec<Left>> = Vec::new();
-    let mut known: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    let mut last = 0;
-    for left in placeless.into_iter().chain(at_place.into_iter().flatten()) {
-        // Mostly it has the name of the last one, or of the one that came before that kind.
-        let is_of = |same: &Vec<Left>| same.first().is_some_and(|first| first.name == left.name);
-        if !by_name.get(last).is_some_and(is_of) {
-            last = *known.entry(left.name.clone()).or_insert_with(|| {
-                by_name.push(Vec::new());
-                by_name.len() - 1
-            });
-        }
-        by_name[last].push(left);
-    }
-    into.reserve(by_name.iter().map(Vec::len).sum());
-    for at in known.into_values() {
-        into.append(&mut by_name[at]);
-    }
-}
-
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
 impl Report {
     /// `have_ended`: nobody of the domains is named, whoever may be there again. `plan`: the shutdown whose phases alone count.
     pub(crate) fn new(
         domain: &str,
         reason: Option<Arc<str>>,
         domains: &[DomainRef],
-<<<<<<< HEAD
         have_ended: bool,
-=======
-        left: impl Iterator<Item = (MemberRef, Arc<str>, Kind)>,
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
         panicked: Vec<String>,
         plan: Option<u64>,
     ) -> Self {

@@ -185,27 +185,11 @@ impl Snapshot {
         steps
     }
 
-<<<<<<< HEAD
     /// A member of the report. `holdings` as of [`holdings`](Self::holdings).
     pub(super) fn member(&self, place: u32, holdings: &[(u32, String)]) -> MemberReport {
         let seen = &self.members[place as usize];
         let begin = holdings.partition_point(|(holder, _)| *holder < place);
         let holds = holdings[begin..].iter().take_while(|(holder, _)| *holder == place);
-=======
-    /// A member of the report; without a place: one that has ended since. `holdings` as of [`holdings`](Self::holdings).
-    pub(super) fn member(
-        &self,
-        name: &str,
-        kind: Kind,
-        place: Option<u32>,
-        holdings: &[(u32, String)],
-    ) -> MemberReport {
-        let seen = place.map(|place| &self.members[place as usize]);
-        let (begin, end) = place.map_or((0, 0), |place| {
-            let begin = holdings.partition_point(|(holder, _)| *holder < place);
-            (begin, begin + holdings[begin..].partition_point(|(holder, _)| *holder == place))
-        });
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
         MemberReport {
             id: seen.member.word(),
             name: seen.name.to_string(),

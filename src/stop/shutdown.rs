@@ -300,13 +300,7 @@ impl Course<'_> {
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
         // Of its own phases only: another shutdown of the domain names its own.
-<<<<<<< HEAD
         let mut report = stop.report_of(ended, Some(plan));
-        // Children may have been born meanwhile.
-        let parts = stop.family();
-=======
-        let mut report = stop.report_of(if ended { Vec::new() } else { stop.left() }, Some(plan));
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
         if !ended {
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
             for part in stop.family() {

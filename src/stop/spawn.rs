@@ -16,13 +16,8 @@ use std::time::Instant;
 use crate::completion::{Completer, Completion, Object, Owed};
 use crate::error::{Abandoned, Stopped};
 use crate::registry::domain::DomainRef;
-<<<<<<< HEAD
-use crate::registry::member::{self, Entered, Kind, Membership};
+use crate::registry::member::{self, Entered, Kind, MemberRef, Membership};
 use crate::sys::{self, JoinHandle, LightMutex};
-=======
-use crate::registry::member::{self, Kind, MemberRef, Membership};
-use crate::sys::{self, JoinHandle, Mutex};
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
 
@@ -34,18 +29,11 @@ use super::tracked::Tracked;
 pub(super) struct Members(LightMutex<State>);
 
 struct State {
-<<<<<<< HEAD
     /// By a number that is never used again: a member's slot may be another's by the time its handle is known.
     running: Slots<Running>,
     /// Names that were given last: many have the same, and then share it.
     names: Vec<Object>,
     /// How many of `running` are waited for: those that do not shut down themselves.
-=======
-    /// By a number that is never used again.
-    running: HashMap<u64, Running>,
-    next: u64,
-    /// How many of `running` do not shut down themselves.
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
     awaited: usize,
     /// Threads that are at their end: their handles, to be joined.
     ended: Vec<JoinHandle<()>>,
@@ -55,14 +43,7 @@ struct State {
 }
 
 struct Running {
-<<<<<<< HEAD
-    /// The member's slot.
-    member: u32,
-=======
     member: MemberRef,
-    name: Arc<str>,
-    kind: Kind,
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
     handle: Option<JoinHandle<()>>,
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
     task: Option<tokio::task::AbortHandle>,
@@ -79,18 +60,8 @@ pub(super) enum Whom {
     All,
 }
 
-<<<<<<< HEAD
 /// How many names are kept to be shared.
 const NAMES: usize = 8;
-=======
-/// A member that has not ended, as a shutdown sees it.
-#[derive(Clone)]
-pub(super) struct Left {
-    pub(super) member: MemberRef,
-    pub(super) name: Arc<str>,
-    pub(super) kind: Kind,
-}
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
 
 impl State {
     /// A name, shared with who was given the same one lately.
@@ -138,13 +109,8 @@ impl Members {
         }))
     }
 
-<<<<<<< HEAD
     /// Enters a member, and gives the number it is known by, and its name.
-    fn add(&self, member: u32, name: &str) -> (u64, Object) {
-=======
-    /// Enters a member, and gives the number it is known by.
-    fn add(&self, member: MemberRef, name: &Arc<str>, kind: Kind) -> u64 {
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
+    fn add(&self, member: MemberRef, name: &str) -> (u64, Object) {
         let mut state = self.0.lock();
         state.awaited += 1;
         let number = state.running.insert(Running {
@@ -160,7 +126,6 @@ impl Members {
     /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before, and waits for nobody: who
     /// does not get past its end (a thread-local's destructor that blocks) is left to the shutdown.
     fn started(&self, number: u64, handle: JoinHandle<()>) {
-<<<<<<< HEAD
         let ended = {
             let mut state = self.0.lock();
             let ended = std::mem::take(&mut state.ended);
@@ -173,15 +138,6 @@ impl Members {
         let late: Vec<_> = ended.into_iter().filter_map(|handle| sys::try_join(handle).err()).collect();
         if !late.is_empty() {
             self.0.lock().ended.extend(late);
-=======
-        let mut state = self.0.lock();
-        // Under the lock, so that a shutdown finds those that have not got past their end: to join them so waits for nobody, and runs nothing of theirs.
-        let ended = std::mem::take(&mut state.ended);
-        state.ended = ended.into_iter().filter_map(|handle| sys::try_join(handle).err()).collect();
-        match state.running.get_mut(&number) {
-            Some(running) => running.handle = Some(handle),
-            None => state.ended.push(handle),
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
         }
     }
 
@@ -204,7 +160,7 @@ impl Members {
     }
 
     /// Which of these have not ended: their slots.
-    pub(super) fn left(&self, whom: Whom) -> Vec<u32> {
+    pub(super) fn left(&self, whom: Whom) -> Vec<MemberRef> {
         let state = self.0.lock();
         let left = state.running.iter().filter(|running| whom == Whom::All || running.shuts_down == 0);
         left.map(|running| running.member).collect()
@@ -252,16 +208,11 @@ impl Members {
 
     /// Has those of these that are tasks dropped by their runtime, at their next await. Whether there are any.
     #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-<<<<<<< HEAD
-    pub(super) fn abort_tasks(&self) -> bool {
-        let tasks: Vec<_> = self.0.lock().running.iter().filter_map(|running| running.task.clone()).collect();
-=======
     pub(super) fn abort_tasks(&self, whom: Whom) -> bool {
         let state = self.0.lock();
-        let left = state.running.values().filter(|running| whom == Whom::All || running.shuts_down == 0);
+        let left = state.running.iter().filter(|running| whom == Whom::All || running.shuts_down == 0);
         let tasks: Vec<_> = left.filter_map(|running| running.task.clone()).collect();
         drop(state);
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
         for task in &tasks {
             task.abort();
         }
@@ -432,22 +383,12 @@ impl Drop for Ending {
 impl Stop {
     fn member<T>(&self, name: &str, kind: Kind) -> (Ending, Completer<T, JoinError>, Spawned<T>) {
         let membership = Membership::new(name, kind, Some(*self.domain()));
-<<<<<<< HEAD
-        let member = membership.index();
+        let member = membership.member();
         let (number, name) = self.inner.members.add(member, name);
         let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
-        completer.owed_as_end_of(membership.member(), &name);
-        let ending = Ending { stop: self.clone(), membership, number, panicked: None };
-=======
-        let member = membership.member();
-        let name: Arc<str> = name.into();
-        let owed = Owed { operation: "end of", object: Some(Object::from(&*name)), ..Owed::default() };
-        let (completer, completion) = Completion::new(owed, self);
         completer.owed_as_end_of(member, &name);
-        let number = self.inner.members.add(member, &name, kind);
-        let ending = Ending { stop: self.clone(), membership, number, panicked: false };
->>>>>>> 1bf8a24 (Close nothing under a phase of another shutdown, and take nobody for who came after)
+        let ending = Ending { stop: self.clone(), membership, number, panicked: None };
         (ending, completer, Spawned { completion, member, number, name })
     }
 
