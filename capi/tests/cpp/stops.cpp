@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -231,7 +232,46 @@ void late_reply(T (*make)(), unwedge::completer<T> &kept) {
     CHECK(!kept.complete(make()));  // and the second time too
 }
 
+/// A call of a client library with an out-parameter: `*into` is written and then `finish` called, whenever the storage answers.
+struct pending_read {
+    std::string *into;
+    std::function<void(int)> finish;
+};
+
+/// The context of such a call, as in PORTING.md: it is on the heap, and what is written lies in it. The reply frees it.
+struct load_context {
+    unwedge::completer<std::string> owes;
+    std::string into;
+    void finish(int result) {
+        if (result < 0) {
+            owes.fail(-result);
+        } else {
+            owes.complete(std::move(into));
+        }
+        delete this;
+    }
+};
+
+/// The waiter is stopped and its frame is gone, and then the library writes to the out-parameter.
+void late_out_parameter() {
+    for (const int result : {0, -EIO}) {
+        unwedge::stop_domain stop("late");
+        pending_read storage = {};
+        stop.spawn("loader", [&] {
+            auto read = unwedge::owe<std::string>(stop, "read into");
+            auto *context = new load_context{std::move(read.owes), {}};
+            storage = {&context->into, [context](int came) { context->finish(came); }};
+            CHECK(read.result.wait(std::nothrow).wait().is_stopped());
+        });
+        until_report_has(stop, "read into");
+        CHECK(stop.shutdown(unwedge::plan(seconds(30))).is_clean());
+        *storage.into = "a whole object, longer than a small string";
+        storage.finish(result);
+    }
+}
+
 void late_replies() {
+    late_out_parameter();
     unwedge::completer<counted> kept;
     late_reply<counted>([] { return counted("a whole object, longer than a small string"); }, kept);
     CHECK(counted::alive == 0);
