@@ -236,7 +236,12 @@ fn each_form_has_the_phases() {
         assert!(graph.contains(&step), "{graph}");
         assert!(!graph.contains("phase close") && !graph.contains("phase release"), "{graph}");
 
-        let text = written();
+        // The phase is seen before its thread has begun, which has no number then.
+        let mut text = written();
+        until("its thread runs", || {
+            text = written();
+            text.contains("thread \"save table\" (tid ")
+        });
         let line =
             |part: &str| text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} in\n{text}"));
         let blamed = line("stop of mds.forms waits for phase save table, ");
