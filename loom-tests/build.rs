@@ -1,5 +1,5 @@
 //! Compiles this package, and it alone, with `cfg(unwedge_loom)`; and writes the life of the example's metadata server out a second time, with lines of its
-//! stop path that can be broken (see `tests/models/mutants.rs`).
+//! stop path that can be broken (see `tests/models/mutants.rs`), and two files of the registry, with fences that can be left out (`tests/models/records.rs`).
 
 use std::path::PathBuf;
 
@@ -43,6 +43,28 @@ const MUTANTS: [(u32, &str, &str, &str); 11] = [
     ),
 ];
 
+/// What a report reads: the file's name in the registry; and each part that is replaced, which is there once, with what stands in its place.
+type Replaced = (&'static str, &'static str);
+const RECORDS: [(&str, &[Replaced]); 2] = [
+    (
+        "flight.rs",
+        &[
+            ("crate::sys::", "super::sys::"),
+            ("sys::plain_fence(Release)", "super::fence(1, Release)"),
+            ("sys::plain_fence(Acquire)", "super::fence(2, Acquire)"),
+            ("#[cfg_attr(unwedge_loom, expect(dead_code, reason = \"`io`, which begins them, is not modelled\"))]", ""),
+        ],
+    ),
+    (
+        "phase.rs",
+        &[
+            ("crate::sys::", "super::sys::"),
+            ("sys::plain_fence(Release)", "super::fence(3, Release)"),
+            ("sys::plain_fence(Acquire)", "super::fence(4, Acquire)"),
+        ],
+    ),
+];
+
 fn main() {
     println!("cargo:rustc-cfg=unwedge_loom");
     println!("cargo:rerun-if-changed=build.rs");
@@ -50,13 +72,30 @@ fn main() {
     let life = std::fs::read_to_string(LIFE).expect("the example has a life");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to")).join("life.rs");
     std::fs::write(out, with_mutants(&life)).expect("the directory is there");
+    for (name, replaced) in RECORDS {
+        let path = format!("../src/registry/{name}");
+        println!("cargo:rerun-if-changed={path}");
+        let mut source = without_head(&std::fs::read_to_string(&path).expect("the registry has it"));
+        // What is behind its end are its own tests.
+        source.truncate(source.find("#[cfg(all(test").unwrap_or(source.len()));
+        for (place, other) in replaced {
+            let found = source.matches(place).count();
+            assert_eq!(found, 1, "{path} has `{place}` {found} times: see RECORDS in loom-tests/build.rs");
+            source = source.replacen(place, other, 1);
+        }
+        let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to")).join(name);
+        std::fs::write(out, source).expect("the directory is there");
+    }
+}
+
+/// A source to be the content of a module, which has no inner doc.
+fn without_head(source: &str) -> String {
+    source.lines().filter(|line| !line.starts_with("//!")).collect::<Vec<_>>().join("\n")
 }
 
 /// The source, with each expression that can be broken in two forms, of which the models choose when they run.
 fn with_mutants(source: &str) -> String {
-    // It becomes the content of a module, which has no inner doc.
-    let lines = source.lines().filter(|line| !line.starts_with("//!"));
-    let mut source = lines.collect::<Vec<_>>().join("\n");
+    let mut source = without_head(source);
     for (number, before, whole, broken) in MUTANTS {
         let place = format!("{before}{whole}");
         let found = source.matches(&place).count();

@@ -6,3 +6,6 @@ pub mod model_check {}
 
 #[doc = include_str!("memory_model.md")]
 pub mod memory_model {}
+
+#[doc = include_str!("why_not_stopped.md")]
+pub mod why_not_stopped {}

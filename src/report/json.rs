@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Report;
 use super::explain::{Cause, CauseKind, Step};
 use super::parts::{
     HeldBy, LockReport, MemberReport, Notified, OperationReport, Outcome, OwedBy, Party, PhaseReport, WaitReport,
     WaitsFor,
 };
 use super::text::is_endless;
+use super::{Inversion, Order, Report};
 
 /// The version of the schema.
 const VERSION: u32 = 1;
@@ -27,12 +27,15 @@ struct Document<'a> {
     clean: bool,
     elapsed_ms: Option<u64>,
     causes: Vec<JsonCause<'a>>,
+    more_causes: usize,
     members: Vec<JsonMember<'a>>,
     locks: Vec<JsonLock<'a>>,
     operations: Vec<JsonOperation<'a>>,
     phases: Vec<JsonPhase<'a>>,
+    inversions: Vec<JsonInversion<'a>>,
     panicked: &'a [String],
     leaked: Leaked,
+    closing: usize,
 }
 
 #[derive(Serialize)]
@@ -40,6 +43,22 @@ struct Leaked {
     operations: usize,
     bytes: usize,
     threads: usize,
+    callbacks: usize,
+}
+
+#[derive(Serialize)]
+struct JsonInversion<'a> {
+    text: String,
+    now: JsonOrder<'a>,
+    before: Vec<JsonOrder<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonOrder<'a> {
+    held: &'a str,
+    held_at: JsonPlace,
+    wanted: &'a str,
+    wanted_at: JsonPlace,
 }
 
 #[derive(Serialize)]
@@ -106,6 +125,7 @@ enum JsonOn<'a> {
     Change {
         lock: &'a str,
         notified_by: Option<JsonParty<'a>>,
+        notified_at: Option<JsonPlace>,
     },
     Completion {
         operation: &'a str,
@@ -183,8 +203,25 @@ fn tid(tid: u32) -> Option<u32> {
     (tid != 0).then_some(tid)
 }
 
+fn place_of(at: &'static Location<'static>) -> JsonPlace {
+    JsonPlace { file: at.file(), line: at.line(), column: at.column() }
+}
+
 fn place(location: Option<&'static Location<'static>>) -> Option<JsonPlace> {
-    location.map(|at| JsonPlace { file: at.file(), line: at.line(), column: at.column() })
+    location.map(place_of)
+}
+
+fn order(order: &Order) -> JsonOrder<'_> {
+    let Order { held, held_at, wanted, wanted_at } = order;
+    JsonOrder { held, held_at: place_of(held_at), wanted, wanted_at: place_of(wanted_at) }
+}
+
+fn inversion(inversion: &Inversion) -> JsonInversion<'_> {
+    JsonInversion {
+        text: inversion.to_string(),
+        now: order(&inversion.now),
+        before: inversion.before.iter().map(order).collect(),
+    }
 }
 
 fn party(party: &Party) -> JsonParty<'_> {
@@ -209,9 +246,11 @@ fn on(on: &WaitsFor) -> JsonOn<'_> {
             notified_by: notified_by.as_ref().map(|it| party(&it.by)),
             notified_at: who(notified_by),
         },
-        WaitsFor::Change { monitor, changed_by } => {
-            JsonOn::Change { lock: monitor, notified_by: changed_by.as_ref().map(|it| party(&it.by)) }
-        }
+        WaitsFor::Change { monitor, changed_by } => JsonOn::Change {
+            lock: monitor,
+            notified_by: changed_by.as_ref().map(|it| party(&it.by)),
+            notified_at: who(changed_by),
+        },
         WaitsFor::Completion { operation, object, offset, length, owed_by } => JsonOn::Completion {
             operation,
             object: object.as_deref(),
@@ -322,18 +361,21 @@ impl Report {
     /// | `version` | of this schema: 1. New fields may come without a new version |
     /// | `domain`, `reason`, `clean`, `elapsed_ms` | as of the report; `reason` and `elapsed_ms` may be null |
     /// | `causes` | `kind` (`deadlock`, `gone`, `storage`, `unpolled`, `outside`, `unknown`, `several`, `idle`), `text`, `blocked`, `others` (names), `phase` (whose step is at the chain's begin) or null, `chain`: each step a `member` and its `wait` or null |
+    /// | `more_causes` | how many there are that are not in `causes` |
     /// | `members` | `id`, `name`, `kind` (`thread` or `task`), `tid` or null, `phase` (whose step it runs) or null, `holds` (names of locks), `waits` |
     /// | a wait | `text`, `age_ms`, `location` (`file`, `line`, `column`) or null, `woken`, `woken_ms` or null, and `for`: |
     /// | – `lock` | `lock`, `shared`, `held_by` (a party or null), `readers` |
     /// | – `condition` | `lock` or null, `notified_by` (a party or null: nobody has yet), `notified_at` or null |
-    /// | – `change` | `lock`, `notified_by` |
+    /// | – `change` | `lock`, `notified_by` and `notified_at` as above |
     /// | – `completion` | `operation`, `object` or null, `offset`, `length`, `owed_by` (`"unknown"`, `"storage"` or a party) |
     /// | – `stop`, `end` | nothing; `domain` or null |
     /// | a party | `id`, `name`, `kind`, `tid` or null, `ended` |
     /// | `locks` | `name`, `held_by`, `readers`, `held_at_least_ms` or null, `queue` |
     /// | `operations` | `operation`, `object`, `offset`, `length`, `age_ms`, `waiter` (a party, or null: nobody waits for it) |
     /// | `phases` | `name`, `domain`, `outcome` (`planned`, `running`, `late`; `done`, `stopped`, `failed`, `left`, `skipped`), `error` or null, `elapsed_ms`, `limit_ms` (null: none), `left_ms` while it runs or null, `on_late` (`stop`, `abort`) |
-    /// | `panicked`, `leaked` | names; `operations`, `bytes`, `threads` |
+    /// | `inversions` | `text`, `now` and `before` (one or several): `held`, `held_at`, `wanted`, `wanted_at`, with places as a wait's `location` |
+    /// | `panicked`, `leaked` | names; `operations`, `bytes`, `threads`, `callbacks` |
+    /// | `closing` | how many domains another shutdown was still closing |
     ///
     /// ```
     /// use unwedge::{Completion, Owed, Plan, Stop};
@@ -364,16 +406,20 @@ impl Report {
             clean: self.is_clean(),
             elapsed_ms: self.elapsed.map(ms),
             causes: self.causes.iter().map(cause).collect(),
+            more_causes: self.more_causes,
             members: self.members().iter().map(member).collect(),
             locks: self.locks.iter().map(lock).collect(),
             operations: self.operations().iter().map(operation).collect(),
             phases: self.phases.iter().map(phase).collect(),
+            inversions: self.inversions.iter().map(inversion).collect(),
             panicked: &self.panicked,
             leaked: Leaked {
                 operations: self.leaked_operations(),
                 bytes: self.leaked_bytes(),
                 threads: self.leaked_threads(),
+                callbacks: self.rest.late_callbacks,
             },
+            closing: self.closing(),
         };
         // It has no map with keys that are not texts, and writing to memory does not fail.
         serde_json::to_string(&document)

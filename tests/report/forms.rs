@@ -64,6 +64,11 @@ fn as_json() {
             (Some("mds_lock"), Some(1))
         );
         assert_eq!(json["operations"][0]["waiter"]["name"], "replay");
+        let fields: Vec<_> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+        let known = "causes clean closing domain elapsed_ms inversions leaked locks members more_causes operations panicked phases reason version";
+        assert_eq!(fields, known.split(' ').collect::<Vec<_>>(), "a field that goes away is a new version");
+        assert_eq!(json["leaked"], serde_json::json!({ "operations": 0, "bytes": 0, "threads": 0, "callbacks": 0 }));
+        assert_eq!((json["more_causes"].as_u64(), json["closing"].as_u64()), (Some(0), Some(0)));
     });
 }
 

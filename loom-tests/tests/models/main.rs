@@ -25,6 +25,7 @@ mod mutants;
 mod order;
 mod passing;
 mod rados;
+mod records;
 mod ring;
 mod ring_twins;
 mod wakers;
