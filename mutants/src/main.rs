@@ -52,7 +52,8 @@ pub mod mutant {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [list, skipped, root] = &arguments[..] else { panic!("LIST.json SKIPPED.txt ROOT") };
-    let list: Vec<Mutant> = serde_json::from_str(&fs::read_to_string(list).expect("the list")).expect("as cargo-mutants writes it");
+    let list: Vec<Mutant> =
+        serde_json::from_str(&fs::read_to_string(list).expect("the list")).expect("as cargo-mutants writes it");
     let skipped = fs::read_to_string(skipped).unwrap_or_default();
     let skipped: BTreeSet<usize> = skipped.split_whitespace().map(|number| number.parse().expect("a number")).collect();
     let mut files: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
