@@ -137,15 +137,13 @@ impl engine::Kernel for Kernel {
 
     fn enter(&mut self, sleep: &Sleep) {
         let submitter = self.ring.submitter();
-        let wait = |wanted, patience| {
-            let patience = types::Timespec::from(patience);
-            submitter.submit_with_args(wanted, &types::SubmitArgs::new().timespec(&patience))
-        };
         let entered = match sleep {
             Sleep::No => submitter.submit(),
             Sleep::Long => submitter.submit_and_wait(1),
-            Sleep::Until(instant) => wait(1, instant.saturating_duration_since(now())),
-            Sleep::Batch(wanted, patience) => wait(*wanted, *patience),
+            Sleep::Until(instant) => {
+                let patience = types::Timespec::from(instant.saturating_duration_since(now()));
+                submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&patience))
+            }
         };
         match entered.as_ref().map_err(io::Error::raw_os_error) {
             // Interrupted, out of time, or completions first.

@@ -10,10 +10,6 @@
 //! While operations wait for a permit, those in flight that nobody wants any more are cancelled; they are looked for every [`PRESSURE`] and
 //! no more often, because that look takes longer than a round.
 //!
-//! Meanwhile, too, the owner waits for some completions at once, for up to [`PATIENCE`]: what comes later by that waits for a permit for longer
-//! than this, and a round for each completion costs a fifth more CPU time. If they do not come in time (what is in flight is stuck), it waits for each
-//! again until the next look.
-//!
 //! # Invariants
 //!
 //! - **Slab first**: a flight is in the slab before its entry is pushed, and leaves it only when its completion was reaped, or when its
@@ -36,11 +32,6 @@ use crate::sys::now;
 
 /// How often operations that nobody wants any more are looked for while others wait for a permit.
 const PRESSURE: Duration = Duration::from_millis(20);
-/// How many completions are waited for at once while others wait for a permit, at most; and one part in so many of those in flight.
-const BATCH: usize = 16;
-const PART: usize = 8;
-/// How long, at most.
-const PATIENCE: Duration = Duration::from_micros(500);
 /// What cancels are given to take effect at a shutdown with no time left.
 const SETTLE: Duration = Duration::from_millis(1);
 
@@ -149,8 +140,6 @@ pub enum Sleep {
     Until(Instant),
     /// As long as it takes.
     Long,
-    /// For so many completions, but no longer than this.
-    Batch(usize, Duration),
 }
 
 /// What the kernel still has.
@@ -209,8 +198,6 @@ pub struct Owner<K: Kernel, W> {
     stage: Stage,
     /// While there is a backlog: when to look again for what nobody wants.
     pressure: Option<Instant>,
-    /// A batch of completions did not come in time. Until the next look there is none.
-    alone: bool,
 }
 
 impl<K: Kernel, W: Outside> Owner<K, W> {
@@ -228,7 +215,6 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             word: Word { retired: false, closing: None },
             stage: Stage::Serving,
             pressure: None,
-            alone: false,
         }
     }
 
@@ -242,10 +228,7 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             }
             let sleep = self.sleep();
             self.enter(&sleep);
-            let reaped = self.reap();
-            if let Sleep::Batch(wanted, _) = sleep {
-                self.alone = reaped < wanted / 2;
-            }
+            self.reap();
             self.look_at_the_clock();
         }
         let Owner { kernel, inbox, .. } = self;
@@ -326,7 +309,6 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             self.pressure = None;
         } else if self.pressure.is_none_or(|at| at <= now()) {
             self.pressure = Some(now() + PRESSURE);
-            self.alone = false;
             self.cancel(|flight| !flight.is_wanted());
         }
     }
@@ -378,9 +360,6 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
         }
         match (self.stage, self.pressure) {
             (Stage::Draining(deadline), _) => Sleep::Until(deadline),
-            (Stage::Serving, Some(_)) if !self.alone && self.slab.len() >= 2 * PART => {
-                Sleep::Batch((self.slab.len() / PART).min(BATCH), PATIENCE)
-            }
             (_, Some(at)) => Sleep::Until(at),
             _ => Sleep::Long,
         }
@@ -391,17 +370,13 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
         self.kernel.enter(sleep);
     }
 
-    /// Takes what has come back; how much that was.
-    fn reap(&mut self) -> usize {
-        let mut reaped = 0;
+    fn reap(&mut self) {
         while let Some(landed) = self.kernel.reap() {
-            reaped += 1;
             match landed {
                 Landed::Work(key, result) => self.land(key, result),
                 Landed::Bell(goes_on) => self.rearm |= !goes_on,
             }
         }
-        reaped
     }
 
     fn land(&mut self, key: Key, result: i32) {
