@@ -111,8 +111,8 @@ say "the example"
 UNWEDGE_PREFIX=$work/prefix examples/cpp/run.sh 1
 
 say "valgrind"
-# On the pool: valgrind takes io_uring_enter for a call that does not block, and keeps its one lock while a thread waits in it, so that all others stand still
-# (with --tool=none too). Its clients may ignore a gentle end, so a hang is ended by force.
+# On the pool: valgrind takes io_uring_enter for a call that does not block, and keeps its one lock while a thread waits in it, so that all others stand still.
+# Its clients may ignore a gentle end, so a hang is ended by force.
 memcheck() {
     UNWEDGE_IO=pool timeout --signal=KILL 120 valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$@" \
         </dev/null >"$work/out" 2>&1 || { cat "$work/out"; say "failed under valgrind: $*"; exit 1; }

@@ -201,33 +201,36 @@ fn a_wait_that_is_stopped_allocates_nothing() {
 }
 
 #[test]
-fn a_completion_is_one_block() {
+fn a_completion_takes_the_block_of_one_before() {
     let stop = Stop::new("alloc");
     let waker = waker();
     let mut context = Context::from_waker(&waker);
+    drop(Completion::<usize>::new("the thread's first", &stop));
+    // Where the sanitizer looks on, no thread keeps any.
+    let each = if cfg!(unwedge_asan) { ROUNDS } else { 0 };
     let ready = allocated(ROUNDS, || {
         assert_eq!(Completion::<usize>::ready(Ok(1), &stop).wait(), Ok(Ok(1)));
     });
-    assert_eq!(ready, ROUNDS);
+    assert_eq!(ready, each);
     let completed = allocated(ROUNDS, || {
         let (completer, mut completion) = Completion::<usize>::new("value", &stop);
         assert_eq!(completer.complete(1), Ok(()));
         assert_eq!(completion.wait(), Ok(Ok(1)));
     });
-    assert_eq!(completed, ROUNDS);
+    assert_eq!(completed, each);
     let polled = allocated(ROUNDS, || {
         let (completer, mut completion) = Completion::<usize>::new("value", &stop);
         assert!(Pin::new(&mut completion).poll(&mut context).is_pending());
         assert_eq!(completer.complete(1), Ok(()));
         assert_eq!(Pin::new(&mut completion).poll(&mut context), Poll::Ready(Ok(Ok(1))));
     });
-    assert_eq!(polled, ROUNDS);
+    assert_eq!(polled, each);
     let abandoned = allocated(ROUNDS, || {
         let (completer, completion) = Completion::<usize>::new("value", &stop);
         drop(completion);
         assert_eq!(completer.complete(1), Err(1));
     });
-    assert_eq!(abandoned, ROUNDS);
+    assert_eq!(abandoned, each);
 }
 
 #[test]

@@ -126,19 +126,14 @@ impl Members {
     /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before, and waits for nobody: who
     /// does not get past its end (a thread-local's destructor that blocks) is left to the shutdown.
     fn started(&self, number: u64, handle: JoinHandle<()>) {
-        let ended = {
-            let mut state = self.0.lock();
-            let ended = std::mem::take(&mut state.ended);
-            match state.running.get_mut(number) {
-                Some(running) => running.handle = Some(handle),
-                None => state.ended.push(handle),
-            }
-            ended
-        };
-        let late: Vec<_> = ended.into_iter().filter_map(|handle| sys::try_join(handle).err()).collect();
-        if !late.is_empty() {
-            self.0.lock().ended.extend(late);
+        let mut state = self.0.lock();
+        match state.running.get_mut(number) {
+            Some(running) => running.handle = Some(handle),
+            None => state.ended.push(handle),
         }
+        // Under the lock, so that a shutdown meanwhile misses nobody: only who is gone is joined, which waits for nothing and runs nobody's code.
+        let ended = std::mem::take(&mut state.ended);
+        state.ended = ended.into_iter().filter_map(|handle| sys::try_join(handle).err()).collect();
     }
 
     /// `panicked`: its name, if it did.
