@@ -111,6 +111,7 @@ mod pool;
 mod quick;
 mod reply;
 mod seat;
+mod shares;
 mod stat;
 #[cfg(feature = "uring")]
 mod uring;

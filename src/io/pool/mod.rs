@@ -67,7 +67,6 @@ struct Shared {
 }
 
 /// All under the lock of [`Shared`].
-#[derive(Default)]
 struct State {
     queue: Queue,
     /// Threads that wait for work.
@@ -113,7 +112,7 @@ impl Pool {
     pub(super) fn new(base: usize, name: &str, hook: Option<StartHook>) -> Arc<Pool> {
         let each = base.max(DEVICE);
         Arc::new(Pool(Arc::new(Shared {
-            state: Mutex::new(State { queue: Queue::new(each), ..State::default() }),
+            state: Mutex::new(State::new(each)),
             work: Signal::default(),
             crowded: Signal::default(),
             left: Signal::default(),
@@ -349,6 +348,24 @@ impl Shared {
 }
 
 impl State {
+    /// `each`: how many works of one device may be begun.
+    fn new(each: usize) -> Self {
+        State {
+            queue: Queue::new(each),
+            idle: 0,
+            live: 0,
+            busy: 0,
+            busy_bytes: 0,
+            begun: 0,
+            supervised: false,
+            closed: false,
+            hurried: false,
+            ending: false,
+            threads: Vec::new(),
+            next: 0,
+        }
+    }
+
     fn take_ended(&mut self) -> Vec<Thread> {
         let (ended, others) =
             std::mem::take(&mut self.threads).into_iter().partition(|thread| thread.left.load(Relaxed) != 0);

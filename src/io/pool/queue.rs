@@ -1,19 +1,11 @@
 //! The work of the pool, in its order, but for what a dead file system must not get.
 //!
-//! # Algorithm
-//!
-//! One queue. Each work is begun for a device: the file system on which it may get stuck. When a device has as many works begun as it may have, those
-//! that come for it are set aside, and come back to the head of the queue, one for each that ends. Work of which no device is known
-//! (the user's jobs) shares one, number 0: it cannot take all threads either.
-//!
-//! # Invariants
-//!
-//! - **Bounded**: of one device never more than `most` works are begun.
-//! - **Nothing lost**: work is set aside only while its device has works begun, and each that ends brings one back.
+//! One queue, and the [`Shares`] of the file systems: each work is begun for the one on which it may get stuck, and what was set aside comes back to the head of
+//! the queue, one for each that ends. Work of which no device is known (the user's jobs) shares one, number 0: it cannot take all threads either.
 
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
-use crate::io::{backend::guarded, closer, file::Opened, mounts, op::Op};
+use crate::io::{backend::guarded, closer, file::Opened, mounts, op::Op, shares::Shares};
 
 use super::call;
 
@@ -38,21 +30,10 @@ pub(super) enum Work {
     Job(Place, Job),
 }
 
-#[derive(Default)]
 pub(super) struct Queue {
     /// With the device, where it is known.
     ready: VecDeque<(Option<u64>, Work)>,
-    /// Those with works begun or set aside: few.
-    devices: Vec<Device>,
-    /// How many works of one device may be begun at a time.
-    most: usize,
-    aside: usize,
-}
-
-struct Device {
-    id: u64,
-    begun: usize,
-    aside: VecDeque<Work>,
+    shares: Shares<Work>,
 }
 
 /// What to do with the work at the head of the queue.
@@ -67,7 +48,7 @@ pub(super) enum Next {
 
 impl Queue {
     pub(super) fn new(most: usize) -> Self {
-        Queue { most, ..Queue::default() }
+        Queue { ready: VecDeque::new(), shares: Shares::new(most) }
     }
 
     /// How much could be begun.
@@ -100,47 +81,20 @@ impl Queue {
 
     /// Begins a work for a device, or sets it aside.
     pub(super) fn begin(&mut self, id: u64, work: Work) -> Option<Work> {
-        let most = self.most;
-        let device = self.device(id);
-        if device.begun < most {
-            device.begun += 1;
-            return Some(work);
-        }
-        device.aside.push_back(work);
-        self.aside += 1;
-        None
+        self.shares.begin(id, work)
     }
 
     /// A work of this device is done.
     pub(super) fn ended(&mut self, id: u64) {
-        let Some(at) = self.devices.iter().position(|device| device.id == id) else { return };
-        let device = &mut self.devices[at];
-        device.begun -= 1;
-        if let Some(work) = device.aside.pop_front() {
-            self.aside -= 1;
+        if let Some(work) = self.shares.ended(id) {
             self.ready.push_front((Some(id), work));
-        } else if device.begun == 0 {
-            self.devices.swap_remove(at);
         }
     }
 
     /// Everything that was not begun, those set aside included.
     pub(super) fn take(&mut self) -> Vec<Work> {
-        let mut works: Vec<_> = self.ready.drain(..).map(|(_, work)| work).collect();
-        for device in &mut self.devices {
-            works.extend(device.aside.drain(..));
-        }
-        self.aside = 0;
-        self.devices.retain(|device| device.begun > 0);
-        works
-    }
-
-    fn device(&mut self, id: u64) -> &mut Device {
-        let at = self.devices.iter().position(|device| device.id == id).unwrap_or_else(|| {
-            self.devices.push(Device { id, begun: 0, aside: VecDeque::new() });
-            self.devices.len() - 1
-        });
-        &mut self.devices[at]
+        let aside = self.shares.take().into_iter().map(|(_, work)| work);
+        self.ready.drain(..).map(|(_, work)| work).chain(aside).collect()
     }
 }
 
@@ -223,7 +177,7 @@ mod tests {
             queue.push(Some(id), job());
         }
         assert_eq!([begun(&mut queue), begun(&mut queue), begun(&mut queue)], [Some(7), Some(7), Some(9)]);
-        assert_eq!((begun(&mut queue), queue.len(), queue.aside), (None, 0, 2));
+        assert_eq!((begun(&mut queue), queue.len(), queue.shares.aside()), (None, 0, 2));
         queue.ended(9);
         assert_eq!(begun(&mut queue), None);
         queue.ended(7);
@@ -232,7 +186,7 @@ mod tests {
         queue.ended(7);
         assert_eq!((begun(&mut queue), begun(&mut queue)), (Some(7), None));
         queue.ended(7);
-        assert!(queue.devices.is_empty() && queue.aside == 0);
+        assert_eq!((begun(&mut queue), queue.shares.aside()), (None, 0));
     }
 
     #[test]

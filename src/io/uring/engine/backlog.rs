@@ -1,39 +1,23 @@
-//! The operations that the kernel was not given yet, in their order, but for what a dead device must not get.
-//!
-//! # Algorithm
-//!
-//! One queue. A device has `most` permits. When they are given out, what comes for it is set aside, and comes back to the head of the queue, one for each
-//! that ends. Which device an operation may get stuck on is a number to this file; 0 is one too.
-//!
-//! # Invariants
-//!
-//! - **Bounded**: of one device never more than `most` are begun.
-//! - **Nothing lost**: an operation is set aside only while its device has some begun, and each that ends brings one back.
+//! The operations that the kernel was not given yet, in their order, but for what a dead device must not get: one queue, and the [`Shares`] of the devices. What
+//! was set aside comes back to the head of the queue, one for each that ends.
 
 use std::collections::VecDeque;
+
+use super::shares::Shares;
 
 pub(super) struct Backlog<O> {
     /// Each with its device.
     ready: VecDeque<(u64, O)>,
-    /// Those with operations begun or set aside: few.
-    devices: Vec<Device<O>>,
-    most: usize,
-    aside: usize,
-}
-
-struct Device<O> {
-    id: u64,
-    begun: usize,
-    aside: VecDeque<O>,
+    shares: Shares<O>,
 }
 
 impl<O> Backlog<O> {
     pub(super) fn new(most: usize) -> Self {
-        Backlog { ready: VecDeque::new(), devices: Vec::new(), most, aside: 0 }
+        Backlog { ready: VecDeque::new(), shares: Shares::new(most) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ready.len() + self.aside
+        self.ready.len() + self.shares.aside()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,54 +30,29 @@ impl<O> Backlog<O> {
 
     /// Takes the first operation that may be begun, and counts it as begun.
     pub(super) fn next(&mut self) -> Option<(u64, O)> {
-        while let Some((id, op)) = self.ready.pop_front() {
-            let most = self.most;
-            let device = self.device(id);
-            if device.begun < most {
-                device.begun += 1;
-                return Some((id, op));
+        while let Some((device, op)) = self.ready.pop_front() {
+            if let Some(op) = self.shares.begin(device, op) {
+                return Some((device, op));
             }
-            device.aside.push_back(op);
-            self.aside += 1;
         }
         None
     }
 
     /// One of this device that was begun has ended.
-    pub(super) fn ended(&mut self, id: u64) {
-        let Some(at) = self.devices.iter().position(|device| device.id == id) else { return };
-        let device = &mut self.devices[at];
-        device.begun -= 1;
-        if let Some(op) = device.aside.pop_front() {
-            self.aside -= 1;
-            self.ready.push_front((id, op));
-        } else if device.begun == 0 {
-            self.devices.swap_remove(at);
+    pub(super) fn ended(&mut self, device: u64) {
+        if let Some(op) = self.shares.ended(device) {
+            self.ready.push_front((device, op));
         }
     }
 
     /// The device for which most is set aside, if any is.
     pub(super) fn fullest(&self) -> Option<u64> {
-        let some = self.devices.iter().filter(|device| !device.aside.is_empty());
-        some.max_by_key(|device| device.aside.len()).map(|device| device.id)
+        self.shares.fullest()
     }
 
     /// Everything, with its device.
     pub(super) fn take(&mut self) -> Vec<(u64, O)> {
-        let mut all: Vec<_> = self.ready.drain(..).collect();
-        for device in &mut self.devices {
-            all.extend(device.aside.drain(..).map(|op| (device.id, op)));
-        }
-        self.aside = 0;
-        all
-    }
-
-    fn device(&mut self, id: u64) -> &mut Device<O> {
-        let at = self.devices.iter().position(|device| device.id == id).unwrap_or_else(|| {
-            self.devices.push(Device { id, begun: 0, aside: VecDeque::new() });
-            self.devices.len() - 1
-        });
-        &mut self.devices[at]
+        self.ready.drain(..).chain(self.shares.take()).collect()
     }
 }
 
@@ -117,7 +76,7 @@ mod tests {
         backlog.ended(7);
         assert_eq!((backlog.next(), backlog.next(), backlog.fullest()), (Some((7, 'd')), None, None));
         backlog.ended(7);
-        assert!(backlog.devices.is_empty() && backlog.is_empty());
+        assert!(backlog.is_empty());
     }
 
     #[test]

@@ -6,7 +6,13 @@
 mod backlog;
 mod inbox;
 mod owner;
+#[cfg(unwedge_loom)]
+#[path = "../../shares.rs"]
+mod shares;
 mod slab;
+
+#[cfg(not(unwedge_loom))]
+use crate::io::shares;
 
 pub use inbox::{Inbox, Outside};
 pub use owner::{Entry, Flight, Kernel, Landed, Landing, Left, Operation, Owner, Sleep};
