@@ -480,9 +480,27 @@ struct counted_run {
     }
 };
 
+/// A static that waits in its destructor, after main: for a value that comes, and for one instead of which a stop comes.
+struct waits_at_exit {
+    std::unique_ptr<unwedge::stop_domain> stop;
+    ~waits_at_exit() {
+        if (!stop) return;
+        auto given = unwedge::owe<int>(*stop, "given");
+        std::thread giver([&] { given.owes.complete(7); });
+        CHECK(given.result.wait() == 7);
+        giver.join();
+        auto never = unwedge::owe<int>(*stop, "never");
+        std::thread stopper([&] { stop->request("exit"); });
+        CHECK(never.result.wait(std::nothrow).wait().is_stopped());
+        stopper.join();
+        std::printf("stops: and after main\n");
+    }
+} at_exit;
+
 }  // namespace
 
 int main() {
+    at_exit.stop.reset(new unwedge::stop_domain("at exit"));
     for_each_kind<counted_run>();
     monitors<std::mutex>();
     monitors<std::timed_mutex>();
