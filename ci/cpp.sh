@@ -98,7 +98,9 @@ done
 
 say "tests in C++"
 for build in g++:c++11 g++:c++17 clang++:c++11 clang++:c++2b; do
+    # Compiled beside each other, so that one that fails is known by what it does not leave.
     for test in semantics stops moves steps; do
+        rm -f "$work/$test"
         ${build%%:*} -std=${build#*:} -O1 $common $peers capi/tests/cpp/$test.cpp $link -lboost_thread -ltbb -o "$work/$test" &
     done
     wait

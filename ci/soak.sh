@@ -5,4 +5,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 cargo run --release --example mds -- soak --lives 300 --within-ms 10000 --json
-cargo run --release --package unwedge-benches --bin crowd -- --lives 10 --no-bars
+cargo build --release --package unwedge-benches --bin crowd
+timeout 600 cargo run --release --package unwedge-benches --bin crowd -- --lives 10 --no-bars

@@ -161,8 +161,9 @@ std::int64_t until(const std::chrono::time_point<Clock, Duration> &deadline) {
     typedef std::chrono::duration<double> seconds;
     const typename Clock::time_point now = Clock::now();
     // Roughly, first: the difference of what is far apart, or of coarse units, does not fit.
-    const double rough = seconds(deadline.time_since_epoch()).count() - seconds(now.time_since_epoch()).count();
-    if (rough > 9e9) return -1;
+    const double end = seconds(deadline.time_since_epoch()).count();
+    const double rough = end - seconds(now.time_since_epoch()).count();
+    if (rough > 9e9 || end > 9e9) return -1;
     return rough > -1 ? nanoseconds(deadline - now) : 0;
 }
 

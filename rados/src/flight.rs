@@ -224,12 +224,14 @@ impl<O: Operation> Flying for Flight<O> {
     fn launch(self: Arc<Self>) {
         let live = self.target.shared.live();
         if !live.is_open() {
+            // Its waiter's waker is foreign code (L6).
+            drop(live);
             return self.leave(Err(Cause::Closed));
         }
         let mut link = lock(&self.link);
         // At a stop the first cancels make room, before those that wait for it are given up: they are not sent any more.
         if link.given_up || self.target.domain.is_requested() {
-            drop(link);
+            drop((link, live));
             return self.leave(Err(Cause::Cancelled));
         }
         let share = Arc::into_raw(Arc::clone(&self)).cast_mut().cast::<c_void>();

@@ -58,14 +58,14 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// Closes a descriptor, never on this thread.
-    pub(super) fn close(&self, fd: OwnedFd) {
+    /// Closes a descriptor of this device (0: not known), never on this thread.
+    pub(super) fn close(&self, fd: OwnedFd, device: u64) {
         if !self.birth.is_here() {
             // After a fork there is no thread for it, and locks may be held by nobody. The process's end closes it.
             let _open = ManuallyDrop::new(fd);
             return;
         }
-        if let Err(op) = self.transfers.submit(Op::Close(fd)) {
+        if let Err(op) = self.transfers.submit(Op::Close(fd, device)) {
             if let Some(fd) = op.refuse() {
                 closer::close(fd);
             }

@@ -75,7 +75,8 @@ impl IoBuilder {
     }
 
     /// How many operations of one file system the ring has in the kernel at a time, from 1 to 4096; 256 by default. More wait for their turn. Of all
-    /// file systems together it has up to four times as many, so that one which does not answer leaves the others theirs.
+    /// file systems together it has up to four times as many, so that one which does not answer leaves the others theirs. What the kernel cannot do without
+    /// blocking (opens; FUSE, NFS) has a thread of its own there while it lasts: leave room for so many where the number of a daemon's threads is limited.
     pub fn depth(self, depth: u32) -> Self {
         IoBuilder { depth, ..self }
     }

@@ -15,7 +15,7 @@ use super::{Io, backend::guarded};
 use crate::sys::{Mutex, Signal, now, spawn_service};
 
 /// How long hooks have if what they wait for has used up the time: enough to say what they leave.
-const WAY_OUT: Duration = Duration::from_millis(10);
+pub(super) const WAY_OUT: Duration = Duration::from_millis(10);
 
 type Hook = Box<dyn FnOnce(usize) -> usize + Send>;
 

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::backend::{guarded, start_thread};
+use super::closing::WAY_OUT;
 use crate::{
     stop::StartHook,
     sys::{JoinHandle, Mutex, Signal, Until, join_by, now},
@@ -92,7 +93,8 @@ impl Deadlines {
         let thread = state.thread.take();
         drop(state);
         self.changed.notify_one();
-        let until = Until::new(deadline, || self.state.lock().hurried);
+        // It has nothing left to do, but what was closed before it may have used up the time.
+        let until = Until::new(deadline.max(now() + WAY_OUT), || self.state.lock().hurried);
         thread.map_or(0, |thread| usize::from(!join_by(thread, || until.at())))
     }
 

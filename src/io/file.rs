@@ -106,7 +106,7 @@ impl Opened {
         Some(self.device.load(Relaxed)).filter(|device| *device != 0)
     }
 
-    /// Asks for the file system's number; 0 if there is none. The kernel answers from memory, whatever the file system.
+    /// Asks for the file system's number; 0 if there is none. The kernel answers from memory, but for cluster file systems.
     pub(super) fn find_device(&self) -> u64 {
         self.device().unwrap_or_else(|| {
             let device = device_of(self.fd());
@@ -227,7 +227,7 @@ pub(super) fn object(path: &Path) -> Object {
 impl Drop for Opened {
     fn drop(&mut self) {
         if let Some(fd) = self.fd.take() {
-            self.home.close(fd);
+            self.home.close(fd, self.device.load(Relaxed));
         }
     }
 }

@@ -24,7 +24,7 @@ use super::{
     backend::Backends,
     buf::{IoBuf, IoBufMut},
     error::IoError,
-    file::{File, Opened, device_of},
+    file::{File, Opened},
     mounts,
     options::OpenOptions,
     reply::Reply,
@@ -56,7 +56,8 @@ pub(super) enum Op {
         reply: Reply<()>,
     },
     Open(Box<Open>),
-    Close(OwnedFd),
+    /// With the number of its file system, 0 if that is not known.
+    Close(OwnedFd, u64),
 }
 
 pub(super) struct Open {
@@ -195,7 +196,7 @@ impl Op {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Op::Read { len, .. } | Op::Write { len, .. } => *len,
-            Op::Sync { .. } | Op::Open(_) | Op::Close(_) => 0,
+            Op::Sync { .. } | Op::Open(_) | Op::Close(..) => 0,
         }
     }
 
@@ -206,11 +207,12 @@ impl Op {
             Op::Write { source, .. } => source.is_wanted(),
             Op::Sync { reply, .. } => reply.is_wanted(),
             Op::Open(open) => open.reply.is_wanted(),
-            Op::Close(_) => true,
+            Op::Close(..) => true,
         }
     }
 
-    /// The number of the file system on which it may get stuck; 0 if that is not known. The kernel answers from memory.
+    /// The number of the file system on which it may get stuck; 0 if that is not known. For a file's first operation the kernel is asked, which answers from memory
+    /// (but on a cluster file system, where this may wait); never for a close.
     pub(super) fn device(&self) -> u64 {
         match self {
             Op::Read { file, .. } | Op::Write { file, .. } | Op::Sync { file, .. } => file.find_device(),
@@ -218,7 +220,7 @@ impl Op {
                 Some(dir) => dir.find_device(),
                 None => mounts::device_at(&open.path),
             },
-            Op::Close(fd) => device_of(fd.as_fd()),
+            Op::Close(_, device) => *device,
         }
     }
 
@@ -227,7 +229,7 @@ impl Op {
         match self {
             Op::Read { .. } => true,
             Op::Open(open) => !open.options.changes_files(),
-            Op::Write { .. } | Op::Sync { .. } | Op::Close(_) => false,
+            Op::Write { .. } | Op::Sync { .. } | Op::Close(..) => false,
         }
     }
 
@@ -259,7 +261,7 @@ impl Op {
                 });
             }
             // An error of close says that earlier writes were lost; who needs to know calls fsync. The descriptor is gone either way.
-            Op::Close(_) => {}
+            Op::Close(..) => {}
         }
     }
 
@@ -279,7 +281,7 @@ impl Op {
                 let Open { path, reply, .. } = *open;
                 reply.finish(Err(IoError::closed("open", path)));
             }
-            Op::Close(fd) => return Some(fd),
+            Op::Close(fd, _) => return Some(fd),
         }
         None
     }

@@ -65,6 +65,18 @@ impl<O> Shares<O> {
         some.max_by_key(|device| device.aside.len()).map(|device| device.id)
     }
 
+    /// Takes out of what is set aside what is no longer wanted.
+    pub(crate) fn sweep(&mut self, mut is_unwanted: impl FnMut(&O) -> bool) -> Vec<O> {
+        let mut unwanted = Vec::new();
+        for device in &mut self.devices {
+            let (gone, kept): (VecDeque<_>, _) = device.aside.drain(..).partition(&mut is_unwanted);
+            device.aside = kept;
+            unwanted.extend(gone);
+        }
+        self.aside -= unwanted.len();
+        unwanted
+    }
+
     /// Everything that is set aside, with its device.
     pub(crate) fn take(&mut self) -> Vec<(u64, O)> {
         self.aside = 0;
@@ -113,5 +125,13 @@ mod tests {
         assert_eq!([1, 2, 3].map(|op| shares.begin(7, op)), [Some(1), None, None]);
         assert_eq!((shares.take(), shares.aside()), (vec![(7, 2), (7, 3)], 0));
         assert_eq!(shares.ended(7), None);
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_swept_out() {
+        let mut shares = Shares::new(1);
+        assert_eq!([1, 2, 3, 4].map(|op| shares.begin(7, op)), [Some(1), None, None, None]);
+        assert_eq!((shares.sweep(|op| op % 2 == 0), shares.aside()), (vec![2, 4], 1));
+        assert_eq!((shares.ended(7), shares.aside()), (Some(3), 0));
     }
 }

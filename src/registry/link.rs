@@ -30,6 +30,9 @@ impl<T: Sync> Link<T> {
 /// A reference to a slot that is set once, by whoever is first. Unlike a [`Link`] it is seen by loom.
 pub(crate) struct FirstLink<T: Sync + 'static>(AtomicPtr<T>);
 
+// A step of an atomic is whole or was not made.
+impl<T: Sync> std::panic::UnwindSafe for FirstLink<T> {}
+
 impl<T: Sync> FirstLink<T> {
     #[cfg(not(unwedge_loom))]
     pub(crate) const fn new() -> Self {

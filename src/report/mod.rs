@@ -145,7 +145,8 @@ impl Report {
         self.rest = rest;
         // What was in flight before the drain is no news any more, but for what it has left.
         match self.leaked_operations() {
-            0 => self.flights.forget(),
+            // (What is left to another shutdown was not drained.)
+            0 if rest.busy == 0 => self.flights.forget(),
             _ => self.flights.look_again(&self.snapshot),
         }
         self.operations = Once::new();
@@ -159,6 +160,11 @@ impl Report {
         self.left.is_empty()
             && self.rest == Rest::default()
             && self.phases.iter().all(|phase| phase.outcome != Outcome::Left)
+    }
+
+    /// Whether nobody is left, as far as the registry says.
+    pub(crate) fn names_nobody(&self) -> bool {
+        self.left.is_empty()
     }
 
     /// Name of the domain.

@@ -122,15 +122,15 @@ impl Clearing {
     }
 }
 
-/// What is known of domains that are left to another shutdown, which has phases to run. Who runs on a thread of this crate's own, or on a phase's, does not
-/// count them, as in [`clear`].
-pub(super) fn leave(parts: &[Stop], counts: bool) -> Rest {
-    let mut rest = Rest::default();
-    for stop in parts {
-        rest.leaked.add(stop.inner.clearing.0.lock().leaked);
-        rest.busy += usize::from(counts);
+impl Rest {
+    /// Adds what is known of domains that are left to another shutdown, which has phases to run. Who runs on a thread of this crate's own, or on one of its
+    /// phases', does not count them, as in [`clear`].
+    pub(super) fn leave(&mut self, parts: &[Stop], counts: bool) {
+        for stop in parts {
+            self.leaked.add(stop.inner.clearing.0.lock().leaked);
+            self.busy += usize::from(counts);
+        }
     }
-    rest
 }
 
 /// Clears these domains away: services by `drained_by`, callbacks by `deadline`; all of it at once when `hurry` is over.

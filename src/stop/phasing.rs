@@ -1,13 +1,15 @@
 //! Which shutdowns still have phases to run: what such a phase saves with is not closed under it.
 //!
 //! A phase of a domain may use the I/O of that domain, of a part of it and of what it is a part of. So the last stage of a shutdown waits until no other
-//! shutdown of these has phases before it; whose own time is up before that leaves the clearing away to the other one, which comes to it in turn.
+//! shutdown of these has phases before it. Whose own time is up before that leaves to the other one what is that one's, which comes to it in turn; the rest is
+//! closed, as its plan says.
 //!
 //! # Invariants
 //! - **Entered before its first phase, gone after its last one**, and then it closes nothing before the others' phases are over either. So the last one of
 //!   them clears away, or one that came after it.
-//! - **Nobody waits for who waits for it** (L7). A shutdown waits here when it has no phases any more: so no two wait here for each other. One that a phase may
-//!   wait for (a step calls it, or its thread holds a monitor's lock) does not wait here.
+//! - **Nobody waits for who waits for it** (L7). A shutdown waits here when it has no phases any more: so no two wait here for each other. One that the other
+//!   one waits for (it is called by a member of that one's domain), or that a phase may wait for (a step calls it, or its thread holds a monitor's lock), does
+//!   not wait here. (Who holds a lock for reading, or one that is no monitor's, is not known to.)
 //!
 //! The list is that of the root of the tree, so that one look sees all that a domain has to do with, and what is born meanwhile needs no entry.
 
@@ -15,14 +17,15 @@ use std::panic::Location;
 use std::time::Instant;
 
 use crate::registry::domain::DomainRef;
-use crate::registry::member::{self, MemberRef};
-use crate::registry::phase;
+use crate::registry::member::MemberRef;
+use crate::registry::phase::{self, SeenPhase};
 use crate::sys::Mutex;
 use crate::wait::line::monitors;
-use crate::wait::ticket::{Note, Ticket};
-use crate::wait::waiter::{self, WAITING, Watcher, What};
+use crate::wait::ticket::Ticket;
+use crate::wait::waiter::{self, WAITING, Watcher};
 
 use super::Stop;
+use super::shutdown::StopperThread;
 
 /// The shutdowns of a tree of domains that have phases to run. Of the root alone.
 pub(super) struct Phasing(Mutex<State>);
@@ -66,16 +69,20 @@ impl Drop for HasPhases<'_> {
     }
 }
 
-/// Whether this is a member of a phase that runs, or was left.
-pub(super) fn is_step(me: MemberRef) -> bool {
+/// Whether this is a member of a phase of one of these shutdowns that runs, or was left.
+pub(super) fn is_step_of(me: MemberRef, shutdowns: &[Stop]) -> bool {
     let domain = me.look().and_then(|seen| seen.domain);
-    domain.is_some() && phase::look().any(|phase| phase.state.may_run() && phase.own == domain)
+    let is_of = |phase: &SeenPhase| shutdowns.iter().any(|of| of.domain == phase.domain);
+    domain.is_some() && phase::look().any(|phase| phase.state.may_run() && phase.own == domain && is_of(&phase))
 }
 
-/// Whether a phase that runs may wait for this member.
-fn may_be_waited_for(me: MemberRef) -> bool {
-    // The thread of the crate's own is a callback's or a job's, which the phase may have asked for.
-    member::is_own(me.index()) || is_step(me) || monitors().look().any(|(_, cell)| cell.look().holder == me)
+/// Whether one of these shutdowns waits for this member, or a phase of theirs may.
+fn may_be_waited_for(me: MemberRef, stopper: &StopperThread, shutdowns: &[Stop]) -> bool {
+    let is_of = |domain| shutdowns.iter().flat_map(Stop::family).any(|part| Some(part.domain) == domain);
+    let is_awaited = || me.look().is_some_and(|seen| !seen.shuts_down && is_of(seen.domain));
+    let holds_a_lock = || monitors().look().any(|(_, cell)| cell.look().holder == me);
+    // A thread of the crate's own is a callback's or a job's, which the phase may have asked for.
+    stopper.is_own || is_awaited() || is_step_of(me, shutdowns) || holds_a_lock()
 }
 
 impl Stop {
@@ -100,36 +107,42 @@ impl Stop {
         false
     }
 
-    /// Waits until no other shutdown has phases that may use what belongs to this domain; not past the deadline, nor past the stop of `hurry`. Whether
-    /// there is none.
+    /// Waits until no other shutdown has phases that may use what belongs to this domain; not past the deadline, nor past the stop of `hurry`. Those that are
+    /// left: what belongs to their domains is theirs to clear away.
     pub(super) fn wait_for_phases(
         &self,
-        me: MemberRef,
+        (me, stopper): (MemberRef, &StopperThread),
         deadline: Instant,
         hurry: DomainRef,
         location: &'static Location<'static>,
-    ) -> bool {
+    ) -> Vec<Stop> {
         let phasing = &self.root().inner.phasing.0;
-        let is_none = |state: &State| !state.of.iter().any(|of| of.is_within(self) || self.is_within(of));
+        let related = |state: &State| -> Vec<Stop> {
+            state.of.iter().filter(|of| of.is_within(self) || self.is_within(of)).cloned().collect()
+        };
         loop {
-            if is_none(&phasing.lock()) {
-                return true;
+            let shutdowns = related(&phasing.lock());
+            let Some(first) = shutdowns.first() else { return shutdowns };
+            if may_be_waited_for(me, stopper, &shutdowns) {
+                return shutdowns;
             }
-            if may_be_waited_for(me) {
-                return false;
-            }
-            let note = Note { domain: Some(hurry), ..Note::endless(What::End, location) };
-            let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &note);
-            {
+            let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &first.watcher_note(Some(hurry), location));
+            let is_over = {
                 let mut state = phasing.lock();
-                if is_none(&state) {
-                    return true;
+                let is_over = related(&state).is_empty();
+                if !is_over {
+                    state.watchers.push(ticket.watcher());
                 }
-                state.watchers.push(ticket.watcher());
-            }
-            if ticket.is_over() || !ticket.park_while(|state| state == WAITING, Some(deadline)) {
-                return is_none(&phasing.lock());
+                is_over
+            };
+            if is_over || ticket.is_over() || !ticket.park_while(|state| state == WAITING, Some(deadline)) {
+                return related(&phasing.lock());
             }
         }
+    }
+
+    /// Whether one of these shutdowns clears it away in its turn.
+    pub(super) fn is_left_to(&self, shutdowns: &[Stop]) -> bool {
+        shutdowns.iter().any(|of| self.is_within(of))
     }
 }

@@ -14,9 +14,9 @@ use crate::registry::phase::{PhaseSlot, Planned};
 use crate::report::{Outcome, PhaseReport, Report};
 use crate::sys;
 
-use super::clear::{Rest, clear, leave};
+use super::clear::{Rest, clear};
 use super::phase::Runner;
-use super::phasing::{HasPhases, is_step};
+use super::phasing::{HasPhases, is_step_of};
 use super::plan::{Plan, fit};
 use super::spawn::Whom;
 use super::step::PlannedStep;
@@ -96,7 +96,9 @@ impl Stop {
     /// It may be called from any thread: one of the domain's own is not waited for, nor is one that shuts the same domain down. Of two shutdowns at
     /// the same time, one runs a domain's last callbacks and closes its I/O, when neither has phases to run any more, and the other one waits for that, within
     /// its own limit. (One that runs on a thread of this crate's own, in a callback or a blocking job, or in a phase of the other one, does not: it
-    /// would wait for itself. Nor does one for the other's phases whose thread holds the lock of a monitor, which they may want.)
+    /// would wait for itself. Nor does one for the other's phases whose thread holds the lock of a monitor, which they may want: do not call it with a lock for
+    /// reading, or one that is no monitor's, of which that is not known.) Whose limit comes first closes what is no part of the other one's domain, and leaves the
+    /// rest to that one.
     ///
     /// # Deadlocks
     /// None within one domain and its children. Where members of two domains shut each other's domain down, each waits for the other until the earlier
@@ -297,25 +299,27 @@ impl Course<'_> {
             ended =
                 stop.wait_for_members(Whom::Others, deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None, location);
         }
+        let mut report = stop.report_of(ended, Some(plan));
+        if !ended && report.names_nobody() {
+            // The last one is between its end and its word of it: its thread must not be missed.
+            ended = stop.wait_for_members(Whom::Others, sys::now() + WAY_OUT, None, location);
+            report = stop.report_of(ended, Some(plan));
+        }
         // Who is late is named, also if it ends while the rest is cleared away.
         // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
         // Of its own phases only: another shutdown of the domain names its own.
-        let mut report = stop.report_of(ended, Some(plan));
         if !ended {
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
             for part in stop.family() {
                 part.inner.members.abort_tasks(Whom::Others);
             }
         }
-        let nobody_needs_it = stop.wait_for_phases(me, deadline, hurry, location);
+        let others = stop.wait_for_phases((me, thread), deadline, hurry, location);
         // Children may have been born meanwhile.
-        let parts = stop.family();
-        let rest = if nobody_needs_it {
-            let by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
-            clear(&parts, thread, (by, deadline), hurry, location)
-        } else {
-            leave(&parts, !thread.is_own && !is_step(me))
-        };
+        let (theirs, ours): (Vec<_>, Vec<_>) = stop.family().into_iter().partition(|part| part.is_left_to(&others));
+        let by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
+        let mut rest = clear(&ours, thread, (by, deadline), hurry, location);
+        rest.leave(&theirs, !thread.is_own && !is_step_of(me, &others));
         report.finish(Some(phases), rest, sys::now() - begun);
         report
     }

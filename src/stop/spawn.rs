@@ -453,7 +453,7 @@ impl Stop {
     }
 
     /// What a watcher of this domain's members waits with: no stop ends it, but a deadline and, if it is given, a hurried one.
-    fn watcher_note(&self, hurry: Option<DomainRef>, location: &'static Location<'static>) -> Note<'_> {
+    pub(super) fn watcher_note(&self, hurry: Option<DomainRef>, location: &'static Location<'static>) -> Note<'_> {
         let (index, live) = self.domain().words();
         let owed = Some(("end of", self.name(), index, live));
         Note { domain: hurry, owed, ..Note::endless(What::End, location) }

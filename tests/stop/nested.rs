@@ -183,3 +183,48 @@ fn a_phase_has_the_lock_of_who_shuts_down_with_it() {
         assert_eq!(report.closing(), 1, "{report}");
     });
 }
+
+/// A member that stops a part of its domain does not wait for the phases of the one that waits for that member (L7).
+#[test]
+fn who_is_waited_for_does_not_wait_for_phases() {
+    guarded(|| {
+        let host = Stop::new("host");
+        let rank = host.child("rank.0");
+        let own = rank.clone();
+        let ranks = host.spawn("ranks", move || {
+            own.wait_timeout(Duration::MAX);
+            own.shutdown(Plan::within(40 * GUARD))
+        });
+        assert!(ranks.is_ok());
+        let report = host.shutdown(Plan::within(80 * GUARD).phase("save", GUARD, |_| Ok(())));
+        assert!(report.is_clean(), "{report}");
+        assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+    });
+}
+
+/// Who has no time closes what is no part of the domain whose phase runs, and nothing else.
+#[test]
+fn who_has_no_time_closes_what_is_left_to_nobody() {
+    guarded(|| {
+        let host = Stop::new("host");
+        let (rank, other) = (host.child("rank.0"), host.child("rank.1"));
+        let ios = [&host, &other, &rank].map(|owner| Io::new(owner).expect("a backend"));
+        let own = host.clone();
+        let plan = Plan::within(4 * GUARD).phase("save", GUARD, move |phase| {
+            let (told, tell) = mpsc::channel();
+            std::thread::spawn(move || told.send(own.shutdown(Plan::within(Duration::ZERO))).is_ok());
+            let report = tell.recv()?;
+            assert!(!report.is_clean() && report.closing() == 1, "{report}");
+            let [hosts, others, ranks] = ios;
+            for io in [hosts, others] {
+                let refused = io.with(phase).run_blocking("save", || ()).wait()?;
+                assert!(refused.is_err(), "its pool is closed");
+            }
+            save(&ranks, phase)
+        });
+        let report = rank.shutdown(plan);
+        assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+        assert!(report.is_clean(), "{report}");
+        assert!(host.shutdown(Plan::within(GUARD)).is_clean());
+    });
+}

@@ -3,9 +3,16 @@
 //! One queue, and the [`Shares`] of the file systems: each work is begun for the one on which it may get stuck, and what was set aside comes back to the head of
 //! the queue, one for each that ends. Work of which no device is known (the user's jobs) shares one, number 0: it cannot take all threads either.
 
-use std::{collections::VecDeque, path::Path, sync::Arc};
+use std::{collections::VecDeque, os::fd::AsFd, path::Path, sync::Arc};
 
-use crate::io::{backend::guarded, closer, file::Opened, mounts, op::Op, shares::Shares};
+use crate::io::{
+    backend::guarded,
+    closer,
+    file::{Opened, device_of},
+    mounts,
+    op::Op,
+    shares::Shares,
+};
 
 use super::call;
 
@@ -104,7 +111,8 @@ impl Work {
         match self {
             Work::Op(Op::Read { file, .. } | Op::Write { file, .. } | Op::Sync { file, .. }) => file.device(),
             Work::Op(Op::Open(open)) => open.dir.as_ref().and_then(|dir| dir.device()),
-            Work::Op(Op::Close(_)) | Work::Job(Place::At(_), _) => None,
+            Work::Op(Op::Close(_, device)) => Some(*device).filter(|device| *device != 0),
+            Work::Job(Place::At(_), _) => None,
             Work::Job(Place::On(file), _) => file.device(),
             Work::Job(Place::Anywhere, _) => Some(0),
             Work::Job(Place::Device(id), _) => Some(*id),
@@ -114,6 +122,7 @@ impl Work {
     /// Finds the device out; 0 if there is none. The kernel answers from memory.
     pub(super) fn find_device(&self) -> u64 {
         match self {
+            Work::Op(Op::Close(fd, _)) => device_of(fd.as_fd()),
             Work::Op(op) => op.device(),
             Work::Job(Place::At(path), _) => mounts::device_at(path),
             Work::Job(Place::On(file), _) => file.find_device(),
@@ -123,7 +132,7 @@ impl Work {
     }
 
     pub(super) fn is_close(&self) -> bool {
-        matches!(self, Work::Op(Op::Close(_)))
+        matches!(self, Work::Op(Op::Close(..)))
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -100,7 +100,7 @@ impl Flight {
                     .resolve(open.options.resolve_flags().bits());
                 Load::Open(open, Box::new(how))
             }
-            Op::Close(fd) => Load::Close(fd.into_raw_fd()),
+            Op::Close(fd, _) => Load::Close(fd.into_raw_fd()),
         };
         Some(Flight::new(load, len))
     }

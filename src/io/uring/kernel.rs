@@ -63,7 +63,7 @@ impl Drop for AbortOnPanic {
 
 impl engine::Operation for Op {
     fn is_done_in_any_case(&self) -> bool {
-        matches!(self, Op::Close(_))
+        matches!(self, Op::Close(..))
     }
 
     fn device(&self) -> u64 {

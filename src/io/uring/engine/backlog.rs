@@ -50,6 +50,11 @@ impl<O> Backlog<O> {
         self.shares.fullest()
     }
 
+    /// Takes out of what is set aside what is no longer wanted.
+    pub(super) fn sweep(&mut self, is_unwanted: impl FnMut(&O) -> bool) -> Vec<O> {
+        self.shares.sweep(is_unwanted)
+    }
+
     /// Everything, with its device.
     pub(super) fn take(&mut self) -> Vec<(u64, O)> {
         self.ready.drain(..).chain(self.shares.take()).collect()

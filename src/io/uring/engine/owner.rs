@@ -303,13 +303,15 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
         self.relieve();
     }
 
-    /// If operations wait for a permit, takes it from those in flight that nobody waits for.
+    /// If operations wait for a permit, takes it from those in flight that nobody waits for, and forgets those that wait for a dead device and that nobody waits
+    /// for any more: none of its ends may ever come.
     fn relieve(&mut self) {
         if self.backlog.is_empty() {
             self.pressure = None;
         } else if self.pressure.is_none_or(|at| at <= now()) {
             self.pressure = Some(now() + PRESSURE);
             self.cancel(|flight| !flight.is_wanted());
+            self.backlog.sweep(Operation::is_idle).into_iter().for_each(Operation::forget);
         }
     }
 
