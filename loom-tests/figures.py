@@ -37,7 +37,7 @@ def run(package, test):
 def file_of(name):
     """The file of the models in which a name stands."""
     for path in sorted((HERE / "tests" / "models").rglob("*.rs")):
-        if re.search(rf'(fn {name}\b|"{name}"|model {name} )', path.read_text()):
+        if re.search(rf'(fn {name}\b|"{name}"|model {name} |twin!\({name},)', path.read_text()):
             return path.relative_to(HERE / "tests" / "models").with_suffix("").as_posix()
     sys.exit(f"no file of the models has {name}")
 
@@ -89,8 +89,8 @@ def with_figures_of_the_catalogue(text, output):
 
 
 def with_figures_of_shuttle(text, output):
-    # (The example's models run there too, and have their rows in the table of the models.)
-    seen = (row for row in SHUTTLE.findall(output) if not row[0].startswith("mds_"))
+    # (The models of the example and of librados's operations run there too, and have their rows in the table of the models.)
+    seen = (row for row in SHUTTLE.findall(output) if not row[0].startswith(("mds_", "rados_")))
     for name, law, schedules, seconds in seen:
         row = rf"^\| {name} \| .* \| (\d+) \| .* \| .* \|$"
         text, found = re.subn(row, rf"| {name} | {law} | \1 | {int(schedules):,} | {seconds} |", text, flags=re.M)
