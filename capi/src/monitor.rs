@@ -4,7 +4,7 @@
 //! - **Kept.** The lock lies in memory of the library's, from the monitor's making to the end of its last count; so no pointer to memory of the caller's is kept.
 //! - **Holder.** `held` is touched by who holds the lock, and by nobody else: it is filled after the lock was taken, and emptied before it is let go. `holder`
 //!   says which thread that is, so that another one is refused.
-//! - **Lent.** A guard borrows a monitor, which does not move (it is in an `Arc`), and a domain: [`Taken`] has a count of each beside the guard, and drops them
+//! - **Lent.** A guard borrows a monitor, which does not move (it is in an `Arc`), and a domain: `Taken` has a count of each beside the guard, and drops them
 //!   after it. So who holds the lock has a count of the monitor, from the call that took it to the one that lets it go, and a release by anybody frees nothing.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
