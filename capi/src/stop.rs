@@ -112,14 +112,8 @@ pub unsafe extern "C" fn unwedge_stop_release(stop: *mut unwedge_stop_t) {
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_request(stop: *const unwedge_stop_t, reason: *const c_char) -> c_int {
-    blocking(|| {
-        // SAFETY: the caller's string (`Call`).
-        let reason = unsafe { string(reason) }?.to_string_lossy();
-        // SAFETY: the caller's handle (`Handle`).
-        let stop = unsafe { keep::<Stop>(stop) }?;
-        // Who is woken may let the caller's count go before this returns.
-        Ok(stop.request(&reason).into())
-    })
+    // SAFETY: the caller's promise.
+    unsafe { with_reason(stop, reason, |stop, reason| stop.request(reason)) }
 }
 
 /// Requests the stop, if nobody has, and takes all time away from the shutdowns of this domain and its children, those that run and those to come: what an
@@ -132,12 +126,26 @@ pub unsafe extern "C" fn unwedge_stop_request(stop: *const unwedge_stop_t, reaso
 /// See "Pointers" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unwedge_stop_hurry(stop: *const unwedge_stop_t, reason: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { with_reason(stop, reason, |stop, reason| stop.hurry(reason)) }
+}
+
+/// Says something to a domain, for a reason; 1 if it was news.
+///
+/// # Safety
+/// See "Pointers" above.
+unsafe fn with_reason(
+    stop: *const unwedge_stop_t,
+    reason: *const c_char,
+    say: impl FnOnce(&Stop, &str) -> bool,
+) -> c_int {
     blocking(|| {
         // SAFETY: the caller's string (`Call`).
         let reason = unsafe { string(reason) }?.to_string_lossy();
         // SAFETY: the caller's handle (`Handle`).
         let stop = unsafe { keep::<Stop>(stop) }?;
-        Ok(stop.hurry(&reason).into())
+        // Who is woken may let the caller's count go before this returns.
+        Ok(say(&stop, &reason).into())
     })
 }
 

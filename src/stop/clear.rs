@@ -1,7 +1,7 @@
 //! The last stage of a shutdown: closes a domain's services, lets its last callbacks run, and joins its threads that are at their end.
 //!
-//! What a phase of another shutdown may still use is not cleared away under it (`phasing`). Whatever is to be cleared away is taken by one shutdown; another one that runs at the same time finds nothing left, and waits until
-//! the first is through: otherwise it would call a domain clean that is still being closed.
+//! What a phase of another shutdown may still use is not cleared away under it (`phasing`). Whatever is to be cleared away is taken by one shutdown; another
+//! one that runs at the same time finds nothing left, and waits until the first is through: otherwise it would call a domain clean that is still being closed.
 //!
 //! # Invariants
 //! - **No two wait for each other** (L7): a shutdown first clears away what it took itself, and waits for others only when it has no mark of its

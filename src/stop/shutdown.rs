@@ -299,15 +299,15 @@ impl Course<'_> {
             ended =
                 stop.wait_for_members(Whom::Others, deadline.min(sys::now() + sys::HURRIED_WAY_OUT), None, location);
         }
+        // Who is late is named, also if it ends while the rest is cleared away.
+        // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
+        // Of its own phases only: another shutdown of the domain names its own.
         let mut report = stop.report_of(ended, Some(plan));
         if !ended && report.names_nobody() {
             // The last one is between its end and its word of it: its thread must not be missed.
             ended = stop.wait_for_members(Whom::Others, sys::now() + WAY_OUT, None, location);
             report = stop.report_of(ended, Some(plan));
         }
-        // Who is late is named, also if it ends while the rest is cleared away.
-        // (Not by a second look if all have ended: who was passed over because it shuts down itself may just be through with that.)
-        // Of its own phases only: another shutdown of the domain names its own.
         if !ended {
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
             for part in stop.family() {

@@ -76,6 +76,11 @@ fn shuts_down(watched: &Stop, stop: &Stop, plan: Plan) -> (mpsc::Sender<()>, Spa
     (go, other.expect("a thread"))
 }
 
+/// What a thread that belongs to nobody is told when it shuts a domain down and has no time.
+fn shut_down_at_once_by_another_thread(stop: Stop) -> Report {
+    std::thread::spawn(move || stop.shutdown(Plan::within(Duration::ZERO))).join().expect("no panic")
+}
+
 /// A phase of one of these domains, while the other one is shut down by somebody who has no phase; both have the I/O of `owner`.
 fn a_phase_keeps_the_io(owner: &Stop, has_phase: &Stop, has_none: &Stop) {
     let watched = Stop::new("the test");
@@ -120,9 +125,7 @@ fn who_has_no_time_closes_nothing_under_a_phase() {
         let io = Io::new(&stop).expect("a backend");
         let own = stop.clone();
         let plan = Plan::within(4 * GUARD).phase("save", GUARD, move |phase| {
-            let (told, tell) = mpsc::channel();
-            std::thread::spawn(move || told.send(own.shutdown(Plan::within(Duration::ZERO))).is_ok());
-            let report = tell.recv()?;
+            let report = shut_down_at_once_by_another_thread(own);
             assert!(!report.is_clean() && report.closing() == 1, "{report}");
             save(&io, phase)
         });
@@ -211,9 +214,7 @@ fn who_has_no_time_closes_what_is_left_to_nobody() {
         let ios = [&host, &other, &rank].map(|owner| Io::new(owner).expect("a backend"));
         let own = host.clone();
         let plan = Plan::within(4 * GUARD).phase("save", GUARD, move |phase| {
-            let (told, tell) = mpsc::channel();
-            std::thread::spawn(move || told.send(own.shutdown(Plan::within(Duration::ZERO))).is_ok());
-            let report = tell.recv()?;
+            let report = shut_down_at_once_by_another_thread(own);
             assert!(!report.is_clean() && report.closing() == 1, "{report}");
             let [hosts, others, ranks] = ios;
             for io in [hosts, others] {
