@@ -28,11 +28,6 @@ impl<O> Shares<O> {
         Shares { devices: Vec::new(), most, aside: 0 }
     }
 
-    /// How many are set aside.
-    pub(crate) fn aside(&self) -> usize {
-        self.aside
-    }
-
     /// Begins one for a device: [`ended`](Self::ended) has to be told when it is done. `None`: it was set aside.
     pub(crate) fn begin(&mut self, id: u64, op: O) -> Option<O> {
         let most = self.most;
@@ -59,6 +54,29 @@ impl<O> Shares<O> {
         next
     }
 
+    /// Everything that is set aside, with its device.
+    pub(crate) fn take(&mut self) -> Vec<(u64, O)> {
+        self.aside = 0;
+        self.devices.iter_mut().flat_map(|device| device.aside.drain(..).map(|op| (device.id, op))).collect()
+    }
+
+    fn device(&mut self, id: u64) -> &mut Device<O> {
+        let at = self.devices.iter().position(|device| device.id == id).unwrap_or_else(|| {
+            self.devices.push(Device { id, begun: 0, aside: VecDeque::new() });
+            self.devices.len() - 1
+        });
+        &mut self.devices[at]
+    }
+}
+
+/// What the ring asks besides, which cannot set aside without end.
+#[cfg(any(feature = "uring", unwedge_loom, test))]
+impl<O> Shares<O> {
+    /// How many are set aside.
+    pub(crate) fn aside(&self) -> usize {
+        self.aside
+    }
+
     /// The device for which most is set aside, if any is.
     pub(crate) fn fullest(&self) -> Option<u64> {
         let some = self.devices.iter().filter(|device| !device.aside.is_empty());
@@ -75,20 +93,6 @@ impl<O> Shares<O> {
         }
         self.aside -= unwanted.len();
         unwanted
-    }
-
-    /// Everything that is set aside, with its device.
-    pub(crate) fn take(&mut self) -> Vec<(u64, O)> {
-        self.aside = 0;
-        self.devices.iter_mut().flat_map(|device| device.aside.drain(..).map(|op| (device.id, op))).collect()
-    }
-
-    fn device(&mut self, id: u64) -> &mut Device<O> {
-        let at = self.devices.iter().position(|device| device.id == id).unwrap_or_else(|| {
-            self.devices.push(Device { id, begun: 0, aside: VecDeque::new() });
-            self.devices.len() - 1
-        });
-        &mut self.devices[at]
     }
 }
 
