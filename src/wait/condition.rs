@@ -29,18 +29,19 @@ pub(crate) struct Notifier {
     pub(crate) location: Option<&'static Location<'static>>,
 }
 
-/// A condition's waiters.
+/// A condition's waiters. What a notification touches lies in one cache line.
+#[repr(C, align(64))]
 pub(crate) struct Condition {
     list: LightMutex<List>,
     /// How many are linked: what makes a notification without waiters one load. Changed under the lock.
     len: AtomicU32,
-    // For reports: who notified last while somebody waited, and where.
-    notifier: PlainU64,
-    /// Its name outlives it.
-    notifier_name: Text<4>,
-    notified_at: PlainPtr<Location<'static>>,
     /// Its own place in the arena. Written by who claims it; a monitor's own has none.
     index: PlainU32,
+    // For reports: who notified last while somebody waited, and where.
+    notifier: PlainU64,
+    notified_at: PlainPtr<Location<'static>>,
+    /// The notifier's, whom it outlives.
+    notifier_name: Text<4>,
 }
 
 arena!(
@@ -54,10 +55,10 @@ impl Condition {
         Condition {
             list: LightMutex::new(List::new(Place::Condition)),
             len: AtomicU32::new(0),
-            notifier: PlainU64::new(0),
-            notifier_name: Text::new(),
-            notified_at: PlainPtr::new(std::ptr::null_mut()),
             index: PlainU32::new(0),
+            notifier: PlainU64::new(0),
+            notified_at: PlainPtr::new(std::ptr::null_mut()),
+            notifier_name: Text::new(),
         }
     }
 
@@ -66,10 +67,10 @@ impl Condition {
         Condition {
             list: LightMutex::new(List::new(Place::Condition)),
             len: AtomicU32::new(0),
-            notifier: PlainU64::new(0),
-            notifier_name: Text::new(),
-            notified_at: PlainPtr::new(std::ptr::null_mut()),
             index: PlainU32::new(0),
+            notifier: PlainU64::new(0),
+            notified_at: PlainPtr::new(std::ptr::null_mut()),
+            notifier_name: Text::new(),
         }
     }
 

@@ -93,45 +93,49 @@ pub(crate) enum Place {
 }
 
 /// A slot. See the head of this file.
+///
+/// # Cache lines
+/// What one who ends the wait touches besides its owner comes first, in a line for threads and a second for tasks; a stop reads the two. Slots share no line.
+#[repr(C, align(64))]
 pub(crate) struct Waiter {
     pub(super) word: AtomicU64,
     pub(super) parker: Parker,
-    pub(super) waker: WakerWords,
+    // Links: guarded by the lock of the list that `place` names; `next` is its thread's while nobody waits here (see `spare`).
+    pub(super) next: Link<Waiter>,
+    pub(super) prev: Link<Waiter>,
+    /// The monitor whose lock it takes after its event. Set before the word is published.
+    pub(super) monitor: Link<MonitorCell>,
+    /// The condition variable it waits on.
+    pub(super) condition: Link<Condition>,
+    /// The condition variable whose `notify_one` it consumed: to whom it goes on if a stop comes in between (L3). Set before `QUEUED`.
+    pub(super) passing: Link<Condition>,
     pub(super) kind: PlainU8,
+    place: PlainU8,
+    /// Whether it wants the lock for reading.
+    pub(super) shared: PlainU8,
+    pub(super) what: PlainU8,
+    /// How often its turn came too late: see `pending`. The owner's alone.
+    pub(super) overtaken: PlainU32,
+    pub(super) waker: WakerWords,
+    /// When a task was woken. Written by who is about to wake it.
+    pub(super) woken: PlainU64,
     /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
     pub(super) began: PlainU64,
     pub(super) domain: Link<DomainCell>,
     pub(super) domain_live: PlainU64,
-    // Links: guarded by the lock of the list that `place` names; `next` is its thread's while nobody waits here (see `spare`).
-    pub(super) next: Link<Waiter>,
-    pub(super) prev: Link<Waiter>,
-    place: PlainU8,
-    /// The monitor whose lock it takes after its event. Set before the word is published.
-    pub(super) monitor: Link<MonitorCell>,
-    /// Whether it wants the lock for reading.
-    pub(super) shared: PlainU8,
-    /// How often its turn came too late: see `pending`. The owner's alone.
-    pub(super) overtaken: PlainU32,
-    /// The condition variable whose `notify_one` it consumed: to whom it goes on if a stop comes in between (L3). Set before `QUEUED`.
-    pub(super) passing: Link<Condition>,
-    // What a report says of it. Written by the owner before the word is published.
-    /// A [`MemberRef`](crate::registry::member::MemberRef) as a word.
-    pub(super) member: PlainU64,
-    pub(super) what: PlainU8,
-    /// The condition variable it waits on.
-    pub(super) condition: Link<Condition>,
-    pub(super) operation: Text<2>,
-    pub(super) object: Text<6>,
-    pub(super) offset: PlainU64,
-    pub(super) length: PlainU64,
-    pub(super) location: PlainPtr<Location<'static>>,
-    pub(super) since: PlainU64,
-    /// When a task was woken. Written by who is about to wake it.
-    pub(super) woken: PlainU64,
     /// Who owes what it waits for, and in which wait: see [`Debtor`].
     debtor: PlainU64,
     /// Its own place in the arena. Written by who claims it.
     index: PlainU32,
+    // What a report says of it besides. Written by the owner before the word is published.
+    /// A [`MemberRef`](crate::registry::member::MemberRef) as a word.
+    pub(super) member: PlainU64,
+    pub(super) location: PlainPtr<Location<'static>>,
+    pub(super) since: PlainU64,
+    pub(super) operation: Text<2>,
+    pub(super) offset: PlainU64,
+    pub(super) length: PlainU64,
+    pub(super) object: Text<6>,
 }
 
 arena!(
@@ -139,30 +143,30 @@ arena!(
     waiters: Waiter = || Waiter {
         word: AtomicU64::new(IDLE),
         parker: Parker::new(),
-        waker: WakerWords::new(),
+        next: Link::new(),
+        prev: Link::new(),
+        monitor: Link::new(),
+        condition: Link::new(),
+        passing: Link::new(),
         kind: PlainU8::new(0),
+        place: PlainU8::new(0),
+        shared: PlainU8::new(0),
+        what: PlainU8::new(0),
+        overtaken: PlainU32::new(0),
+        waker: WakerWords::new(),
+        woken: PlainU64::new(0),
         began: PlainU64::new(0),
         domain: Link::new(),
         domain_live: PlainU64::new(0),
-        next: Link::new(),
-        prev: Link::new(),
-        place: PlainU8::new(0),
-        monitor: Link::new(),
-        shared: PlainU8::new(0),
-        overtaken: PlainU32::new(0),
-        passing: Link::new(),
-        member: PlainU64::new(0),
-        what: PlainU8::new(0),
-        condition: Link::new(),
-        operation: Text::new(),
-        object: Text::new(),
-        offset: PlainU64::new(0),
-        length: PlainU64::new(0),
-        location: PlainPtr::new(std::ptr::null_mut()),
-        since: PlainU64::new(0),
-        woken: PlainU64::new(0),
         debtor: PlainU64::new(0),
         index: PlainU32::new(0),
+        member: PlainU64::new(0),
+        location: PlainPtr::new(std::ptr::null_mut()),
+        since: PlainU64::new(0),
+        operation: Text::new(),
+        offset: PlainU64::new(0),
+        length: PlainU64::new(0),
+        object: Text::new(),
     }
 );
 
