@@ -101,6 +101,48 @@ static void cancellation(void) {
     }
 }
 
+/* What frees what is the caller's may be a place where a thread is cancelled: it waits, as in every call. */
+static int freed;
+static void frees(void *arg) {
+    pthread_testcancel();
+    freed += *(int *)arg;
+}
+static int does_nothing(unwedge_stop_t *phase, void *arg) {
+    (void)phase, (void)arg;
+    return 0;
+}
+static void *frees_cancelled(void *arg) {
+    static int units = 1, tens = 10, hundreds = 100, thousands = 1000;
+    unwedge_stop_t *domain;
+    unwedge_completion_t *completion;
+    unwedge_completer_t *completer;
+    unwedge_plan_t *plan;
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    CHECK(unwedge_stop_new("cancelled", NULL, &units, frees, &domain) == 0 && freed == 1);
+    CHECK(unwedge_plan_new(0, &plan) == 0 && unwedge_plan_phase(plan, "never", 0, does_nothing, &tens, frees) == 0);
+    unwedge_plan_release(plan);
+    CHECK(freed == 11);
+    CHECK(unwedge_completion_new(domain, "unwanted", frees, &completion, &completer) == 0);
+    unwedge_completion_release(completion);
+    CHECK(unwedge_completer_complete(completer, 0, &hundreds) == 0 && freed == 111);
+    unwedge_completer_release(completer);
+    CHECK(unwedge_completion_new(domain, "not taken", frees, &completion, &completer) == 0);
+    CHECK(unwedge_completer_complete(completer, 0, &thousands) == 1);
+    unwedge_completer_release(completer);
+    unwedge_completion_release(completion);
+    CHECK(freed == 1111);
+    unwedge_stop_release(domain);
+    pthread_testcancel();
+    return arg;
+}
+
+static void cancellation_in_what_frees(void) {
+    pthread_t thread;
+    void *ended;
+    CHECK(pthread_create(&thread, NULL, frees_cancelled, &one) == 0);
+    CHECK(pthread_join(thread, &ended) == 0 && ended == PTHREAD_CANCELED && freed == 1111);
+}
+
 /* A callback that cannot take the lock: the wait ends without it. */
 static void notifies(void *arg) {
     (void)arg;
@@ -263,8 +305,10 @@ int main(void) {
 #if !defined(WITH_ASAN)
     /* Not there: the frames that a cancellation unwinds stay poisoned for the sanitizer, which then trips over them at the thread's end itself. */
     cancellation();
+    cancellation_in_what_frees();
 #else
     (void)cancellation;
+    (void)cancellation_in_what_frees;
 #endif
     locks_that_fail();
     releases();
