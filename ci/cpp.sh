@@ -160,7 +160,7 @@ say "ThreadSanitizer"
 instrumented tsan "--cfg unwedge_tsan -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
 gcc -O1 -c -fno-builtin capi/tests/cpp/tsan_shim.c -o "$work/shim.o"
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp external_symbolizer_path=$(command -v "llvm-symbolizer-$llvm") halt_on_error=1"
-with="-O1 -fsanitize=thread -DWITH_TSAN -rdynamic $common $work/shim.o -L$work/tsan -Wl,-rpath,$work/tsan"
+with="-O1 -fsanitize=thread -rdynamic $common $work/shim.o -L$work/tsan -Wl,-rpath,$work/tsan"
 for test in releases steps; do
     clang -std=c11 -D_GNU_SOURCE capi/tests/c/$test.c $with -lunwedge -pthread -o "$work/tsan/test"
     guard "$work/tsan/test"

@@ -229,7 +229,7 @@ pub enum Outcome {
     Stopped,
     /// It failed, and why. (128 bytes of it, as long as the shutdown runs.)
     Failed(String),
-    /// Its time was up, and its thread has not ended.
+    /// Its time was up, and its thread has not ended; its step may have.
     Left,
     /// It was not begun, because the stop was hurried.
     Skipped,

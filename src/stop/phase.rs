@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - **Late is not lost.** A phase ends by its deadline and the time of a way out, whatever its step does: then its thread is named and left, its task
-//!   dropped.
+//!   dropped. A step that has ended before leaves the rest of that time to its thread, to get past its end.
 //! - **Over is ended.** A phase is over when every member of its domain has ended, also one that shuts that domain down itself.
 //! - **Nobody waits for the one who waits.** A step that needs a lock which the one who shuts down holds is not begun.
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::registry::domain::DomainRef;
 use crate::registry::member::MemberRef;
 use crate::registry::phase::{Ended, PhaseSlot};
-use crate::sys::{self, Mutex};
+use crate::sys::{self, Mutex, Until};
 use crate::wait::waiter::contain;
 
 use super::Stop;
@@ -150,8 +150,8 @@ impl Runner {
         }
         // Who has kept the phase has a domain that is over.
         stop.request("the phase is over");
-        let joined_by = sys::now() + WAY_OUT;
-        let unjoined = stop.inner.members.join_ended(|| joined_by);
+        let joined_by = Until::new(until.max(sys::now() + WAY_OUT), || self.hurry.is_over());
+        let unjoined = stop.inner.members.join_ended(|| joined_by.at());
         if !ended || unjoined != 0 {
             self.left.push(stop);
             return Ok(Ended::Left);

@@ -94,8 +94,9 @@ impl Plan {
     /// Adds a phase: a step that runs after the request, when the domain's members have ended or their time is up, on a thread of its own and
     /// within its own limit (and the plan's).
     ///
-    /// When the limit is up the phase is stopped like any domain: its waits end, and the shutdown goes on. The members have the plan's time
-    /// less that of all phases.
+    /// When the limit is up the phase is stopped like any domain: its waits end, and the shutdown goes on. A step that has ended before leaves the rest of
+    /// the limit to its thread, for the destructors of its thread-locals: a thread that hangs there is [left](crate::report::Outcome::Left) when the limit is up.
+    /// The members have the plan's time less that of all phases.
     ///
     /// Phases that ask for more than the plan has left are cut when they begin, those that ask for most first: each that asks for no more than an equal
     /// share has what it asks for, and the others share the rest equally. What one leaves unused is the others' again. (Then nothing is left for the

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use unwedge::io::{Backend, Io};
 use unwedge::report::Outcome;
-use unwedge::{Plan, Stop};
+use unwedge::{Plan, Step, Stop};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
@@ -255,5 +255,27 @@ fn a_hurry_from_anywhere() {
         drop(completer);
         assert_eq!(tell.recv_timeout(GUARD), Ok(true));
         assert!(stop.shutdown(Plan::within(LONG)).is_clean());
+    });
+}
+
+/// The rest of its phase's time is the thread's for as long as nobody is in a hurry.
+#[test]
+fn a_hurry_leaves_the_thread_of_a_phase_at_its_end() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (release, stuck) = mpsc::channel();
+        let (told, over) = mpsc::channel();
+        let step = Step::new("save", LONG).or_abort().run(move |_| {
+            hang_at_its_end(stuck);
+            told.send(())?;
+            Ok(())
+        });
+        let ended = shut_down(&stop, Plan::within(2 * LONG).step(step));
+        over.recv_timeout(GUARD).expect("the step runs");
+        assert!(ended.recv_timeout(Duration::from_millis(200)).is_err(), "it waits for the thread");
+        stop.hurry("a second SIGTERM");
+        let report = ended.recv_timeout(GUARD).expect("the shutdown returns");
+        assert_eq!(report.phases()[0].outcome, Outcome::Left);
+        drop(release);
     });
 }

@@ -295,6 +295,39 @@ fn a_phase_whose_thread_does_not_end_is_left() {
     });
 }
 
+/// Its step has ended in time: what is left of the phase's limit is its thread's, to get past its end.
+#[test]
+fn a_thread_that_is_slow_at_its_end_has_the_rest_of_its_phase_s_time() {
+    struct Slow(Arc<AtomicUsize>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            // Longer than who was stopped late is given for its way out.
+            std::thread::sleep(Duration::from_millis(300));
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Slow>> = const { std::cell::RefCell::new(None) };
+    }
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let over = Arc::new(AtomicUsize::new(0));
+        let own = over.clone();
+        let seen = over.clone();
+        let plan = Plan::within(4 * GUARD)
+            .phase("save", GUARD, move |_| {
+                LAST.set(Some(Slow(own)));
+                Ok(())
+            })
+            .phase("release", GUARD, move |_| if seen.load(SeqCst) == 1 { Ok(()) } else { Err("too early".into()) });
+        let report = stop.shutdown(plan);
+        assert!(report.is_clean(), "{report}");
+        let outcomes: Vec<_> = report.phases().iter().map(|phase| phase.outcome.clone()).collect();
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
+        assert_eq!(over.load(SeqCst), 1);
+    });
+}
+
 #[test]
 fn a_callback_is_stopped_by_the_domain_on_whose_thread_it_runs() {
     guarded(|| {
