@@ -130,6 +130,9 @@ class Theirs:
 class Ours:
     """mds-rados, and its client."""
 
+    # Every one that was begun: to be ended however this ends.
+    children = []
+
     def __init__(self, program, cluster, folder, ino):
         self.program, self.cluster, self.ino = program, cluster, ino
         self.socket = os.path.join(folder, "mds.sock")
@@ -144,6 +147,7 @@ class Ours:
     def begin(self):
         pool = f"rados:{self.cluster.conf}:{POOL}"
         self.child = subprocess.Popen([self.program, "serve", "--pool", pool, "--socket", self.socket])
+        self.children.append(self.child)
 
     def connect(self):
         end = time.monotonic() + 30
@@ -241,7 +245,7 @@ class Comparison:
         self.cluster.script("kill", "mds.a")
 
     def replay(self, row):
-        """Theirs and ours stopped in replay, while the OSD does not answer."""
+        """Theirs and ours stopped in replay, while the OSD does not answer: ours first, because theirs stays."""
         cluster, (theirs, ours) = self.cluster, self.times[row]
         cluster.script("freeze" if row == "replay-frozen" else "kill", "osd.0")
         if self.with_theirs:
@@ -249,27 +253,46 @@ class Comparison:
             cluster.wait_state("up:replay")
             # It asks for its first object now.
             time.sleep(1)
-        # Ours cannot come so far without a monitor: so all of them come first.
-        crowd = []
-        if row == "replay-no-mon":
-            crowd = [self.ours.another(n) for n in range(self.ours_runs)]
-            clients = [one.waiting() for one in crowd]
-            cluster.script("kill", "mon.a")
-        begun = time.monotonic()
-        pid = self.theirs.pid() if self.with_theirs else None
-        if pid:
+        self.turns_in_replay(row, ours)
+        if self.with_theirs:
+            pid, begun = self.theirs.pid(), time.monotonic()
             os.kill(pid, signal.SIGTERM)
-        # Theirs goes on while ours has its turns; both wait for most of the time.
-        for one in crowd:
-            ours.append(one.term())
-        for _ in range(self.ours_runs - len(crowd)):
-            client = self.ours.waiting()
-            ours.append(self.ours.term())
-            client.close()
-        for client in clients if crowd else []:
-            client.close()
-        if pid:
             theirs.append(self.watch(row, pid, begun))
+        cluster.renew()
+
+    def turns_in_replay(self, row, times):
+        """Those of ours."""
+        if row != "replay-no-mon":
+            for _ in range(self.ours_runs):
+                client = self.ours.waiting()
+                times.append(self.ours.term())
+                client.close()
+            return
+        # Ours cannot come so far without a monitor: so all of them come first.
+        crowd = self.crowd()
+        clients = [one.waiting() for one in crowd]
+        self.cluster.script("kill", "mon.a")
+        times.extend(one.term() for one in crowd)
+        for client in clients:
+            client.close()
+
+    def crowd(self):
+        return [self.ours.another(n) for n in range(self.ours_runs)]
+
+    def last(self, row):
+        """OSD and monitor are told to end, and then the two MDS: a crowd of ours, since a cluster takes long to start."""
+        cluster, (theirs, ours) = self.cluster, self.times[row]
+        if self.with_theirs:
+            self.theirs.active()
+        crowd = self.crowd()
+        for one in crowd:
+            one.active()
+        for name in ("osd.0", "mon.a"):
+            if term(cluster.pid(name), 30) is None:
+                cluster.script("kill", name)
+        if self.with_theirs:
+            theirs.append(term(self.theirs.pid(), self.options.cap))
+        ours.extend(one.term() for one in crowd)
         cluster.renew()
 
     def watch(self, row, pid, begun):
@@ -293,10 +316,16 @@ class Comparison:
         their_times, our_times = self.times[row]
         if row in ("replay-frozen", "replay-killed", "replay-no-mon", "returns"):
             return self.replay(row)
+        if row == "last":
+            return self.last(row)
         if self.with_theirs:
             self.run_theirs(row, their_times)
+        self.turns(row, our_times)
+
+    def turns(self, row, times):
+        """Those of ours."""
         for _ in range(self.ours_runs):
-            self.run_ours(row, our_times)
+            self.run_ours(row, times)
 
     def run_theirs(self, row, times):
         cluster, theirs, cap = self.cluster, self.theirs, self.options.cap
@@ -328,13 +357,6 @@ class Comparison:
             times.append(term(theirs.pid(), cap))
             waits.kill()
             waits.wait()
-        elif row == "last":
-            for name in ("osd.0", "mon.a"):
-                pid = cluster.pid(name)
-                if term(pid, 30) is None:
-                    cluster.script("kill", name)
-            times.append(term(theirs.pid(), cap))
-        if row in ("admin", "last"):
             cluster.renew()
         theirs.end()
 
@@ -368,11 +390,6 @@ class Comparison:
                 pass
             times.append(ours.term())
             cluster.script("thaw", "osd.0")
-        elif row == "last":
-            cluster.script("freeze", "osd.0", "mon.a")
-            time.sleep(0.05)
-            times.append(ours.term())
-            cluster.script("thaw", "osd.0", "mon.a")
 
     def all(self):
         rounds = max(1, self.options.theirs_runs)
@@ -443,6 +460,8 @@ def main():
     options.rows = options.rows or list(ROWS)
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    # So that what was started is ended then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="unwedge-compare") as folder:
         comparison = None
         try:
@@ -450,8 +469,10 @@ def main():
             comparison.all()
             status = comparison.table()
         finally:
-            if comparison and comparison.ours.child and comparison.ours.child.poll() is None:
-                comparison.ours.kill()
+            for child in Ours.children:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
             if os.path.exists(os.path.join(folder, "cluster")):
                 subprocess.run([f"{HERE}/cluster.sh", "destroy", os.path.join(folder, "cluster")])
     sys.exit(status)

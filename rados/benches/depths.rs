@@ -3,10 +3,13 @@
 //! On a cluster of its own. Both take turns; ratios are the medians of those of the turns. CPU is that of this process, librados's own threads
 //! included, for each operation.
 //!
-//! A third peer is judged by nobody: librados's asynchronous calls with a callback that posts a semaphore, as a C program has them. librados hands each
-//! callback to a thread of its own, and what ends by one, as all of ours does, pays for that. So it says how much of a difference is librados's.
+//! Two more peers are judged by nobody. librados's asynchronous calls with a callback that posts a semaphore, as a C program has them: librados hands each
+//! callback to a thread of its own, and what ends by one, as all of ours does, pays for that. And the same calls without a callback, waited for by librados's own
+//! wait, which no stop ends: what librados takes by itself. So they say how much of a difference is librados's. At depth 32 the OSD's CPU says what is left of
+//! the machine for any client.
 //!
 //!     cargo bench --package unwedge-rados                # takes about two minutes; exit status 1 if a bar is missed
+//!     cargo bench --package unwedge-rados -- omap        # half of it, as `read` is
 //!     cargo bench --package unwedge-rados -- --quick     # judges nothing
 
 #[path = "../tests/common/mod.rs"]
@@ -26,6 +29,9 @@ use unwedge_rados::Pool;
 const BYTES: usize = 4096;
 const KEYS: u32 = 16;
 const OBJECTS: usize = 64;
+
+/// How many turns are judged.
+const TURNS: usize = 15;
 
 /// How long one turn is.
 const TURN: Duration = Duration::from_millis(400);
@@ -62,7 +68,7 @@ unsafe extern "C" {
     fn rados_omap_get_end(iter: *mut c_void);
     fn rados_aio_create_completion2(
         arg: *mut c_void,
-        complete: extern "C" fn(*mut c_void, *mut c_void),
+        complete: Option<extern "C" fn(*mut c_void, *mut c_void)>,
         aio: *mut *mut c_void,
     ) -> c_int;
     fn rados_aio_read(
@@ -80,6 +86,7 @@ unsafe extern "C" {
         oid: *const c_char,
         flags: c_int,
     ) -> c_int;
+    fn rados_aio_wait_for_complete(aio: *mut c_void) -> c_int;
     fn rados_aio_get_return_value(aio: *mut c_void) -> c_int;
     fn rados_aio_release(aio: *mut c_void);
 }
@@ -176,11 +183,19 @@ impl Page {
     }
 }
 
-/// An operation with a callback, as a C program has it. It is not moved while it is in flight.
+/// How a C program is told of the end of an asynchronous operation.
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    Callback,
+    Wait,
+}
+
+/// An asynchronous operation, as a C program has it. It is not moved while it is in flight.
 struct Called {
     buffer: Vec<u8>,
     page: Page,
     aio: *mut c_void,
+    told: Told,
     done: libc::sem_t,
 }
 
@@ -190,16 +205,17 @@ extern "C" fn called(_aio: *mut c_void, done: *mut c_void) {
 }
 
 impl Called {
-    fn begin(io: Blocking, what: What, name: &CString) -> Box<Called> {
+    fn begin(io: Blocking, what: What, told: Told, name: &CString) -> Box<Called> {
         // SAFETY: Zeros are bytes of a semaphore, which is made below.
         let done = unsafe { std::mem::zeroed() };
         let aio = std::ptr::null_mut();
-        let mut own = Box::new(Called { buffer: vec![0; BYTES], page: Page::default(), aio, done });
+        let mut own = Box::new(Called { buffer: vec![0; BYTES], page: Page::default(), aio, told, done });
         // SAFETY: There is room for it.
         assert_eq!(unsafe { libc::sem_init(&raw mut own.done, 0, 0) }, 0);
         let (done, aio) = (&raw mut own.done, &raw mut own.aio);
+        let callback = (told == Told::Callback).then_some(called as extern "C" fn(*mut c_void, *mut c_void));
         // SAFETY: Both outlive the operation, which `end` waits for.
-        assert_eq!(unsafe { rados_aio_create_completion2(done.cast(), called, aio) }, 0);
+        assert_eq!(unsafe { rados_aio_create_completion2(done.cast(), callback, aio) }, 0);
         let into = own.buffer.as_mut_ptr().cast();
         let begun = match what {
             // SAFETY: The buffer outlives the operation.
@@ -215,8 +231,12 @@ impl Called {
     }
 
     fn end(&mut self, what: What) {
-        // SAFETY: The semaphore was made.
-        while unsafe { libc::sem_wait(&raw mut self.done) } != 0 {}
+        match self.told {
+            // SAFETY: The semaphore was made.
+            Told::Callback => while unsafe { libc::sem_wait(&raw mut self.done) } != 0 {},
+            // SAFETY: It is owned, and not released.
+            Told::Wait => assert_eq!(unsafe { rados_aio_wait_for_complete(self.aio) }, 0),
+        }
         // SAFETY: It is owned, and has ended.
         let answer = unsafe { rados_aio_get_return_value(self.aio) };
         // SAFETY: It is owned, and released once.
@@ -234,14 +254,22 @@ enum What {
     Omap,
 }
 
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == What::Read { "read of 4 KiB" } else { "omap of 16 keys" })
+    }
+}
+
 /// What a turn was like.
 #[derive(Clone, Copy)]
 struct Seen {
     /// Median time of an operation, µs; 0 where operations overlap.
     p50: f64,
     per_second: f64,
-    /// µs for each operation.
+    /// µs of this process for each operation.
     cpu: f64,
+    /// µs of the OSD's for each operation.
+    osd: f64,
 }
 
 fn cpu() -> f64 {
@@ -254,12 +282,13 @@ fn cpu() -> f64 {
     micros(usage.ru_utime) + micros(usage.ru_stime)
 }
 
-/// Runs a turn; it is given a place for the operations' times, and gives back how many there were.
-fn turn(run: impl FnOnce(&mut Vec<f64>) -> u64) -> Seen {
-    let (mut times, begun, before) = (Vec::new(), Instant::now(), cpu());
-    let count = run(&mut times) as f64;
-    let (took, used) = (begun.elapsed().as_secs_f64(), cpu() - before);
-    Seen { p50: median(&mut times), per_second: count / took, cpu: used / count }
+/// µs of CPU that a process has had so far.
+fn cpu_of(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the OSD runs");
+    // Behind its name, which is in brackets: the 12th and 13th are ticks of 10 ms.
+    let behind = stat.rsplit_once(')').expect("a name in brackets").1;
+    let ticks = behind.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+    ticks.sum::<u64>() as f64 * 1e4
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -272,12 +301,21 @@ struct Sides {
     theirs: Blocking,
     /// Of data, and of omaps.
     names: [Vec<String>; 2],
+    osd: u32,
 }
 
 impl Sides {
     fn name(&self, what: What, n: usize) -> &str {
         let names = &self.names[usize::from(what == What::Omap)];
         &names[n % names.len()]
+    }
+
+    /// Runs a turn; it is given a place for the operations' times, and gives back how many there were.
+    fn turn(&self, run: impl FnOnce(&mut Vec<f64>) -> u64) -> Seen {
+        let (mut times, begun, before, osd) = (Vec::new(), Instant::now(), cpu(), cpu_of(self.osd));
+        let count = run(&mut times) as f64;
+        let (took, used, osd) = (begun.elapsed().as_secs_f64(), cpu() - before, cpu_of(self.osd) - osd);
+        Seen { p50: median(&mut times), per_second: count / took, cpu: used / count, osd: osd / count }
     }
 
     fn c_names(&self, what: What) -> Vec<CString> {
@@ -287,7 +325,7 @@ impl Sides {
     /// One at a time, by a loop.
     fn loop_of_theirs(&self, what: What) -> Seen {
         let names = self.c_names(what);
-        turn(|times| alone(times, |n| self.blocking(what, &names[n % OBJECTS])))
+        self.turn(|times| alone(times, |n| self.blocking(what, &names[n % OBJECTS])))
     }
 
     fn blocking(&self, what: What, name: &CString) {
@@ -298,7 +336,7 @@ impl Sides {
     }
 
     fn one_of_ours(&self, what: What) -> Seen {
-        turn(|times| {
+        self.turn(|times| {
             alone(times, |n| match what {
                 What::Read => {
                     assert_eq!(
@@ -321,7 +359,7 @@ impl Sides {
 
     /// 32 at a time, by one thread.
     fn many_of_ours(&self, what: What) -> Seen {
-        turn(|_| {
+        self.turn(|_| {
             let until = Instant::now() + TURN;
             match what {
                 What::Read => window(until, |n| self.ours.read(self.name(what, n), 0, BYTES), end_ours),
@@ -330,25 +368,26 @@ impl Sides {
         })
     }
 
-    /// One at a time, by a callback.
-    fn one_called(&self, what: What) -> Seen {
+    /// One at a time, by an asynchronous call of librados's.
+    fn one_called(&self, what: What, told: Told) -> Seen {
         let names = self.c_names(what);
-        turn(|times| alone(times, |n| Called::begin(self.theirs, what, &names[n % OBJECTS]).end(what)))
+        self.turn(|times| alone(times, |n| Called::begin(self.theirs, what, told, &names[n % OBJECTS]).end(what)))
     }
 
-    /// 32 at a time, by callbacks.
-    fn many_called(&self, what: What) -> Seen {
+    /// 32 at a time, by those.
+    fn many_called(&self, what: What, told: Told) -> Seen {
         let names = self.c_names(what);
-        turn(|_| {
+        self.turn(|_| {
             let until = Instant::now() + TURN;
-            window(until, |n| Called::begin(self.theirs, what, &names[n % OBJECTS]), |mut called| called.end(what))
+            let begin = |n| Called::begin(self.theirs, what, told, &names[n % OBJECTS]);
+            window(until, begin, |mut called| called.end(what))
         })
     }
 
     /// As many at a time as there are threads.
     fn pool_of_theirs(&self, what: What, threads: usize) -> Seen {
         let names = self.c_names(what);
-        turn(|_| {
+        self.turn(|_| {
             let (until, count) = (Instant::now() + TURN, AtomicU64::new(0));
             std::thread::scope(|scope| {
                 for first in 0..threads {
@@ -399,88 +438,123 @@ fn window<T>(until: Instant, mut begin: impl FnMut(usize) -> T, end: impl Fn(T))
 
 fn main() -> ExitCode {
     let is_quick = std::env::args().any(|arg| arg == "--quick");
-    common::run(&[("depths", if is_quick { quick } else { judged })])
+    common::run(if is_quick {
+        &[("read", quick_read), ("omap", quick_omap)]
+    } else {
+        &[("read", read), ("omap", omap)]
+    })
 }
 
-fn quick(ceph: &Ceph) {
-    compare(ceph, 3);
+fn quick_read(ceph: &Ceph) {
+    compare(ceph, What::Read, 1);
 }
 
-fn judged(ceph: &Ceph) {
-    let missed = compare(ceph, 21);
+fn quick_omap(ceph: &Ceph) {
+    compare(ceph, What::Omap, 1);
+}
+
+fn read(ceph: &Ceph) {
+    judge(ceph, What::Read);
+}
+
+fn omap(ceph: &Ceph) {
+    judge(ceph, What::Omap);
+}
+
+fn judge(ceph: &Ceph, what: What) {
+    let missed = compare(ceph, what, TURNS);
     assert!(missed.is_empty(), "missed: {missed:?}");
 }
 
 /// Prints the table; what was missed.
-fn compare(ceph: &Ceph, turns: usize) -> Vec<String> {
+fn compare(ceph: &Ceph, what: What, turns: usize) -> Vec<&'static str> {
     let stop = Stop::new("bench");
     let (_cluster, ours) = ceph.client(&stop);
     let names = ["bench.data", "bench.omap"].map(|kind| (0..OBJECTS).map(|n| format!("{kind}.{n:08x}")).collect());
-    let sides = Sides { ours, theirs: Blocking::connect(ceph), names };
+    let sides = Sides { ours, theirs: Blocking::connect(ceph), names, osd: ceph.process("osd.0") };
     for n in 0..OBJECTS {
         sides.ours.write_full(sides.name(What::Read, n), vec![1; BYTES]).wait().expect("no stop").expect("an answer");
         let entries = (0..KEYS).map(|key| (format!("name{key:04}_head"), vec![7; 400]));
         sides.ours.omap_set(sides.name(What::Omap, n), entries).wait().expect("no stop").expect("an answer");
     }
-    let mut missed = Vec::new();
     println!(
         "| what | peer | ours | peer's | ratio | CPU, µs, ours / peer | must be | met |\n|---|---|---|---|---|---|---|---|"
     );
-    for (what, name) in [(What::Read, "read of 4 KiB"), (What::Omap, "omap of 16 keys")] {
-        let (pairs, called): (Vec<_>, Vec<_>) = (0..turns)
-            .map(|_| {
-                let ours = sides.one_of_ours(what);
-                ((ours, sides.loop_of_theirs(what)), (ours, sides.one_called(what)))
-            })
-            .unzip();
-        let ratio = of(&pairs, |(ours, theirs)| ours.p50 / theirs.p50);
-        let met = ratio <= 1.15;
-        let cpu = of(&pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
-        let (a, b) = (of(&pairs, |pair| pair.0.p50), of(&pairs, |pair| pair.1.p50));
-        let (c, d) = (of(&pairs, |pair| pair.0.cpu), of(&pairs, |pair| pair.1.cpu));
-        let verdict = if met { "yes" } else { "NO" };
-        println!(
-            "| {name}, depth 1, p50 | loop | {a:.0} µs | {b:.0} µs | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | ≤ 1.15 | {verdict} |"
-        );
-        say_called(&format!("{name}, depth 1, p50"), &called, |seen| seen.p50, "µs");
-        if !met {
-            missed.push(format!("{name}, depth 1"));
-        }
-        let best = POOLS.map(|threads| (sides.pool_of_theirs(what, threads).per_second, threads));
-        let threads = best.iter().max_by(|a, b| a.0.total_cmp(&b.0)).map_or(32, |best| best.1);
-        let (pairs, called): (Vec<_>, Vec<_>) = (0..turns)
-            .map(|_| {
-                let ours = sides.many_of_ours(what);
-                ((ours, sides.pool_of_theirs(what, threads)), (ours, sides.many_called(what)))
-            })
-            .unzip();
-        let ratio = of(&pairs, |(ours, theirs)| ours.per_second / theirs.per_second);
-        let cpu = of(&pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
-        let met = ratio >= 1.5 && cpu <= 0.5;
-        let (a, b) = (of(&pairs, |pair| pair.0.per_second), of(&pairs, |pair| pair.1.per_second));
-        let (c, d) = (of(&pairs, |pair| pair.0.cpu), of(&pairs, |pair| pair.1.cpu));
-        let verdict = if met { "yes" } else { "NO" };
-        println!(
-            "| {name}, depth 32 | pool of {threads} | {a:.0} /s | {b:.0} /s | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | ≥ 1.5, CPU ≤ 0.5 | {verdict} |"
-        );
-        say_called(&format!("{name}, depth 32"), &called, |seen| seen.per_second, "/s");
-        if !met {
-            missed.push(format!("{name}, depth 32"));
-        }
-    }
+    let missed = [sides.alone(what, turns), sides.together(what, turns)].into_iter().flatten().collect();
     common::end(&stop);
     missed
 }
 
-/// The row of the peer that is judged by nobody.
-fn say_called(what: &str, pairs: &[(Seen, Seen)], value: fn(&Seen) -> f64, unit: &str) {
-    let ratio = of(pairs, |(ours, theirs)| value(ours) / value(theirs));
-    let (a, b) = (of(pairs, |pair| value(&pair.0)), of(pairs, |pair| value(&pair.1)));
-    let (c, d) = (of(pairs, |pair| pair.0.cpu), of(pairs, |pair| pair.1.cpu));
-    let cpu = of(pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
-    println!(
-        "| {what} | callbacks in C | {a:.0} {unit} | {b:.0} {unit} | {ratio:.2} | {c:.0} / {d:.0} = {cpu:.2} | – | – |"
-    );
+impl Sides {
+    /// The rows of depth 1; the bar, if it was missed.
+    fn alone(&self, what: What, turns: usize) -> Option<&'static str> {
+        let mut pairs = Pairs::default();
+        for _ in 0..turns {
+            pairs.add(self.one_of_ours(what), self.loop_of_theirs(what), |told| self.one_called(what, told));
+        }
+        let is_met = of(&pairs.judged, |(ours, theirs)| ours.p50 / theirs.p50) <= 1.15;
+        pairs.say(&format!("{what}, depth 1, p50"), "loop", |seen| seen.p50, " µs", ("≤ 1.15", is_met));
+        (!is_met).then_some("depth 1")
+    }
+
+    /// The rows of depth 32; the bar, if it was missed.
+    fn together(&self, what: What, turns: usize) -> Option<&'static str> {
+        let best = POOLS.map(|threads| (self.pool_of_theirs(what, threads).per_second, threads));
+        let threads = best.iter().max_by(|a, b| a.0.total_cmp(&b.0)).map_or(32, |best| best.1);
+        let mut pairs = Pairs::default();
+        for _ in 0..turns {
+            let (ours, theirs) = (self.many_of_ours(what), self.pool_of_theirs(what, threads));
+            pairs.add(ours, theirs, |told| self.many_called(what, told));
+        }
+        let is_met = of(&pairs.judged, |(ours, theirs)| ours.per_second / theirs.per_second) >= 1.5
+            && of(&pairs.judged, |(ours, theirs)| ours.cpu / theirs.cpu) <= 0.5;
+        let bar = ("≥ 1.5, CPU ≤ 0.5", is_met);
+        pairs.say(&format!("{what}, depth 32"), &format!("pool of {threads}"), |seen| seen.per_second, "/s", bar);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (osd, theirs) = (of(&pairs.judged, |pair| pair.0.osd), of(&pairs.judged, |pair| pair.1.per_second));
+        let all = cores as f64 * 1e6 / (1.5 * theirs);
+        println!(
+            "\n{what}, depth 32: the OSD takes {osd:.0} µs of CPU for one. With 1.5 times the pool's throughput {cores} cores have {all:.0} µs for one: {:.0} µs \
+             for the client.",
+            all - osd
+        );
+        (!is_met).then_some("depth 32")
+    }
+}
+
+/// Ours in turn with each peer: the one that is judged, and two that are not.
+#[derive(Default)]
+struct Pairs {
+    judged: Vec<(Seen, Seen)>,
+    others: [Vec<(Seen, Seen)>; 2],
+}
+
+impl Pairs {
+    fn add(&mut self, ours: Seen, theirs: Seen, called: impl Fn(Told) -> Seen) {
+        self.judged.push((ours, theirs));
+        for (pairs, told) in self.others.iter_mut().zip([Told::Callback, Told::Wait]) {
+            pairs.push((ours, called(told)));
+        }
+    }
+}
+
+impl Pairs {
+    /// The rows of a bar, and those of the peers that are judged by nobody.
+    fn say(&self, what: &str, peer: &str, value: fn(&Seen) -> f64, unit: &str, (bar, is_met): (&str, bool)) {
+        let row = |what: &str, peer: &str, pairs: &[(Seen, Seen)], verdict: &str| {
+            let ratio = of(pairs, |(ours, theirs)| value(ours) / value(theirs));
+            let (ours, theirs) = (of(pairs, |pair| value(&pair.0)), of(pairs, |pair| value(&pair.1)));
+            let (own, their) = (of(pairs, |pair| pair.0.cpu), of(pairs, |pair| pair.1.cpu));
+            let cpu = of(pairs, |(ours, theirs)| ours.cpu / theirs.cpu);
+            println!(
+                "| {what} | {peer} | {ours:.0}{unit} | {theirs:.0}{unit} | {ratio:.2} | {own:.0} / {their:.0} = {cpu:.2} | {verdict} |"
+            );
+        };
+        row(what, peer, &self.judged, &format!("{bar} | {}", if is_met { "yes" } else { "NO" }));
+        for (pairs, peer) in self.others.iter().zip(["callbacks in C", "waits in C"]) {
+            row("", peer, pairs, "– | –");
+        }
+    }
 }
 
 /// The median of something of each pair of turns.

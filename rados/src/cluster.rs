@@ -93,12 +93,12 @@ pub struct ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// As which user, as `admin`; librados's default otherwise.
+    /// As which user, as `admin`; librados's default otherwise. One that has no key is refused when it is connected.
     pub fn user(self, name: &str) -> Self {
         ClusterBuilder { user: Some(name.to_owned()), ..self }
     }
 
-    /// Sets one of Ceph's options, after the file has been read. One thread of librados's for callbacks and one for its sockets (`librados_thread_count` and
+    /// Sets one of Ceph's options, after the file has been read; one that Ceph does not know is an error of [`connect`](Self::connect). One thread of librados's for callbacks and one for its sockets (`librados_thread_count` and
     /// `ms_async_op_threads` 1, in the place of 2 and 3) took, on two cores with 32 operations in flight, 15 to 19 µs of CPU for a read in the place of 21, and
     /// 19 to 25 for a page of an omap in the place of 37; one operation alone took as long.
     pub fn option(mut self, name: &str, value: &str) -> Self {
@@ -114,7 +114,7 @@ impl ClusterBuilder {
     }
 
     /// How many bytes the operations that librados is given may move together, at most 96 MiB; 64 MiB by default; always fewer than librados's own
-    /// `objecter_inflight_op_bytes`. An operation that is larger goes alone.
+    /// `objecter_inflight_op_bytes`. An operation that moves more goes when no other moves any.
     pub fn bytes(mut self, most: usize) -> Self {
         self.limits.bytes = most.clamp(1, 96 << 20);
         self
@@ -123,7 +123,14 @@ impl ClusterBuilder {
     /// Connects, for as long as somebody waits for it: a monitor that does not answer is asked again. The thread that does it may stay for another second
     /// when nobody waits any more.
     ///
-    /// Fails if the configuration cannot be read or has an option that Ceph does not know, and if the cluster refuses.
+    /// # Errors
+    ///
+    /// The configuration cannot be read ([`is_missing`](RadosError::is_missing) if it is not there) or has an option that Ceph does not know, the cluster refuses, or
+    /// there is no thread to be had. A monitor that does not answer is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that nobody waits for any more is closed.
     pub fn connect(self, stop: &Stop) -> Completion<Cluster, RadosError> {
         let shown = self.conf.display().to_string();
         // For what blocks there are threads by name: this is for the completions alone.
@@ -340,6 +347,17 @@ impl Drop for Shared {
 impl Cluster {
     /// Connects to the cluster of a configuration file, for as long as somebody waits for it. See [`ClusterBuilder::connect`].
     ///
+    /// ```no_run
+    /// # fn f(stop: &unwedge::Stop) -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = unwedge_rados::Cluster::connect(stop, "/etc/ceph/ceph.conf").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ClusterBuilder::connect`].
+    ///
     /// # Cancel safety
     ///
     /// A connection that nobody waits for any more is closed.
@@ -347,7 +365,7 @@ impl Cluster {
         Cluster::builder(conf).connect(stop)
     }
 
-    /// Chooses the user, Ceph's options and the limits.
+    /// Chooses the user, Ceph's options and the limits. See [`ClusterBuilder`].
     pub fn builder(conf: impl AsRef<Path>) -> ClusterBuilder {
         let limits = Limits { operations: 512, bytes: 64 << 20 };
         ClusterBuilder { conf: conf.as_ref().to_owned(), user: None, options: Vec::new(), limits }
@@ -378,7 +396,18 @@ impl Cluster {
         Ok(Cluster { io, domain: domain.clone(), shared })
     }
 
-    /// Opens a pool by its name.
+    /// Opens a pool by its name. One that was opened before is shared.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// let meta = cluster.pool("cephfs_metadata").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such pool ([`is_missing`](RadosError::is_missing)), or the handle has been [closed](RadosError::is_closed).
     ///
     /// # Cancel safety
     ///
@@ -398,6 +427,17 @@ impl Cluster {
 
     /// Fences a client: the cluster refuses whatever that [address](Self::address) sends from now on, for so many seconds, rounded up (an hour if 0).
     ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// cluster.blocklist_add("192.0.2.1:0/4123", std::time::Duration::from_secs(3600)).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That is no address (`EINVAL`), this client may not (`EACCES`), or the handle has been [closed](RadosError::is_closed).
+    ///
     /// # Cancel safety
     ///
     /// Nobody knows then whether it was done.
@@ -415,13 +455,28 @@ impl Cluster {
         })
     }
 
-    /// The same cluster for another domain: for a phase of a shutdown.
+    /// The same cluster for another domain: for a phase of a shutdown. The handle is closed with the first domain all the same.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// let phase = unwedge::Stop::new("save");
+    /// let meta = cluster.with(&phase).pool("cephfs_metadata").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with(&self, domain: &Stop) -> Cluster {
         Cluster { io: self.io.with(domain), domain: domain.clone(), shared: Arc::clone(&self.shared) }
     }
 
-    /// This client's number in the cluster, as in `client.4123`.
+    /// This client's number in the cluster, as in `client.4123`; a [`Locker`](crate::Locker) and a [`Notification`](crate::Notification) name it.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("client.{} at {}", cluster.instance(), cluster.address());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn instance(&self) -> u64 {
         self.shared.instance
@@ -434,6 +489,13 @@ impl Cluster {
     }
 
     /// How many operations librados has, and how many wait for their turn.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (in_flight, waiting) = cluster.in_flight();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn in_flight(&self) -> (usize, usize) {
         self.shared.gate.counts()
@@ -442,12 +504,30 @@ impl Cluster {
     /// For how long librados has had operations, and has answered none; zero as soon as it answers one. What was cancelled is no answer, and a time in which
     /// nothing was in flight does not count: so a daemon that is stopped can ask what its storage was like before the stop had everything cancelled, and
     /// leave out what would wait for it.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let patience = Duration::from_millis(500).saturating_sub(cluster.silence());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn silence(&self) -> Duration {
         self.shared.gate.silence()
     }
 
     /// How many writes were cancelled after they had been sent, so that nobody knows whether they were done.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// if cluster.undecided() > 0 {
+    ///     eprintln!("the table has to be read again");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn undecided(&self) -> u64 {
         // Relaxed: a count for people.

@@ -59,12 +59,12 @@ impl WriteOp {
         self
     }
 
-    /// Fails if the object is not there.
+    /// Fails if the object is not there; it is not made then.
     pub fn assert_exists(self) -> WriteOp {
         self.then(WriteStep::AssertExists)
     }
 
-    /// Makes the object. If it is exclusive, it fails where the object is there already.
+    /// Makes the object. If it is exclusive, it fails where the object is there already (`EEXIST`).
     pub fn create(self, exclusive: bool) -> WriteOp {
         self.then(WriteStep::Create(exclusive))
     }
@@ -99,7 +99,7 @@ impl WriteOp {
         self.then(WriteStep::SetXattr(name.into(), value.into()))
     }
 
-    /// Removes an attribute.
+    /// Removes an attribute, if it is there.
     pub fn rmxattr(self, name: &str) -> WriteOp {
         self.then(WriteStep::RmXattr(name.into()))
     }
@@ -110,7 +110,7 @@ impl WriteOp {
         self.then(WriteStep::OmapSet(entries.collect()))
     }
 
-    /// Removes keys of the omap.
+    /// Removes keys of the omap, those that are there.
     pub fn omap_rm_keys<K: Into<Vec<u8>>>(self, keys: impl IntoIterator<Item = K>) -> WriteOp {
         self.then(WriteStep::OmapRmKeys(keys.into_iter().map(Into::into).collect()))
     }
@@ -259,6 +259,16 @@ impl Operation for WriteOp {
 }
 
 /// What is read of an object, all of it of one state.
+///
+/// ```no_run
+/// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// use unwedge_rados::ReadOp;
+///
+/// let found = pool.query("mds0_sessionmap", ReadOp::new().stat().omap_get_vals("", 100)).wait()??;
+/// assert!(found.stat.is_some() && found.omap.is_some() && found.data.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "it is done by Pool::query"]
 pub struct ReadOp {
@@ -296,12 +306,12 @@ impl ReadOp {
         ReadOp { stat: true, ..self }
     }
 
-    /// At most `len` bytes of data from `offset`.
+    /// At most `len` bytes of data from `offset`. A second one takes the place of the first.
     pub fn read(self, offset: u64, len: usize) -> ReadOp {
         ReadOp { read: Some((offset, len)), ..self }
     }
 
-    /// At most so many values of the omap, of the keys behind `after`.
+    /// At most so many values of the omap, of the keys behind `after`. A second one takes the place of the first.
     pub fn omap_get_vals(self, after: impl Into<Vec<u8>>, most: u64) -> ReadOp {
         ReadOp { omap: Some((after.into(), most)), ..self }
     }
@@ -394,11 +404,52 @@ impl Operation for Query {
 
 impl Pool {
     /// Changes an object: all steps or none.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use unwedge_rados::WriteOp;
+    ///
+    /// let made = pool.operate("table", WriteOp::new().create(true).write_full(*b"1")).wait()?;
+    /// if let Err(error) = made {
+    ///     assert_eq!(error.raw_os_error(), Some(17));      // EEXIST: it is another's
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A step's, and then nothing was changed; see [`Pool`]. A name of an attribute with a zero byte is one too.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn operate(&self, object: &str, steps: WriteOp) -> ExternalCompletion<(), RadosError> {
         self.begin(object, steps)
     }
 
-    /// Reads what is asked for of one state of an object.
+    /// Reads what is asked for of one state of an object. See [`ReadOp`].
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use unwedge_rados::ReadOp;
+    ///
+    /// let found = pool.query("200.00000000", ReadOp::new().stat().read(0, 90)).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If so many bytes are to be read that no vector can have them.
+    ///
+    /// # Errors
+    ///
+    /// A step's; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn query(&self, object: &str, wanted: ReadOp) -> ExternalCompletion<ReadAnswer, RadosError> {
         let after = wanted.omap.as_ref().and_then(|(after, _)| CString::new(after.as_slice()).ok()).unwrap_or_default();
         let buffer = vec![0; wanted.read.map_or(0, |(_, len)| len)];

@@ -8,6 +8,16 @@ use unwedge::Abandoned;
 ///
 /// A write that was cancelled after it had been sent is *undecided*: it may have been done, or may still be done when the storage comes back.
 /// Who has to know looks at the object, or writes in a way that can be repeated.
+///
+/// ```no_run
+/// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// let table = match pool.read("mds0_inotable", 0, 4096).wait()? {
+///     Err(error) if error.is_missing() => Vec::new(),
+///     read => read?,
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RadosError {
     operation: &'static str,

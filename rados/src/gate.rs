@@ -15,7 +15,8 @@
 //!
 //! # Invariants
 //!
-//! - **Room**: `operations` and `bytes` are what was let in and has not left; an operation larger than the limit is let in alone.
+//! - **Room**: `operations` and `bytes` are what was let in and has not left. An operation that moves more bytes than the limit is let in when no other moves
+//!   any: librados lets such a one through then too. It does not wait for those that move none, of which one (a watch that was let go) may never leave.
 //! - **In order**: nobody is let in while others wait.
 //! - **No lock**: operations are launched, halted and refused, without the gate's lock.
 //! - **Idle for good**: once it is closed, and `operations` and `calls` are 0, they stay so: librados has nothing, and is given nothing.
@@ -130,8 +131,8 @@ impl State {
 
     /// Lets an operation in, if there is room.
     fn admit(&mut self, cost: usize, limits: Limits) -> bool {
-        let fits = self.operations < limits.operations && self.bytes.saturating_add(cost) <= limits.bytes;
-        let admitted = fits || self.operations == 0;
+        let has_bytes = self.bytes == 0 || self.bytes.saturating_add(cost) <= limits.bytes;
+        let admitted = self.operations < limits.operations && has_bytes;
         if admitted {
             if self.operations == 0 {
                 self.silence.begin();
@@ -378,6 +379,15 @@ mod tests {
 
     /// Long enough that a wait for it is a hang.
     const GUARD: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_moves_no_bytes_keeps_no_large_one_out() {
+        let gate = Gate::new(Limits { operations: 3, bytes: 100 });
+        // A watch that was let go: librados keeps it, for ever if its OSD never answers.
+        let (watch, large, small) = (enter(&gate, 0), enter(&gate, 1000), enter(&gate, 0));
+        assert_eq!([&watch, &large, &small].map(|fake| seen(fake).0), [1, 1, 0]);
+        assert_eq!(gate.counts(), (2, 1));
+    }
 
     #[test]
     fn it_is_idle_when_librados_has_nothing() {

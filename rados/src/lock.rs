@@ -21,6 +21,18 @@ use crate::{
 };
 
 /// How a lock is wanted.
+///
+/// ```no_run
+/// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use unwedge_rados::Claim;
+///
+/// let claim = Claim::new("rank 0", "life 1").lease(Duration::from_secs(15)).description("192.0.2.1:6800");
+/// pool.lock_exclusive("mds0_lock", claim.clone()).wait()??;
+/// pool.lock_exclusive("mds0_lock", claim.renew()).wait()??;       // every few seconds
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Claim {
@@ -39,13 +51,15 @@ impl Claim {
         Claim { name: name.into(), cookie: cookie.into(), tag, description, lease: None, renew: false }
     }
 
-    /// The lock is over after this time, whatever becomes of its holder, unless it is renewed.
+    /// The lock is over after this time, whatever becomes of its holder, unless it is renewed. It is counted by the OSD's clock. No time at all is a lease that
+    /// has run out when it is given, and one that would end after 2106 ends then.
     pub fn lease(self, lease: Duration) -> Claim {
         // None at all is without end, to an OSD.
         Claim { lease: Some(lease.max(Duration::from_nanos(1))), ..self }
     }
 
-    /// If this client has the lock already, its lease begins anew; otherwise that is an error (`EEXIST`).
+    /// If this client has the lock already by the same cookie, its lease begins anew; without this, that is an error (`EEXIST`). If it does not have it (any more) it
+    /// is taken. Who alone shares a lock has it exclusively so.
     pub fn renew(self) -> Claim {
         Claim { renew: true, ..self }
     }
@@ -55,13 +69,13 @@ impl Claim {
         Claim { description: text.into(), ..self }
     }
 
-    /// Those who share a lock have to have the same tag.
+    /// Those who share a lock have to have the same tag; another one is refused (`EBUSY`).
     pub fn tag(self, tag: impl Into<String>) -> Claim {
         Claim { tag: tag.into(), ..self }
     }
 }
 
-/// Who has a lock.
+/// Who has a lock. See [`Pool::lockers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Locker {
@@ -83,12 +97,50 @@ const MAY_RENEW: u8 = 1;
 const CLIENT: u8 = 8;
 
 impl Pool {
-    /// Takes a lock on an object that nobody else has meanwhile. If somebody has it, that is an error (`EBUSY`): it does not wait.
+    /// Takes a lock on an object that nobody else has meanwhile; the object is made if it is not there. It does not wait for who has it.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use unwedge_rados::Claim;
+    ///
+    /// match pool.lock_exclusive("mds0_lock", Claim::new("rank 0", "life 1")).wait()? {
+    ///     Err(error) if error.raw_os_error() == Some(16) => {}      // EBUSY: another one serves
+    ///     taken => taken?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Somebody has it (`EBUSY`), or this claim has it already and is not [to be renewed](Claim::renew) (`EEXIST`); see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
+    /// A claim with [`renew`](Claim::renew) takes it or finds itself in it.
     pub fn lock_exclusive(&self, object: &str, claim: Claim) -> ExternalCompletion<(), RadosError> {
         self.lock(object, claim, EXCLUSIVE)
     }
 
     /// Takes a lock that others may share, but nobody has exclusively.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use unwedge_rados::Claim;
+    ///
+    /// pool.lock_shared("table", Claim::new("readers", "life 1").tag("version 1")).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As those of [`lock_exclusive`](Self::lock_exclusive); those who share it have another [tag](Claim::tag) (`EBUSY`).
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn lock_shared(&self, object: &str, claim: Claim) -> ExternalCompletion<(), RadosError> {
         self.lock(object, claim, SHARED)
     }
@@ -101,18 +153,65 @@ impl Pool {
     }
 
     /// Lets a lock of this client's go.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.unlock("mds0_lock", "rank 0", "life 1").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// This client does not have it by that cookie, or its lease was over ([`is_missing`](RadosError::is_missing)); see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn unlock(&self, object: &str, name: &str, cookie: &str) -> ExternalCompletion<(), RadosError> {
         let input = Encoder::default().str(name).str(cookie).envelope();
         self.operate(object, WriteOp::new().exec(c"lock", c"unlock", input))
     }
 
     /// Takes a lock away from another client, which is not told: [fence](crate::Cluster::blocklist_add) it first.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// for locker in pool.lockers("mds0_lock", "rank 0").wait()?? {
+    ///     pool.break_lock("mds0_lock", "rank 0", &locker).wait()??;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// It does not have the lock any more ([`is_missing`](RadosError::is_missing)); see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn break_lock(&self, object: &str, name: &str, locker: &Locker) -> ExternalCompletion<(), RadosError> {
         let input = Encoder::default().str(name).u8(CLIENT).u64(locker.client).str(&locker.cookie).envelope();
         self.operate(object, WriteOp::new().exec(c"lock", c"break_lock", input))
     }
 
-    /// Who has a lock.
+    /// Who has a lock: nobody, one, or all that share it. Who let its lease run out is not among them.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let holders = pool.lockers("mds0_lock", "rank 0").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn lockers(&self, object: &str, name: &str) -> ExternalCompletion<Vec<Locker>, RadosError> {
         let input = Encoder::default().str(name).envelope();
         let (output, raw) = (Output(std::ptr::null_mut(), 0), RawRead::new());

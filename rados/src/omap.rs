@@ -13,7 +13,7 @@ use crate::{
     shim::Answer,
 };
 
-/// Keys and values in the keys' order, and whether there are more behind them.
+/// Keys and values in the keys' order, and whether there are more behind them. See [`Pool::omap_get_vals`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OmapPage {
     /// Keys and values.
@@ -22,7 +22,7 @@ pub struct OmapPage {
     pub more: bool,
 }
 
-/// All of an omap.
+/// All of an omap. See [`Pool::omap`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Omap {
     /// The header.
@@ -32,22 +32,91 @@ pub struct Omap {
 }
 
 impl Pool {
-    /// At most `most` values of an object's omap, of the keys behind `after`, which is empty for the first page.
+    /// At most `most` values of an object's omap, of the keys behind `after`, which is empty for the first page. The OSD may give fewer, and says whether there are more.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut after, mut names) = (String::new(), Vec::new());
+    /// loop {
+    ///     let page = pool.omap_get_vals("1.00000000", &after, 1000).wait()??;
+    ///     names.extend(page.entries.into_iter().map(|(name, _)| String::from_utf8_lossy(&name).into_owned()));
+    ///     match names.last() {
+    ///         Some(last) if page.more => after.clone_from(last),
+    ///         _ => break,
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn omap_get_vals(&self, object: &str, after: &str, most: u64) -> ExternalCompletion<OmapPage, RadosError> {
         self.begin(object, Page::new(after, most, true))
     }
 
     /// The same of the keys alone; the values are empty.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let first = pool.omap_get_keys("1.00000000", "", 1).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn omap_get_keys(&self, object: &str, after: &str, most: u64) -> ExternalCompletion<OmapPage, RadosError> {
         self.begin(object, Page::new(after, most, false))
     }
 
-    /// The header of an object's omap.
+    /// The header of an object's omap; empty if it has none.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let fnode = pool.omap_get_header("1.00000000").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn omap_get_header(&self, object: &str) -> ExternalCompletion<Vec<u8>, RadosError> {
         self.begin(object, Header::default())
     }
 
     /// The header and every value, page after page. A change between two pages may be seen in part.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let root = pool.omap("1.00000000").wait()??;
+    /// println!("{} entries", root.entries.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it between two pages or in one, without effect.
     pub fn omap(&self, object: &str) -> ExternalCompletion<Omap, RadosError> {
         self.begin(object, Whole { header: Header::default(), omap: Omap::default(), page: None })
     }

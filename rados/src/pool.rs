@@ -26,6 +26,21 @@ use crate::{
 ///
 /// Each operation gives a completion whose drop cancels it. A stop of the domain ends every wait at once, and has every operation cancelled; a write
 /// that had been sent by then is [undecided](RadosError::is_undecided).
+///
+/// ```no_run
+/// # fn f(cluster: &unwedge_rados::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+/// let meta = cluster.pool("cephfs_metadata").wait()??;
+/// meta.write_full("table", *b"1").wait()??;
+/// assert_eq!(meta.read("table", 0, 100).wait()??, b"1");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Whatever operation it is: a stop, as the outer error of a wait; the cluster's own [number](RadosError::raw_os_error), of which that of a client that was
+/// fenced is [known](RadosError::is_blocklisted); a name with a zero byte, an [`InvalidInput`](std::io::ErrorKind::InvalidInput); a handle that the shutdown
+/// has [closed](RadosError::is_closed); and, under a domain that was stopped before, [abandoned](RadosError::is_abandoned) without having begun.
 #[derive(Clone)]
 pub struct Pool {
     pub(crate) io: Io,
@@ -42,12 +57,33 @@ impl Pool {
     }
 
     /// The pool's name.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// assert_eq!(pool.with(&unwedge::Stop::new("save")).name(), pool.name());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The same pool for another domain: for a phase of a shutdown.
+    /// The same pool for another domain: for a phase of a shutdown. The handle is closed with the first domain all the same.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use unwedge::Plan;
+    ///
+    /// # let stop = unwedge::Stop::new("mds.a");
+    /// let saved = pool.clone();
+    /// let second = Duration::from_secs(1);
+    /// let plan = Plan::within(second).phase("save", second, move |phase| Ok(saved.with(phase).write_full("table", *b"1").wait()??));
+    /// assert!(stop.shutdown(plan).is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with(&self, domain: &Stop) -> Pool {
         Pool { io: self.io.with(domain), domain: domain.clone(), ..self.clone() }
@@ -58,41 +94,166 @@ impl Pool {
     }
 
     /// At most `len` bytes of an object's data from `offset`; less at its end, and none behind it.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let header = pool.read("200.00000000", 0, 4096).wait()??;
+    /// assert!(header.len() <= 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than a vector can have.
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn read(&self, object: &str, offset: u64, len: usize) -> ExternalCompletion<Vec<u8>, RadosError> {
         self.begin(object, Read { buffer: vec![0; len], offset })
     }
 
-    /// The size of an object's data in bytes, and when it was last changed.
+    /// The size of an object's data in bytes, and when it was last changed, in whole seconds.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (size, changed) = pool.stat("200.00000000").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn stat(&self, object: &str) -> ExternalCompletion<(u64, SystemTime), RadosError> {
         self.begin(object, Stat { size: 0, mtime: 0 })
     }
 
     /// The value of one of an object's attributes.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let parent = pool.getxattr("10000000000.00000000", "parent").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), has no such attribute (`ENODATA`), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it, without effect.
     pub fn getxattr(&self, object: &str, name: &str) -> ExternalCompletion<Vec<u8>, RadosError> {
         self.begin(object, GetXattr { name: CString::new(name).ok(), answer: Answer::default() })
     }
 
-    /// Writes at an offset; the object is made if it is not there.
+    /// Writes at an offset; the object is made if it is not there, and what lies between its end and the offset is zeros.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.write("400.00000000", 0, *b"pointer").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cluster's, as `EFBIG` and `ENOSPC`; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn write(&self, object: &str, offset: u64, data: impl Into<Vec<u8>>) -> ExternalCompletion<(), RadosError> {
         self.operate(object, WriteOp::new().write(offset, data))
     }
 
     /// Puts data in the place of all that an object has; it is made if it is not there. A reader finds the old or the new.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.write_full("mds0_inotable", vec![0; 40]).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cluster's, as `EFBIG` and `ENOSPC`; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided). So it may be repeated until it is known.
     pub fn write_full(&self, object: &str, data: impl Into<Vec<u8>>) -> ExternalCompletion<(), RadosError> {
         self.operate(object, WriteOp::new().write_full(data))
     }
 
-    /// Writes at the end of an object.
+    /// Writes at the end of an object, which is made if it is not there.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.append("log", *b"one more line\n").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cluster's, as `EFBIG` and `ENOSPC`; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided). One that is repeated then may be there twice.
     pub fn append(&self, object: &str, data: impl Into<Vec<u8>>) -> ExternalCompletion<(), RadosError> {
         self.operate(object, WriteOp::new().append(data))
     }
 
     /// Removes an object with all that it holds.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.remove("200.00000001").wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided). One that is repeated then may find nothing.
     pub fn remove(&self, object: &str) -> ExternalCompletion<(), RadosError> {
         self.operate(object, WriteOp::new().remove())
     }
 
     /// Sets values in an object's omap; the object is made if it is not there.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.omap_set("mds0_sessionmap", [("client.4123", b"open")]).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cluster's; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn omap_set<K: Into<Vec<u8>>, V: Into<Vec<u8>>>(
         &self,
         object: &str,
@@ -102,6 +263,21 @@ impl Pool {
     }
 
     /// Removes keys of an object's omap; one that is not there is no error.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.omap_rm_keys("mds0_sessionmap", ["client.4123"]).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop cancels it; what had been sent by then is [undecided](RadosError::is_undecided).
     pub fn omap_rm_keys<K: Into<Vec<u8>>>(
         &self,
         object: &str,
@@ -112,6 +288,21 @@ impl Pool {
 
     /// The names of the pool's objects, in no order. librados has no form of it that can be cancelled: a thread of its own does it, which an OSD that does not
     /// answer keeps, and then the cluster's handle cannot be closed by the shutdown, which says so. The wait for it ends by a stop like any other.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let names = pool.list_objects().wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cluster's; see [`Pool`]. [Abandoned](RadosError::is_abandoned) if there is no thread to be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses what was found; the thread ends when the OSD answers.
     pub fn list_objects(&self) -> Completion<Vec<String>, RadosError> {
         let (shared, handle) = (Arc::clone(&self.shared), self.handle);
         on_thread(&self.io, "list_objects", &self.name, move |is_wanted| {

@@ -34,6 +34,15 @@ use crate::{
 
 /// A watch of an object: what [`Pool::notify`] says of it comes here.
 ///
+/// ```no_run
+/// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// let watch = pool.watch("mds0_lock", std::time::Duration::from_secs(30)).wait()??;
+/// let told = watch.next().wait()??;                  // a stop ends this as any other wait
+/// watch.acknowledge(&told, b"I hand over")?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Its drop ends it, which is not waited for. librados cannot cancel that either: if the OSD does not answer when the domain is stopped, the shutdown leaves the
 /// cluster's handle. A watch that is still there at the stop is no hindrance: it ends with the handle.
 pub struct Watch {
@@ -104,7 +113,7 @@ impl Watching {
 /// What a report calls a wait for a notification.
 const NEXT: &str = "notification";
 
-/// What somebody has said of a watched object, and is waiting to have acknowledged.
+/// What somebody has said of a watched object, and is waiting to have acknowledged. See [`Watch::next`].
 pub struct Notification {
     /// What was said.
     pub payload: Vec<u8>,
@@ -119,7 +128,7 @@ impl fmt::Debug for Notification {
     }
 }
 
-/// What came of a notification.
+/// What came of a notification. See [`Pool::notify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notified {
@@ -131,6 +140,17 @@ pub struct Notified {
 
 impl Pool {
     /// Watches an object, which has to be there. A client that is gone for longer than `timeout` (whole seconds, rounded up) has lost its watch.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let watch = pool.watch("mds0_lock", std::time::Duration::from_secs(30)).wait()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The object is not there ([`is_missing`](RadosError::is_missing)), or the cluster's error; see [`Pool`].
     ///
     /// # Cancel safety
     ///
@@ -146,7 +166,21 @@ impl Pool {
 
     /// Tells everybody who watches an object, and waits until all have acknowledged it or the time is up.
     ///
-    /// If somebody has not by then it is an error (`ETIMEDOUT`). The time is one of whole seconds, rounded up.
+    /// ```no_run
+    /// # fn f(pool: &unwedge_rados::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let told = pool.notify("mds0_lock", *b"hand over", std::time::Duration::from_secs(5)).wait()??;
+    /// for (client, reply) in told.replies {
+    ///     println!("client.{client} says {}", String::from_utf8_lossy(&reply));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The time is one of whole seconds, rounded up.
+    ///
+    /// # Errors
+    ///
+    /// Somebody has not acknowledged it by then (`ETIMEDOUT`), or the object is not there ([`is_missing`](RadosError::is_missing)); see [`Pool`].
     ///
     /// # Cancel safety
     ///
@@ -166,7 +200,19 @@ impl Pool {
 impl Watch {
     /// The next notification. It is to be [acknowledged](Self::acknowledge): until then who sent it waits.
     ///
-    /// One wait at a time: a second one takes the first one's place, which is abandoned. If the watch was lost, that is the error.
+    /// One wait at a time: a second one takes the first one's place, which is abandoned.
+    ///
+    /// ```no_run
+    /// # fn f(watch: &unwedge_rados::Watch) -> Result<(), Box<dyn std::error::Error>> {
+    /// let told = watch.next().wait()??;
+    /// println!("{} bytes from client.{}", told.payload.len(), told.notifier);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The watch was lost: librados's number, as `ENOTCONN`. [Abandoned](RadosError::is_abandoned): another wait took its place.
     ///
     /// # Cancel safety
     ///
@@ -183,6 +229,13 @@ impl Watch {
     }
 
     /// Tells who has sent a notification that it was taken, with a reply for them. It is sent, and not waited for.
+    ///
+    /// ```no_run
+    /// # fn f(watch: &unwedge_rados::Watch) -> Result<(), Box<dyn std::error::Error>> {
+    /// watch.acknowledge(&watch.next().wait()??, b"ready")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         ("compound", compound),
         ("lists", lists),
         ("locks", locks),
+        ("a_lock_that_is_undecided", a_lock_that_is_undecided),
         ("leases", leases),
         ("fencing", fencing),
         ("watches", watches),
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ("a_drop_cancels", a_drop_cancels),
         ("every_kind_is_cancelled", every_kind_is_cancelled),
         ("what_cannot_be_cancelled", what_cannot_be_cancelled),
+        ("a_large_write_beside_what_was_let_go", a_large_write_beside_what_was_let_go),
         ("undecided_writes", undecided_writes),
         ("a_list_that_hangs", a_list_that_hangs),
         ("no_monitor", no_monitor),
@@ -167,6 +169,44 @@ fn locks(ceph: &Ceph) {
     get!(other.unlock("l", "mds", "a"));
     assert_eq!(get!(pool.lockers("l", "mds")), []);
     assert!(fails!(pool.unlock("l", "mds", "b")).is_missing());
+    // Who shares it has to call it the same. Who is alone has it exclusively by renewing it so.
+    let readers = |cookie| Claim::new("mds", cookie).tag("readers");
+    get!(pool.lock_shared("l", readers("b")));
+    assert_eq!(fails!(other.lock_shared("l", Claim::new("mds", "a").tag("writers"))).raw_os_error(), Some(16));
+    get!(other.lock_shared("l", readers("a")));
+    assert_eq!(fails!(pool.lock_exclusive("l", readers("b").renew())).raw_os_error(), Some(16));
+    get!(other.unlock("l", "mds", "a"));
+    get!(pool.lock_exclusive("l", readers("b").renew()));
+    assert_eq!(fails!(other.lock_shared("l", readers("a"))).raw_os_error(), Some(16));
+    // A lock is its holder's, and a name is a lock: others let neither go.
+    assert!(fails!(other.unlock("l", "mds", "b")).is_missing());
+    assert!(fails!(pool.unlock("l", "mds", "c")).is_missing());
+    get!(other.lock_exclusive("l", Claim::new("another", "")));
+    let holder = get!(other.lockers("l", "mds")).remove(0);
+    get!(pool.unlock("l", "mds", "b"));
+    assert!(fails!(other.break_lock("l", "mds", &holder)).is_missing(), "it is not taken from who has it next");
+    assert_eq!(get!(pool.lockers("l", "none")), []);
+    get!(pool.remove("l"));
+    assert!(fails!(pool.lockers("l", "mds")).is_missing());
+    end(&stop);
+}
+
+/// The taking of a lock that was cancelled is undecided: a claim that renews takes it or finds itself in it.
+fn a_lock_that_is_undecided(ceph: &Ceph) {
+    let stop = Stop::new("undecided lock");
+    let (cluster, pool) = ceph.client(&stop);
+    get!(pool.write_full("l", *b""));
+    ceph.script("freeze", &["osd.0"]);
+    drop(pool.lock_exclusive("l", Claim::new("mds", "1")));
+    let until = Instant::now() + GUARD;
+    while cluster.undecided() == 0 {
+        assert!(Instant::now() < until, "it is not cancelled");
+        thread::sleep(Duration::from_millis(1));
+    }
+    ceph.script("thaw", &["osd.0"]);
+    get!(pool.lock_exclusive("l", Claim::new("mds", "1").renew()));
+    assert_eq!(get!(pool.lockers("l", "mds")).len(), 1);
+    get!(pool.remove("l"));
     end(&stop);
 }
 
@@ -183,6 +223,28 @@ fn leases(ceph: &Ceph) {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(SystemTime::now() >= expires - Duration::from_millis(100));
+    // Who had it has nothing to let go or to renew.
+    assert!(fails!(pool.unlock("lease", "mds", "1")).is_missing());
+    let again = Claim::new("mds", "1").lease(Duration::from_secs(60)).renew();
+    assert_eq!(fails!(pool.lock_exclusive("lease", again.clone())).raw_os_error(), Some(16));
+    // A lease that is renewed begins anew; one without end has none; one beyond the end of Ceph's time ends there.
+    get!(other.unlock("lease", "mds", "2"));
+    let expires = |claim: Claim| {
+        get!(pool.lock_exclusive("lease", claim));
+        let lockers = get!(other.lockers("lease", "mds"));
+        assert_eq!(lockers.len(), 1);
+        lockers[0].expires
+    };
+    let first = expires(again.clone()).expect("a lease");
+    let second = expires(again).expect("a lease");
+    assert!(second > first);
+    assert_eq!(expires(Claim::new("mds", "1").renew()), None);
+    let last = expires(Claim::new("mds", "1").lease(Duration::MAX).renew()).expect("a lease");
+    assert!(last > second + Duration::from_secs(365 * 24 * 3600));
+    get!(pool.unlock("lease", "mds", "1"));
+    // No time at all is over at once, and not without end.
+    get!(pool.lock_exclusive("lease", Claim::new("mds", "1").lease(Duration::ZERO)));
+    get!(other.lock_exclusive("lease", Claim::new("mds", "2")));
     get!(other.remove("lease"));
     end(&stop);
 }
@@ -447,6 +509,30 @@ fn what_cannot_be_cancelled(ceph: &Ceph) {
     drop(fourth);
     ceph.script("thaw", &["osd.0"]);
     ceph.renew_osd();
+}
+
+/// A watch that was let go stays librados's, for as long as its OSD does not answer: what moves more bytes than the limit does not wait for it.
+fn a_large_write_beside_what_was_let_go(ceph: &Ceph) {
+    let stop = Stop::new("large");
+    let cluster = get!(Cluster::builder(ceph.conf()).bytes(1000).connect(&stop));
+    let pool = get!(cluster.pool("meta"));
+    get!(pool.write_full("w", *b""));
+    ceph.script("freeze", &["osd.0"]);
+    drop(pool.watch("w", Duration::from_secs(30)));
+    let until = Instant::now() + GUARD;
+    while cluster.undecided() == 0 {
+        assert!(Instant::now() < until, "it is not let go");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(cluster.in_flight(), (1, 0));
+    let mut large = pool.write_full("w", vec![7; 5000]);
+    let small = pool.read("w", 0, 1);
+    assert_eq!(cluster.in_flight(), (2, 1), "the large one is on its way, and the small one waits for it");
+    drop(small);
+    ceph.script("thaw", &["osd.0"]);
+    get!(large);
+    get!(pool.remove("w"));
+    end(&stop);
 }
 
 /// A write that had been sent when the stop came: nobody knows. One that had not is known not to be done.

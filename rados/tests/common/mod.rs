@@ -64,6 +64,12 @@ impl Ceph {
         self.dir().join("ceph.conf")
     }
 
+    /// The process of a daemon that runs.
+    pub fn process(&self, name: &str) -> u32 {
+        let path = self.dir().join("pid").join(name);
+        std::fs::read_to_string(path).expect("it was started").trim().parse().expect("a number")
+    }
+
     /// A connected client and its metadata pool.
     pub fn client(&self, stop: &Stop) -> (Cluster, Pool) {
         self.client_of(stop, 512)
