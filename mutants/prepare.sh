@@ -21,7 +21,7 @@ while :; do
         [ "$each" = target ] || { rm -rf "${to:?}/$each" && cp -R "$each" "$to/"; }
     done
     mutants/target/release/unwedge-mutants "$to/list.json" "$to/unviable.txt" "$to" >"$to/numbers.txt"
-    mutants/unviable.py "$to" --package unwedge >"$to/more.txt"
+    mutants/unviable.py "$to" --package unwedge --package unwedge-loom --features unwedge/tracing >"$to/more.txt"
     [ -s "$to/more.txt" ] && [ -n "$(tr -d '\n' <"$to/more.txt")" ] || break
     cat "$to/more.txt" >>"$to/unviable.txt"
 done

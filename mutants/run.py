@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs test binaries against the mutants of a build: see README.md.
 
-    run.py LIST.json NUMBERS.txt RESULTS.txt [--within SECONDS] [--trusted] BINARY [ARGUMENT …] [-- BINARY [ARGUMENT …]] …
+    run.py LIST.json NUMBERS.txt RESULTS.txt [--within SECONDS] [--for SECONDS] [--trusted] BINARY [ARGUMENT …] [-- BINARY [ARGUMENT …]] …
 
 NUMBERS.txt has the numbers of the mutants that are compiled in. RESULTS.txt gets a line for each: `caught`, `hung` (no test ended while all its threads slept for SECONDS, or used that much CPU: 10 unless said otherwise) or `missed`, the
 mutant's name, and the test that caught it; mutants that it has already are not run again. The binaries are run in their order until one fails.
-They must pass without a mutant, which is looked at first, unless it says --trusted.
+They must pass without a mutant, which is looked at first, unless it says --trusted. After --for SECONDS no further mutant is begun (status 3: some are left).
 """
 
 import json
@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 
 # How often it is looked whether a process sleeps, in seconds.
 LOOK = 0.5
@@ -71,9 +72,11 @@ def runs(command, number, within):
 
 def main():
     listed, numbers, results, *rest = sys.argv[1:]
-    within, trusted = 10.0, False
+    within, until, trusted = 10.0, float("inf"), False
     if rest[0] == "--within":
         within, rest = float(rest[1]), rest[2:]
+    if rest[0] == "--for":
+        until, rest = time.monotonic() + float(rest[1]), rest[2:]
     if rest[0] == "--trusted":
         trusted, rest = True, rest[1:]
     commands = [[]]
@@ -92,6 +95,8 @@ def main():
             name = mutants[number - 1]["name"]
             if name in known:
                 continue
+            if time.monotonic() > until:
+                sys.exit(3)
             result = None
             for command in commands:
                 if result := runs(command, number, within):

@@ -110,7 +110,7 @@ impl Runner {
 
     /// Whether a lock that the step needs is held by who will not let it go.
     fn is_held(&self, step: &PlannedStep) -> Option<String> {
-        let left: Vec<_> = self.left.iter().flat_map(|stop| stop.inner.members.left(Whom::All)).collect();
+        let left: Vec<_> = self.left.iter().flat_map(|stop| stop.inner.members.left()).collect();
         let (monitor, holder) =
             step.apart.iter().find_map(|apart| apart(&|holder| holder == self.me || left.contains(&holder)))?;
         let name = holder.last_name().map_or_else(|| "one that has ended".to_owned(), |name| name.to_string());

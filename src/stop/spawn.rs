@@ -154,14 +154,12 @@ impl Members {
         }
     }
 
-    /// Which of these have not ended: their slots.
-    pub(super) fn left(&self, whom: Whom) -> Vec<MemberRef> {
-        let state = self.0.lock();
-        let left = state.running.iter().filter(|running| whom == Whom::All || running.shuts_down == 0);
-        left.map(|running| running.member).collect()
+    /// Who has not ended: their slots.
+    pub(super) fn left(&self) -> Vec<MemberRef> {
+        self.0.lock().running.iter().map(|running| running.member).collect()
     }
 
-    /// Whether anybody is [`left`](Self::left); then the watcher is told when nobody is, and not at each end: of thousands that end the last one wakes
+    /// Whether any of these has not ended; then the watcher is told when nobody is, and not at each end: of thousands that end the last one wakes
     /// the one who waits.
     fn watch(&self, whom: Whom, watcher: &Ticket) -> bool {
         let mut state = self.0.lock();

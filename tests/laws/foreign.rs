@@ -82,6 +82,29 @@ fn law6_a_callback_that_panics_and_a_start_hook_that_panics_cost_no_other_callba
     });
 }
 
+#[test]
+fn law6_all_callbacks_of_a_domain_run_on_one_thread() {
+    guarded(|| {
+        let stop = Stop::new("l6");
+        let (ran, has_run) = mpsc::channel();
+        let mut threads: Vec<_> = (0..20)
+            .map(|_| {
+                let (completer, completion) = Completion::<u32>::new("read", &stop);
+                let ran = ran.clone();
+                completion
+                    .on_complete(&stop, move |_| ran.send(thread::current().id()).expect("the test waits"))
+                    .expect("a thread");
+                completer.complete(1).expect("wanted");
+                // One after another, so that the thread has nothing to do in between.
+                has_run.recv_timeout(GUARD).expect("it runs")
+            })
+            .collect();
+        threads.dedup();
+        assert_eq!(threads.len(), 1);
+        assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+    });
+}
+
 /// A value whose drop does everything that a user can do.
 struct Reentrant {
     stop: Stop,

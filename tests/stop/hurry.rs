@@ -148,6 +148,48 @@ fn a_hurry_ends_the_wait_for_a_thread_at_its_end() {
     });
 }
 
+/// A callback that does not return, as a hurry leaves it: it is counted, and so is the thread that it has.
+#[test]
+fn a_hurry_ends_the_wait_for_a_callback() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &stop);
+        completion
+            .on_complete(&stop, move |_| assert!(begun.send(()).is_ok() && stuck.recv().is_err()))
+            .expect("a thread");
+        completer.complete(1).expect("wanted");
+        begins.recv_timeout(GUARD).expect("it runs");
+        let ended = shut_down(&stop, Plan::within(LONG));
+        until("the shutdown runs", || stop.is_requested());
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the callback");
+        stop.hurry("again");
+        let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert!(report.to_string().contains("callbacks left: 1"), "{report}");
+        assert_eq!(report.leaked_threads(), 1, "{report}");
+        drop(release);
+    });
+}
+
+/// What is closed before it may have used up all the time: a callback thread that has nothing to do is given some for its end.
+#[test]
+fn a_callback_thread_that_has_nothing_to_do_is_not_left() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &stop);
+        completion.on_complete(&stop, |_| ()).expect("a thread");
+        completer.complete(1).expect("wanted");
+        let io = Io::new(&stop).expect("I/O");
+        let (release, stuck) = mpsc::channel::<()>();
+        assert!(io.on_close(move |_| usize::from(stuck.recv().is_ok())).is_ok());
+        let report = stop.shutdown(Plan::within(Duration::from_millis(50)));
+        assert_eq!(report.leaked_threads(), 1, "the hook's: {report}");
+        assert!(!report.to_string().contains("callbacks left"), "{report}");
+        drop(release);
+    });
+}
+
 #[test]
 fn a_hurry_ends_the_wait_for_the_callback_thread_at_its_end() {
     guarded(|| {
@@ -223,12 +265,19 @@ fn a_hurry_before_the_shutdown_counts_and_goes_down_the_tree() {
 }
 
 #[test]
-fn a_hurried_member_has_time_for_its_way_out() {
+fn a_hurried_member_and_a_hurried_callback_have_time_for_their_way_out() {
     guarded(|| {
         let stop = Stop::new("mds.a");
         let own = stop.clone();
         stop.spawn("sleeper", move || own.wait_timeout(Duration::MAX)).expect("a thread");
         until_waits(&stop, "sleeper", "the stop");
+        let (told, tell) = mpsc::channel();
+        let own = stop.clone();
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &stop);
+        let sleeper = move |_| assert!(told.send(()).is_ok() && own.wait_timeout(Duration::MAX));
+        completion.on_complete(&stop, sleeper).expect("a thread");
+        completer.complete(1).expect("wanted");
+        tell.recv_timeout(GUARD).expect("it runs");
         stop.hurry("at once");
         let report = stop.shutdown(Plan::within(LONG));
         assert!(report.is_clean(), "{report}");

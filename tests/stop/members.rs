@@ -176,6 +176,9 @@ fn the_hook_runs_first_on_every_thread_of_the_domain_and_of_its_children() {
         completion.on_complete(&stop, |_| ()).expect("a thread");
         completer.complete(1).expect("wanted");
         assert_eq!(names.recv_timeout(GUARD).map(|told| told.0).as_deref(), Ok("uw-callback"));
+        let io = unwedge::io::Io::builder(&stop).backend(unwedge::io::Backend::Pool).build().expect("I/O");
+        let on = io.run_blocking("job", || std::thread::current().id()).wait().expect("no stop").expect("it ran");
+        assert!(names.iter().any(|told| told.1 == on), "on the pool's threads too");
         assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
     });
 }
