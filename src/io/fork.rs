@@ -6,9 +6,9 @@
 //! A handler that the C library runs in the child of a `fork` counts the forks that led to this process; comparing that costs a load, where asking for
 //! the process's number costs a system call. A raw `clone` system call goes past it.
 
-use crate::sys::{PlainU8, PlainU32, Relaxed};
+use crate::sys::{Acquire, PlainU8, PlainU32, Relaxed, Release};
 
-/// How many forks led to this process since the handler was set. Written in the child of a fork, by the only thread that it has.
+/// Grows with each fork that led to this process since the handler was set. Written in the child of a fork, by the only thread that it has.
 static FORKS: PlainU32 = PlainU32::new(0);
 
 /// What [`is_here`](Birth::is_here) compares: the process in which something was made.
@@ -18,14 +18,17 @@ pub(super) struct Birth(u32);
 impl Birth {
     /// In this process.
     pub(super) fn now() -> Birth {
+        /// 1 once the handler is set. Whoever does not see that sets it too: then it runs more than once in a child, which is one all the same. (A lock would be
+        /// held for ever in the child of a fork that comes meanwhile.)
         static SET: PlainU8 = PlainU8::new(0);
-        if SET.swap(1, Relaxed) == 0 {
+        // Ordering: Acquire, partner of the Release below: who sees 1 forks with the handler set.
+        if SET.load(Acquire) == 0 {
             // SAFETY: the handler is a function of this program's that lives as long as it, and does what is allowed in the child of a fork of
             // a process with many threads: it writes to an atomic.
             let failed = unsafe { libc::pthread_atfork(None, None, Some(forked)) } != 0;
-            // Memory is short: the next one tries again.
-            if failed {
-                SET.store(0, Relaxed);
+            // If memory is short the next one tries again.
+            if !failed {
+                SET.store(1, Release);
             }
         }
         Birth(FORKS.load(Relaxed))

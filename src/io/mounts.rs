@@ -68,14 +68,15 @@ pub(super) fn device_under(fd: BorrowedFd<'_>) -> u64 {
     let text = std::fs::read(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default();
     let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"));
     let id: Option<u64> = line.and_then(|id| std::str::from_utf8(id.trim_ascii()).ok()?.parse().ok());
-    id.map_or(0, |id| {
-        let device =
-            now().and_then(|mounts| mounts.mounts.iter().find(|mount| mount.id == id).map(|mount| mount.device));
-        device.unwrap_or(1 << 63 | id)
-    })
+    id.map_or(0, |id| now().and_then(|mounts| mounts.device_of(id)).unwrap_or(1 << 63 | id))
 }
 
 impl Mounts {
+    /// The number of a mount's file system.
+    pub(super) fn device_of(&self, id: u64) -> Option<u64> {
+        self.mounts.iter().find(|mount| mount.id == id).map(|mount| mount.device)
+    }
+
     /// Whether a mount is of a file system that opens cached files by itself.
     pub(super) fn is_local(&self, id: u64) -> bool {
         self.mounts.iter().any(|mount| mount.id == id && mount.local)
@@ -189,6 +190,7 @@ nonsense
         assert!(is_name_in(b"/etc/", Path::new("/etc/a")) && !is_name_in(b"/etc/", Path::new("/etc/a/b")));
         assert!(none_beside("/etc/a") && none_beside("/mnt/dead mount/inner/a"));
         assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
+        assert_eq!((mounts.device_of(31), mounts.device_of(99)), (Some(device(8, 1)), None));
         assert!(mounts.is_local(26) && mounts.is_local(31));
         assert!(!mounts.is_local(30) && !mounts.is_local(32) && !mounts.is_local(21) && !mounts.is_local(99));
     }

@@ -1,10 +1,16 @@
 //! What a file is: `statx`, one path at a time or many in one completion.
 //!
-//! A look at a file whose inode is in memory takes about a microsecond, less than it takes to hand it to another thread. So a list goes to the
-//! pool in batches of [`BATCH`] paths; the ring would give each to a kernel worker. A batch ends early where the mount may change, so that
-//! a dead one does not keep the others' answers.
+//! A look at a file whose inode is in memory takes about a microsecond, less than it takes to hand it to another thread. So a list is cut into
+//! batches of [`BATCH`] paths; the ring would give each to a kernel worker. A batch ends early where the mount may change, so that a dead one does not
+//! keep the others' answers.
+//!
+//! The batches of one mount are a [`Line`], from which jobs of the pool take one after the other: a job for each processor, because more of them only take the
+//! processors from each other; and another one, up to [`MOST`], whenever some paths were slow, because then they wait for a device.
 
-use std::{io, iter::Peekable, os::fd::AsFd, path::Path, sync::Arc};
+use std::{
+    collections::VecDeque, io, iter::Peekable, num::NonZero, os::fd::AsFd, path::Path, sync::Arc, thread,
+    time::Duration,
+};
 
 use rustix::{
     fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx},
@@ -13,31 +19,56 @@ use rustix::{
 
 use super::{
     File, Io, IoError,
+    backend::{Backends, guarded},
     gather::Gather,
     meter::Operation,
     mounts::{self, Mounts},
     pool::Place,
 };
-use crate::Completion;
+use crate::{
+    Completion,
+    sys::{Mutex, MutexGuard, Relaxed, now},
+};
 
-/// How many paths a job looks at.
+/// How many paths a job looks at before it asks for more.
 const BATCH: usize = 64;
+/// After so many paths a job looks at the clock.
+const STEP: usize = 8;
+/// What a step takes at least if it waits for a device.
+const SLOW: Duration = Duration::from_micros(200);
+/// How many jobs a line has at most.
+const MOST: usize = 16;
 
 /// What a file is, as `statx(2)` tells.
+// In 96 bytes, a result of it too: a long list of them is memory that has to be made, written, read and given back, which takes time beside a look of a
+// microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
-    mode: u32,
-    links: u32,
-    uid: u32,
-    gid: u32,
     ino: u64,
     dev: u64,
     len: u64,
     blocks: u64,
-    accessed: Timestamp,
-    modified: Timestamp,
-    changed: Timestamp,
-    created: Option<Timestamp>,
+    accessed: Moment,
+    modified: Moment,
+    changed: Moment,
+    /// Means nothing without `has_created`.
+    created: Moment,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    /// The kernel's has 16 bits.
+    mode: u16,
+    has_created: bool,
+}
+
+const _: () = assert!(size_of::<Result<Metadata, IoError>>() == 96);
+
+/// A [`Timestamp`] without its padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(Rust, packed(4))]
+struct Moment {
+    seconds: i64,
+    nanoseconds: u32,
 }
 
 /// A point in time as a file system keeps it: since 1970-01-01 00:00:00 UTC, by the clock that may be set.
@@ -71,6 +102,12 @@ pub enum FileKind {
     Unknown,
 }
 
+impl From<Moment> for Timestamp {
+    fn from(moment: Moment) -> Timestamp {
+        Timestamp { seconds: moment.seconds, nanoseconds: moment.nanoseconds }
+    }
+}
+
 impl FileKind {
     pub(super) fn of(kind: FileType) -> FileKind {
         match kind {
@@ -102,7 +139,7 @@ impl Metadata {
     /// What it is.
     #[must_use]
     pub fn kind(&self) -> FileKind {
-        FileKind::of(FileType::from_raw_mode(self.mode))
+        FileKind::of(FileType::from_raw_mode(self.mode()))
     }
 
     /// Whether it is a regular file.
@@ -120,7 +157,7 @@ impl Metadata {
     /// Type and permission bits, as in `st_mode`.
     #[must_use]
     pub fn mode(&self) -> u32 {
-        self.mode
+        self.mode.into()
     }
 
     /// How many names it has.
@@ -162,25 +199,25 @@ impl Metadata {
     /// The last read, as far as the mount keeps it.
     #[must_use]
     pub fn accessed(&self) -> Timestamp {
-        self.accessed
+        self.accessed.into()
     }
 
     /// The last write.
     #[must_use]
     pub fn modified(&self) -> Timestamp {
-        self.modified
+        self.modified.into()
     }
 
     /// The last change of what is said here.
     #[must_use]
     pub fn changed(&self) -> Timestamp {
-        self.changed
+        self.changed.into()
     }
 
     /// When it was made, where the file system keeps that.
     #[must_use]
     pub fn created(&self) -> Option<Timestamp> {
-        self.created
+        self.has_created.then(|| self.created.into())
     }
 }
 
@@ -255,11 +292,16 @@ impl Io {
         let (reply, completion) = self.owe(Operation::Stat, "stat", &whole, None);
         let gather = Gather::new(count, reply, Ok);
         let (mut cutter, mut paths, mut first) = (Cutter::new(), paths.into_iter().peekable(), 0);
-        // Each is queued as soon as it is cut, so that it is worked on meanwhile.
-        while let Some((place, paths)) = cutter.cut(&mut paths) {
+        let mut lines: Vec<(Option<u64>, Arc<Line<P>>)> = Vec::new();
+        // Each is worked on as soon as it is cut.
+        while let Some((on, paths)) = cutter.cut(&mut paths) {
             let batch = Batch { first, paths, answers: None, gather: Arc::clone(&gather) };
             first += batch.paths.len();
-            self.run(place, Box::new(move || batch.look()));
+            let at = lines.iter().position(|line| line.0 == on).unwrap_or_else(|| {
+                lines.push((on, Line::new(on, &self.backends)));
+                lines.len() - 1
+            });
+            lines[at].1.put(batch);
         }
         completion
     }
@@ -277,11 +319,11 @@ impl Cutter {
         Cutter { mounts: mounts::now(), known: None }
     }
 
-    /// The next batch and where it may get stuck; `None` at the list's end.
+    /// The next batch and its mount, if that is known; `None` at the list's end.
     fn cut<P: AsRef<Path>>(
         &mut self,
         paths: &mut Peekable<impl ExactSizeIterator<Item = P>>,
-    ) -> Option<(Place, Vec<P>)> {
+    ) -> Option<(Option<u64>, Vec<P>)> {
         let on = self.mount_of(paths.peek()?.as_ref());
         let mut batch = Vec::with_capacity(BATCH.min(paths.len()));
         while batch.len() < BATCH {
@@ -290,7 +332,7 @@ impl Cutter {
                 None => break,
             }
         }
-        Some((on.map_or(Place::Anywhere, Place::Device), batch))
+        Some((on, batch))
     }
 
     fn mount_of(&mut self, path: &Path) -> Option<u64> {
@@ -303,6 +345,72 @@ impl Cutter {
         let (folder, on) = (mounts::folder_of(path), mounts.place_of(path));
         self.known = mounts.has_none_in(folder).then(|| (folder.to_vec(), on));
         Some(on)
+    }
+}
+
+/// The batches of one mount that nobody has begun, and the jobs that work on them. With the last job they are dropped, if any are left: that answers them.
+struct Line<P: AsRef<Path>> {
+    on: Option<u64>,
+    state: Mutex<Waiting<P>>,
+    backends: Arc<Backends>,
+}
+
+/// Under the lock.
+struct Waiting<P: AsRef<Path>> {
+    batches: VecDeque<Batch<P>>,
+    /// Those that were given to the pool and have not found the line empty.
+    jobs: usize,
+    /// How many there may be.
+    most: usize,
+}
+
+impl<P: AsRef<Path> + Send + 'static> Line<P> {
+    fn new(on: Option<u64>, backends: &Arc<Backends>) -> Arc<Line<P>> {
+        let most = thread::available_parallelism().map_or(MOST, NonZero::get).min(MOST);
+        let state = Mutex::new(Waiting { batches: VecDeque::new(), jobs: 0, most });
+        Arc::new(Line { on, state, backends: Arc::clone(backends) })
+    }
+
+    /// Adds a batch, and a job for it if there are not enough.
+    fn put(self: &Arc<Self>, batch: Batch<P>) {
+        let mut state = self.state.lock();
+        state.batches.push_back(batch);
+        self.add_job(state);
+    }
+
+    fn add_job(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<P>>) {
+        if state.jobs >= state.most || state.batches.is_empty() {
+            return;
+        }
+        state.jobs += 1;
+        drop(state);
+        let line = Arc::clone(self);
+        self.backends.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(move || line.work()));
+    }
+
+    /// A job: works until nothing is left, or the service is closed.
+    fn work(self: Arc<Self>) {
+        while self.backends.closed.load(Relaxed) == 0 {
+            let mut state = self.state.lock();
+            let Some(batch) = state.batches.pop_front() else {
+                state.jobs -= 1;
+                return;
+            };
+            drop(state);
+            let mut begun = now();
+            // A path's `as_ref` that panics is answered by its batch, and ends no job.
+            guarded(|| {
+                batch.look(|| {
+                    let time = now();
+                    if time - begun >= SLOW {
+                        let mut state = self.state.lock();
+                        state.most = MOST.min(state.most + 1);
+                        self.add_job(state);
+                    }
+                    begun = time;
+                });
+            });
+        }
     }
 }
 
@@ -319,14 +427,18 @@ struct Batch<P: AsRef<Path>> {
 }
 
 impl<P: AsRef<Path>> Batch<P> {
-    fn look(mut self) {
+    /// Calls `step` after every [`STEP`] paths.
+    fn look(mut self, mut step: impl FnMut()) {
         let answers = self.answers.insert(Vec::with_capacity(self.paths.len()));
         if !self.gather.is_wanted() {
             return;
         }
-        for path in &self.paths {
-            let path = path.as_ref();
-            answers.push(look(path).map_err(|error| IoError::failed("stat", path.into(), error)));
+        for paths in self.paths.chunks(STEP) {
+            for path in paths {
+                let path = path.as_ref();
+                answers.push(look(path).map_err(|error| IoError::failed("stat", path.into(), error)));
+            }
+            step();
         }
     }
 }
@@ -357,9 +469,9 @@ fn look_at(fd: impl AsFd) -> io::Result<Metadata> {
 }
 
 fn of(found: &Statx) -> Metadata {
-    let time = |time: rustix::fs::StatxTimestamp| Timestamp { seconds: time.tv_sec, nanoseconds: time.tv_nsec };
+    let time = |time: rustix::fs::StatxTimestamp| Moment { seconds: time.tv_sec, nanoseconds: time.tv_nsec };
     Metadata {
-        mode: found.stx_mode.into(),
+        mode: found.stx_mode,
         links: found.stx_nlink,
         uid: found.stx_uid,
         gid: found.stx_gid,
@@ -370,16 +482,17 @@ fn of(found: &Statx) -> Metadata {
         accessed: time(found.stx_atime),
         modified: time(found.stx_mtime),
         changed: time(found.stx_ctime),
-        created: (found.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(found.stx_btime)),
+        created: time(found.stx_btime),
+        has_created: found.stx_mask & StatxFlags::BTIME.bits() != 0,
     }
 }
 
 /// Where a seccomp filter refuses `statx`.
 #[cold]
 fn older(found: rustix::fs::Stat) -> io::Result<Metadata> {
-    let time = |seconds, nanoseconds: u64| Timestamp { seconds, nanoseconds: nanoseconds as u32 };
+    let time = |seconds, nanoseconds: u64| Moment { seconds, nanoseconds: nanoseconds as u32 };
     Ok(Metadata {
-        mode: found.st_mode,
+        mode: found.st_mode as u16,
         links: found.st_nlink as u32,
         uid: found.st_uid,
         gid: found.st_gid,
@@ -390,6 +503,7 @@ fn older(found: rustix::fs::Stat) -> io::Result<Metadata> {
         accessed: time(found.st_atime, found.st_atime_nsec),
         modified: time(found.st_mtime, found.st_mtime_nsec),
         changed: time(found.st_ctime, found.st_ctime_nsec),
-        created: None,
+        created: Moment::default(),
+        has_created: false,
     })
 }

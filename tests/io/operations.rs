@@ -5,7 +5,7 @@ use std::{
     fs,
     io::ErrorKind,
     os::unix::fs::{MetadataExt, symlink},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -249,6 +249,21 @@ pub fn files_are_looked_at(backend: Backend) {
         }
     }
     assert!(get(io.stat_many(Vec::<PathBuf>::new())).expect("nothing").is_empty());
+
+    // A path that panics takes with it no more than some of those beside it.
+    struct Treacherous(PathBuf, bool);
+    impl AsRef<Path> for Treacherous {
+        fn as_ref(&self) -> &Path {
+            let caller = std::thread::current().name().is_some_and(|name| name.starts_with("uw-"));
+            assert!(!(self.1 && caller), "a path that panics");
+            &self.0
+        }
+    }
+    let many = (0..1000).map(|i| Treacherous(paths[7].clone(), i % 100 == 50)).collect::<Vec<_>>();
+    let found = get(io.stat_many(many)).expect("looked at");
+    let lost = found.iter().filter(|found| found.as_ref().is_err_and(|error| error.is_abandoned())).count();
+    assert_eq!(found.iter().filter(|found| found.is_ok()).count() + lost, 1000);
+    assert!((10..=640).contains(&lost), "{lost} were lost");
 
     let one = get(io.stat(&paths[7])).expect("there");
     assert_eq!((one.len(), one.is_file(), one.kind(), one.is_empty()), (7, true, FileKind::File, false));

@@ -25,6 +25,12 @@ struct Arguments {
     /// Only these groups, or all that begin so; all but those of files if none is named
     #[arg(value_name = "GROUP", value_parser = beginning)]
     groups: Vec<String>,
+    /// Only against peers whose name has this in it; then these alone are judged
+    #[arg(long, value_name = "TEXT")]
+    against: Option<String>,
+    /// Only those of ours whose name has this in it
+    #[arg(long, value_name = "TEXT")]
+    ours: Option<String>,
     /// One JSON object a line instead of the table
     #[arg(long)]
     json: bool,
@@ -80,7 +86,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let watch = Watch::start();
     let mut rows = Vec::new();
     for group in groups {
-        for contest in (group.contests)() {
+        for contest in (group.contests)().into_iter().filter_map(|contest| only(arguments, contest)) {
             let measured = hold(group, &contest, effort)?;
             if arguments.json {
                 for row in &measured {
@@ -110,6 +116,13 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What of a contest was asked for, if anything was.
+fn only(arguments: &Arguments, mut contest: Contest) -> Option<Contest> {
+    let is_asked = |text: &Option<String>, name: &str| text.as_ref().is_none_or(|text| name.contains(text));
+    contest.peers.retain(|(peer, _)| is_asked(&arguments.against, peer.name));
+    (is_asked(&arguments.ours, contest.ours.name) && !contest.peers.is_empty()).then_some(contest)
 }
 
 /// Measures ours against each peer of the contest.

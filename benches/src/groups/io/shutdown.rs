@@ -2,13 +2,17 @@
 //!
 //! The reads are of a pipe to which nobody writes. The waiters are threads, or tasks of a runtime with two workers. For comparison the same waiters
 //! wait for tokio's oneshots, whose senders are dropped: what it costs to wake so many.
+//!
+//! A waiter that was let go notes the time and, if it is a thread, goes to sleep on a word: a lock that 1,024 threads want at once would be a part
+//! of what is measured, and so would their ends in the kernel.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use rustix::thread::futex;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use unwedge::Plan;
@@ -21,25 +25,60 @@ const READS: usize = 1024;
 
 /// When the last waiter was let go, and how many were.
 #[derive(Clone)]
-struct Last(Arc<(Mutex<(Instant, usize)>, Condvar)>);
+struct Last(Arc<Released>);
+
+struct Released {
+    /// What `latest` counts from.
+    since: Instant,
+    /// When the last one was let go so far, nanoseconds. Before `count` is added to.
+    latest: AtomicU64,
+    /// How many were. The main thread sleeps on it.
+    count: AtomicU32,
+    /// 1 when all have been: what a thread that was let go sleeps on until then.
+    all: AtomicU32,
+}
 
 impl Last {
     fn new() -> Last {
-        Last(Arc::new((Mutex::new((Instant::now(), 0)), Condvar::new())))
+        let (latest, count, all) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU32::new(0));
+        Last(Arc::new(Released { since: Instant::now(), latest, count, all }))
     }
 
     fn released(&self) {
-        let now = Instant::now();
-        let mut last = self.0.0.lock();
-        *last = (now.max(last.0), last.1 + 1);
-        if last.1 == READS {
-            self.0.1.notify_all();
+        let Released { since, latest, count, .. } = &*self.0;
+        latest.fetch_max(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        // Ordering: Release, partner of the Acquire in `wait`: the time is seen with the count.
+        if count.fetch_add(1, Ordering::Release) + 1 == READS as u32 {
+            let _ = futex::wake(count, futex::Flags::PRIVATE, 1);
         }
     }
 
-    /// Waits for the others, so that no thread's end in the kernel is part of what is measured.
+    /// Sleeps until the others were let go, too, so that no thread's end in the kernel is part of what is measured.
     fn wait_for_the_others(&self) {
-        self.0.1.wait_while(&mut self.0.0.lock(), |last| last.1 < READS);
+        let all = &self.0.all;
+        while all.load(Ordering::Relaxed) == 0 {
+            let _ = futex::wait(all, futex::Flags::PRIVATE, 0, None);
+        }
+    }
+
+    /// Waits until all were let go. When the last one was.
+    fn wait(&self) -> Instant {
+        let Released { since, latest, count, .. } = &*self.0;
+        loop {
+            let seen = count.load(Ordering::Acquire);
+            if seen == READS as u32 {
+                break;
+            }
+            let _ = futex::wait(count, futex::Flags::PRIVATE, seen, None);
+        }
+        *since + Duration::from_nanos(latest.load(Ordering::Relaxed))
+    }
+
+    /// Lets the threads that were let go end.
+    fn dismiss(&self) {
+        let all = &self.0.all;
+        all.store(1, Ordering::Relaxed);
+        let _ = futex::wake(all, futex::Flags::PRIVATE, READS as u32);
     }
 }
 
@@ -52,10 +91,12 @@ fn releases<W, E>(n: u64, wait: fn(Vec<W>, Last) -> Waiters, setup: fn() -> (Vec
         let waiters = wait(waits, last.clone());
         let (watch, began) = (Stopwatch::start(), Instant::now());
         end(ender);
-        waiters();
+        let released = last.wait();
         let mut one = watch.stop(1);
-        one.wall = last.0.0.lock().0.saturating_duration_since(began);
+        one.wall = released.saturating_duration_since(began);
         measured += one;
+        last.dismiss();
+        waiters();
     }
     measured
 }
