@@ -33,6 +33,24 @@ fn waiter(stop: &Stop, name: &str, own: &Stop, monitor: &Shared<u32>, condvar: &
     drop(monitor.lock());
 }
 
+/// Of many rounds, because a writer that has just queued tries once more by itself.
+#[test]
+fn law3_the_last_reader_s_unlock_wakes_the_writer_that_waits() {
+    guarded(|| {
+        let stop = Stop::new("l3");
+        let lock = Arc::new(Monitor::new("m", parking_lot::RwLock::new(0_u32), &stop));
+        for round in 0..20 {
+            let readers = [(); 2].map(|()| lock.read().expect("no stop"));
+            let own = lock.clone();
+            let writer = stop.spawn("writer", move || own.lock().map(|mut n| *n += 1)).expect("a thread");
+            until_waits(&stop, "writer", "lock m");
+            drop(readers);
+            assert_eq!(writer.join().expect("it ends"), Ok(()));
+            assert_eq!(*lock.read().expect("no stop"), round + 1);
+        }
+    });
+}
+
 #[test]
 fn law3_a_notification_goes_on_from_a_waiter_that_is_stopped_before_it_has_the_lock() {
     guarded(|| {
