@@ -180,8 +180,9 @@ osd_pool_default_min_size = 1
 osd_pool_default_pg_num = 8
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
-# An OSD that comes back may be read at once.
-osd_pool_default_read_lease_ratio = 0.02
+# An OSD that comes back may be read soon. A lease that is much shorter than this second is not renewed in time on a busy machine: an OSD was seen to wait for it for
+# ever then.
+osd_pool_default_read_lease_ratio = 0.05
 mon_allow_pool_size_one = true
 mon_data_avail_warn = 2
 mon_data_avail_crit = 1
@@ -243,6 +244,9 @@ guard() {
 }
 remove() { [ ! -e "$conf" ] || rm -rf "$dir"; }
 
+# A thread that is told to stop does so when it has a processor next: on a busy machine it answers meanwhile.
+is_frozen() { ! cut -d')' -f2 "/proc/$(pid_of "$1")"/task/*/stat 2>/dev/null | grep -qv '^ T'; }
+
 each() { # COMMAND NAME..: for each daemon that runs
     local command=$1 name pid
     shift
@@ -263,7 +267,10 @@ case $verb in
     up) for name; do up_daemon "$name"; done ;;
     begin) for name; do run_daemon "$name"; done ;;
     well) make_well ;;
-    freeze) each 'kill -STOP' "$@" ;;
+    freeze)
+        each 'kill -STOP' "$@"
+        for name; do until_true 60 is_frozen "$name" || die "$name was stopped, but some of it runs after 60 s"; done
+        ;;
     thaw)
         each 'kill -CONT' "$@"
         case " $* " in *' mon.a '*) until_true 60 has_quorum mon.a || { say_log mon.a; die "no quorum after 60 s"; } ;; esac

@@ -132,6 +132,10 @@ class Ours:
 
     # Every one that was begun: to be ended however this ends.
     children = []
+    # What they ended with, if it was not 0: a stop that found something that had not ended.
+    statuses = []
+    # Seconds from SIGKILL to the end: what the machine takes for it.
+    deaths = []
 
     def __init__(self, program, cluster, folder, ino):
         self.program, self.cluster, self.ino = program, cluster, ino
@@ -195,11 +199,12 @@ class Ours:
             self.child.kill()
         status = self.child.wait()
         if took is not None and status != 0:
-            raise RuntimeError(f"mds-rados ended with {status}")
+            self.statuses.append(status)
         return took
 
     def kill(self):
         self.child.kill()
+        self.deaths.append(exit_of(self.child.pid, 60) or 60.0)
         self.child.wait()
 
 
@@ -416,10 +421,14 @@ class Comparison:
             worst = percentile([1e9 if took is None else took for took in ours], 99) if ours else 0
             if worst * 1000 >= bar:
                 missed.append(row)
+        if deaths := self.ours.deaths:
+            print(f"\nOurs by SIGKILL, to its end, ms: {ours_spread(deaths)}. So much of each stop is the machine's.")
         if missed:
             print(f"\nours has missed: {', '.join(missed)}")
+        if self.ours.statuses:
+            print(f"\nours has ended with another status than 0: {self.ours.statuses}")
         hung = any(took is None for _, ours in self.times.values() for took in ours)
-        return 1 if hung else 3 if missed else 0
+        return 1 if hung or self.ours.statuses else 3 if missed else 0
 
 
 def percentile(times, percent):

@@ -107,8 +107,8 @@ fn start_ceph_mds(ceph: &Ceph) {
     ceph.script("active", &[]);
 }
 
-/// Asks again where no answer comes: Ceph's tool waits for ever for one that was lost with its connection, and on a busy machine a ceph-mds whose beacons are late
-/// begins anew.
+/// Asks again where no answer comes: Ceph's tool waits for ever for one that was lost with its connection, on a busy machine a ceph-mds whose beacons are late
+/// begins anew, and an OSD that was late with its lease may wait for it for ever, so that it has to.
 fn flush(ceph: &Ceph) {
     for _ in 0..4 {
         let mut asked = bounded(90, "ceph");
@@ -120,6 +120,7 @@ fn flush(ceph: &Ceph) {
         if asked.output().expect("the program is there").status.success() {
             return;
         }
+        ceph.script("well", &[]);
         start_ceph_mds(ceph);
     }
     panic!("ceph-mds does not flush its journal");
