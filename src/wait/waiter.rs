@@ -93,31 +93,39 @@ pub(crate) enum Place {
 }
 
 /// A slot. See the head of this file.
+///
+/// In this order, because what a stop of thousands looks at, and who it ended, is in the first cache line.
+#[repr(C, align(64))]
 pub(crate) struct Waiter {
     pub(super) word: AtomicU64,
-    pub(super) parker: Parker,
     pub(super) waker: WakerWords,
-    pub(super) kind: PlainU8,
-    /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
-    pub(super) began: PlainU64,
     pub(super) domain: Link<DomainCell>,
     pub(super) domain_live: PlainU64,
+    /// When a task was woken. Written by who is about to wake it.
+    pub(super) woken: PlainU64,
     // Links: guarded by the lock of the list that `place` names; `next` is its thread's while nobody waits here (see `spare`).
     pub(super) next: Link<Waiter>,
-    pub(super) prev: Link<Waiter>,
+    pub(super) kind: PlainU8,
     place: PlainU8,
-    /// The monitor whose lock it takes after its event. Set before the word is published.
-    pub(super) monitor: Link<MonitorCell>,
     /// Whether it wants the lock for reading.
     pub(super) shared: PlainU8,
-    /// How often its turn came too late: see `pending`. The owner's alone.
-    pub(super) overtaken: PlainU32,
+    pub(super) what: PlainU8,
+    /// Its own place in the arena. Written by who claims it.
+    index: PlainU32,
+    // The second one.
+    pub(super) parker: Parker,
+    /// The monitor whose lock it takes after its event. Set before the word is published.
+    pub(super) monitor: Link<MonitorCell>,
     /// The condition variable whose `notify_one` it consumed: to whom it goes on if a stop comes in between (L3). Set before `QUEUED`.
     pub(super) passing: Link<Condition>,
+    pub(super) prev: Link<Waiter>,
+    /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
+    pub(super) began: PlainU64,
+    /// How often its turn came too late: see `pending`. The owner's alone.
+    pub(super) overtaken: PlainU32,
     // What a report says of it. Written by the owner before the word is published.
     /// A [`MemberRef`](crate::registry::member::MemberRef) as a word.
     pub(super) member: PlainU64,
-    pub(super) what: PlainU8,
     /// The condition variable it waits on.
     pub(super) condition: Link<Condition>,
     pub(super) operation: Text<2>,
@@ -126,12 +134,8 @@ pub(crate) struct Waiter {
     pub(super) length: PlainU64,
     pub(super) location: PlainPtr<Location<'static>>,
     pub(super) since: PlainU64,
-    /// When a task was woken. Written by who is about to wake it.
-    pub(super) woken: PlainU64,
     /// Who owes what it waits for, and in which wait: see [`Debtor`].
     debtor: PlainU64,
-    /// Its own place in the arena. Written by who claims it.
-    index: PlainU32,
 }
 
 arena!(
@@ -312,8 +316,9 @@ impl Waiter {
             if !self.is_over() {
                 return false;
             }
-            let monitor = self.monitor.get();
-            let passing = self.passing.get();
+            // Of no use in `WAITING`, and in a cache line of their own.
+            let (passing, monitor) =
+                if state == WAITING { (None, None) } else { (self.passing.get(), self.monitor.get()) };
             let is_thread = self.is_thread();
             match self.word.compare_exchange(word, word & !STATE | STOPPED, AcqRel, Acquire) {
                 Ok(_) => {
