@@ -13,7 +13,7 @@ use std::{
 };
 
 use unwedge::{
-    Completion, Monitor, Plan, Stop,
+    Completion, Condvar, Monitor, Plan, Stop, Stopped,
     io::{Backend, File, Io, IoError, OpenOptions},
 };
 
@@ -28,14 +28,23 @@ fn main() {
         an_io_belongs_to_its_process(backend);
     }
     a_stop_with_threads_does_not_hang_in_the_child();
+    every_kind_of_wait_works_in_the_child();
+    a_fork_beside_threads_that_begin_and_end_lives();
     println!("io_fork: ok");
 }
 
 /// Runs this in a child, which must end by itself.
 fn in_a_child(what: &str, child: impl FnOnce()) {
+    // The other threads of this process are idle threads of a service, or were joined.
+    in_a_child_beside_others(child).unwrap_or_else(|how| panic!("{what}: {how}"));
+    println!("io_fork: {what}: ok");
+}
+
+/// As [`in_a_child`], while other threads run. `Err`: how it went wrong.
+fn in_a_child_beside_others(child: impl FnOnce()) -> Result<(), String> {
     std::io::stdout().flush().expect("flushed");
-    // SAFETY: the child runs on with what the forking thread has. The other threads of this process are idle threads of a service, or were joined: none
-    // is in the C library's allocator, and the child takes none of their locks (which is what is tested).
+    // SAFETY: the child runs on with what the forking thread has. No other thread has the lock of standard output, the C library sees to its allocator, and
+    // other locks of theirs the child does not take (which is what is tested).
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork");
     if pid == 0 {
@@ -54,12 +63,12 @@ fn in_a_child(what: &str, child: impl FnOnce()) {
         if Instant::now() > until {
             // SAFETY: the child was not waited for, so its number is no other's.
             unsafe { libc::kill(pid, libc::SIGKILL) };
-            panic!("{what}: the child hangs");
+            return Err("the child hangs".to_owned());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{what}: status {status:#x}");
-    println!("io_fork: {what}: ok");
+    let ended_well = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    if ended_well { Ok(()) } else { Err(format!("status {status:#x}")) }
 }
 
 fn get<T, E: From<unwedge::Abandoned>>(mut completion: Completion<T, E>) -> Result<T, E> {
@@ -147,4 +156,86 @@ fn a_stop_with_threads_does_not_hang_in_the_child() {
     });
     let report = stop.shutdown(Plan::within(GUARD));
     assert!(report.is_clean(), "{report}");
+}
+
+/// Whatever a thread can wait for, in a domain from before the fork: each ends by its event, by its deadline and by a stop.
+fn every_kind_of_wait_works_in_the_child() {
+    let stop = Stop::new("mds.a");
+    let mds = Arc::new(Monitor::new("mds_lock", Mutex::new(0_u32), &stop));
+    let changed = Arc::new(Condvar::new());
+    in_a_child("every kind of wait", || {
+        let soon = || Instant::now() + Duration::from_millis(1);
+        assert!(!stop.wait_timeout(Duration::from_millis(1)));
+        // A lock that another thread holds, a condition variable, a closure.
+        let (held, signals) = (mds.clone(), changed.clone());
+        let guard = mds.lock().expect("not stopped");
+        let other = stop.spawn("other", move || {
+            let mut value = held.lock()?;
+            *value += 1;
+            signals.notify_one();
+            Ok::<_, Stopped>(())
+        });
+        let other = other.expect("a thread");
+        let guard = guard.wait_while(&changed, |value| *value == 0).expect("not stopped");
+        let late = guard.wait_until(&changed, soon()).expect("not stopped");
+        assert!(late.timed_out);
+        drop(late);
+        other.join().expect("it ends").expect("not stopped");
+        assert_eq!(mds.when(|value| (*value == 1).then_some(7)), Ok(7));
+        // A result: of a thread, in time, too late, with a callback.
+        let (completer, mut read) = Completion::<u32>::new("read", &stop);
+        assert!(read.wait_until(soon()).is_err());
+        let storage = stop.spawn("storage", move || completer.complete(7).is_ok()).expect("a thread");
+        assert_eq!(read.wait(), Ok(Ok(7)));
+        assert!(storage.join().expect("it ends"));
+        let (told, tells) = std::sync::mpsc::channel();
+        let (completer, ack) = Completion::<u32>::new("ack", &stop);
+        ack.on_complete(&stop, move |result| told.send(result.is_ok()).unwrap_or(())).expect("a thread");
+        completer.complete(1).expect("wanted");
+        assert_eq!(tells.recv_timeout(GUARD), Ok(true));
+        // And each of them is stopped, in a child of the domain as in the domain itself.
+        let rank = stop.child("rank.0");
+        let (_never, mut frozen) = Completion::<u32>::new("frozen", &rank);
+        let (own, sleeps) = (mds.clone(), rank.clone());
+        let begun = [
+            rank.spawn("reads", move || frozen.wait().is_err()),
+            rank.spawn("sleeps", move || sleeps.wait_timeout(GUARD)),
+            stop.spawn("waits", move || own.lock().is_ok_and(|guard| guard.wait(&changed).is_err())),
+        ];
+        assert!(begun.iter().all(Result::is_ok));
+        assert!(rank.shutdown(Plan::within(GUARD)).is_clean());
+        let saved = mds.clone();
+        let plan = Plan::within(GUARD).phase("save", GUARD, move |phase| {
+            *saved.lock_in(phase)? += 1;
+            Ok(())
+        });
+        let report = stop.shutdown(plan);
+        assert!(report.is_clean(), "{report}");
+        assert!(mds.lock().is_err(), "stopped");
+    });
+    assert_eq!(*mds.lock().expect("the parent's is its own"), 0);
+}
+
+/// What a fork copies in the middle of a step is not locked in the child, whose threads are not those that would unlock it.
+fn a_fork_beside_threads_that_begin_and_end_lives() {
+    let parent = Stop::new("parent");
+    for _ in 0..2 {
+        let own = parent.clone();
+        let lives = move || {
+            while !own.is_requested() {
+                let _lives = [(); 8].map(|()| Stop::new("a life"));
+            }
+        };
+        parent.spawn("lives", lives).expect("a thread");
+    }
+    for _ in 0..100 {
+        let went = in_a_child_beside_others(|| {
+            let lives: Vec<_> = (0..100).map(|_| Stop::new("in the child")).collect();
+            assert!(lives.iter().all(|stop| !stop.wait_timeout(Duration::from_nanos(1)) && stop.request("over")));
+        });
+        went.unwrap_or_else(|how| panic!("beside threads: {how}"));
+    }
+    let report = parent.shutdown(Plan::within(GUARD));
+    assert!(report.is_clean(), "{report}");
+    println!("io_fork: forks beside threads: ok");
 }

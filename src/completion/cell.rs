@@ -159,10 +159,6 @@ impl<V> Sender<V> {
         self.cell().word.load(Acquire) & TAG != CLOSED
     }
 
-    pub(super) fn owed(&self) -> &Owed {
-        &self.cell().owed
-    }
-
     /// Says who owes the value, before anybody can wait for it.
     #[inline]
     pub(super) fn owed_by(&self, debtor: Debtor) {

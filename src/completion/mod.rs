@@ -454,11 +454,6 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
         }
     }
 
-    /// To what something is done, as it was said when this was made.
-    pub(crate) fn object(&self) -> Option<&Object> {
-        self.sender.as_ref()?.owed().object.as_ref()
-    }
-
     /// Says who owes the result, before anybody can wait for it.
     #[cfg(not(unwedge_loom))]
     #[inline]

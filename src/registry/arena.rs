@@ -1,41 +1,57 @@
 //! An arena of type-stable slots: indices that never dangle.
 //!
-//! Chunk `k` holds `FIRST << k` slots, so that a slot never moves and an index leads to it in a few instructions. Slots that are given
-//! back go to a free list. `len` only grows.
+//! Chunk `k` holds `FIRST << k` slots, so that a slot never moves and an index leads to it in a few instructions. `len` only grows. Slots that are given
+//! back are in a list, each with the index of the next one beside it.
+//!
+//! # Invariants
+//! - **No lock.** A `fork` may copy the process in the middle of any step here, and the thread that made it is not in the child: there a slot may be lost, but
+//!   nothing is locked.
+//! - **Tagged.** The head of the list is the first index and a count of all steps that were made on it. Who takes the first slot has read which one comes after
+//!   it; where the head is still the same, count included, that is still so. (A head to which four thousand million steps lead back between a read and its
+//!   compare-and-swap would deceive it.)
 
-use std::sync::OnceLock;
+use crate::sys::{ARENA_SHIFT, AcqRel, Acquire, AtomicU32, AtomicU64, PlainU32, Relaxed};
 
-use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, LightMutex, Relaxed};
+use super::link::Made;
 
 const FIRST: u32 = 1 << ARENA_SHIFT;
 const CHUNKS: usize = 24;
 
 /// Slots of one type. Index 0 is never given out, so that it can mean "none".
-pub(crate) struct Arena<T: 'static> {
-    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+pub(crate) struct Arena<T: Sync + 'static> {
+    chunks: [Made<Chunk<T>>; CHUNKS],
     /// One past the highest index that was ever given out.
     len: AtomicU32,
-    free: LightMutex<Vec<u32>>,
+    /// The list of those that were given back: "Tagged".
+    free: AtomicU64,
     make: fn() -> T,
 }
 
-impl<T> Arena<T> {
+struct Chunk<T> {
+    slots: Box<[T]>,
+    /// Of each slot in the list, the index of the next one; 0: none.
+    next: Box<[PlainU32]>,
+}
+
+impl<T> Chunk<T> {
+    fn new(chunk: u32, make: fn() -> T) -> Self {
+        let places = 0..FIRST << chunk;
+        Chunk { slots: places.clone().map(|_| make()).collect(), next: places.map(|_| PlainU32::new(0)).collect() }
+    }
+}
+
+impl<T: Sync> Arena<T> {
     #[cfg(not(unwedge_loom))]
     pub(crate) const fn new(make: fn() -> T) -> Self {
-        Arena {
-            chunks: [const { OnceLock::new() }; CHUNKS],
-            len: AtomicU32::new(1),
-            free: LightMutex::new(Vec::new()),
-            make,
-        }
+        Arena { chunks: [const { Made::new() }; CHUNKS], len: AtomicU32::new(1), free: AtomicU64::new(0), make }
     }
 
-    /// In a model the first chunk is made at once: loom does not see that a `OnceLock` orders its making before its use.
+    /// In a model the first chunk is made at once: what it is made of must be there before every thread of the model.
     #[cfg(unwedge_loom)]
     pub(crate) fn new(make: fn() -> T) -> Self {
-        let mut chunks = [const { OnceLock::new() }; CHUNKS];
-        chunks[0] = OnceLock::from((0..FIRST).map(|_| make()).collect::<Box<[T]>>());
-        Arena { chunks, len: AtomicU32::new(1), free: LightMutex::new(Vec::new()), make }
+        let chunks = [const { Made::new() }; CHUNKS];
+        chunks[0].set(Chunk::new(0, make));
+        Arena { chunks, len: AtomicU32::new(1), free: AtomicU64::new(0), make }
     }
 
     fn place(index: u32) -> (usize, usize) {
@@ -48,17 +64,30 @@ impl<T> Arena<T> {
     #[inline]
     pub(crate) fn get(&'static self, index: u32) -> &'static T {
         let (chunk, at) = Self::place(index);
-        &self.chunk(chunk)[at]
+        &self.chunk(chunk).slots[at]
     }
 
-    fn chunk(&'static self, chunk: usize) -> &'static [T] {
-        self.chunks[chunk].get_or_init(|| (0..FIRST << chunk).map(|_| (self.make)()).collect())
+    #[inline]
+    fn chunk(&'static self, chunk: usize) -> &'static Chunk<T> {
+        self.chunks[chunk].get_or_make(|| Chunk::new(chunk as u32, self.make))
+    }
+
+    /// Which slot comes after this one in the list.
+    fn next(&'static self, index: u32) -> &'static PlainU32 {
+        let (chunk, at) = Self::place(index);
+        &self.chunk(chunk).next[at]
     }
 
     /// A slot for the caller alone, until it gives it back.
     pub(crate) fn claim(&'static self) -> u32 {
-        if let Some(index) = self.free.lock().pop() {
-            return index;
+        // Ordering: Acquire, here and in the step, partner of the AcqRel in `release`: what the last occupant did is seen, and which slot comes next.
+        let mut head = self.free.load(Acquire);
+        while head as u32 != 0 {
+            let next = self.next(head as u32).load(Relaxed);
+            match self.free.compare_exchange(head, after(head, next), AcqRel, Acquire) {
+                Ok(_) => return head as u32,
+                Err(now) => head = now,
+            }
         }
         // Ordering: AcqRel, partner of the read-modify-write in `scan`: see there.
         let index = self.len.fetch_add(1, AcqRel);
@@ -68,7 +97,16 @@ impl<T> Arena<T> {
 
     /// Gives a slot back for others to claim.
     pub(crate) fn release(&'static self, index: u32) {
-        self.free.lock().push(index);
+        let next = self.next(index);
+        let mut head = self.free.load(Relaxed);
+        loop {
+            next.store(head as u32, Relaxed);
+            // Ordering: AcqRel, partner of the Acquire in `claim`.
+            match self.free.compare_exchange(head, after(head, index), AcqRel, Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
     }
 
     /// Every slot that was ever given out, in use or not.
@@ -84,12 +122,11 @@ impl<T> Arena<T> {
     /// that is not made yet has nobody in it.
     pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
         let len = self.len.load(Relaxed);
-        self.chunks.iter().enumerate().flat_map(move |(chunk, slots)| {
+        self.chunks.iter().enumerate().flat_map(move |(chunk, made)| {
             let begin = (FIRST << chunk) - FIRST;
-            let slots = if begin < len { slots.get() } else { None };
-            slots
-                .into_iter()
-                .flatten()
+            let made = if begin < len { made.get() } else { None };
+            made.into_iter()
+                .flat_map(|chunk| &chunk.slots)
                 .zip(begin..len)
                 .map(|(slot, index)| (index, slot))
                 .filter(|(index, _)| *index != 0)
@@ -107,8 +144,13 @@ impl<T> Arena<T> {
             return None;
         }
         let (chunk, at) = Self::place(index);
-        self.chunks[chunk].get()?.get(at)
+        self.chunks[chunk].get()?.slots.get(at)
     }
+}
+
+/// The head of the list of those that were given back after one more step: "Tagged".
+fn after(head: u64, first: u32) -> u64 {
+    (head & !u64::from(u32::MAX)).wrapping_add(1 << 32) | u64::from(first)
 }
 
 /// Declares the arena of a type: a static in what ships, one for each execution in a model.
@@ -128,3 +170,41 @@ macro_rules! arena {
     };
 }
 pub(crate) use arena;
+
+#[cfg(all(test, not(unwedge_loom)))]
+#[expect(clippy::disallowed_methods, reason = "threads of a test, as any user has them")]
+mod tests {
+    use std::thread;
+
+    use super::Arena;
+    use crate::sys::{AcqRel, PlainU32, Relaxed};
+
+    /// Claimed and given back by several at once, a few at a time: nobody has a slot that is another's, and none is lost.
+    #[test]
+    fn a_slot_is_one_s_alone() {
+        static SLOTS: Arena<PlainU32> = Arena::new(|| PlainU32::new(0));
+        const EACH: u32 = 3;
+        thread::scope(|scope| {
+            for me in 1..=4 {
+                scope.spawn(move || {
+                    for _ in 0..50_000 {
+                        let mine: Vec<_> = (0..EACH).map(|_| SLOTS.claim()).collect();
+                        for index in &mine {
+                            assert_eq!(SLOTS.get(*index).swap(me, AcqRel), 0, "it is somebody's");
+                        }
+                        for index in mine {
+                            assert_eq!(SLOTS.get(index).swap(0, AcqRel), me);
+                            SLOTS.release(index);
+                        }
+                    }
+                });
+            }
+        });
+        let len = SLOTS.len.load(Relaxed);
+        assert!(len <= 1 + 4 * EACH, "more slots than were ever claimed at once: {len}");
+        let mut all: Vec<_> = (1..len).map(|_| SLOTS.claim()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (1..len).collect::<Vec<_>>(), "one was lost");
+        assert_eq!(SLOTS.claim(), len);
+    }
+}

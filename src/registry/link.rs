@@ -27,6 +27,70 @@ impl<T: Sync> Link<T> {
     }
 }
 
+/// What is made when it is first needed, and never freed.
+///
+/// Of two that make it at once one throws its own away: so nobody waits for who makes it, not even in the child of a `fork`, where that one is not.
+#[cfg(not(unwedge_loom))]
+pub(crate) struct Made<T: Sync + 'static>(AtomicPtr<T>);
+
+#[cfg(not(unwedge_loom))]
+impl<T: Sync> Made<T> {
+    pub(crate) const fn new() -> Self {
+        Made(AtomicPtr::new(null_mut()))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // Ordering: Acquire, partner of the AcqRel in `make`: who finds it sees it made.
+        let pointer = self.0.load(Acquire);
+        // SAFETY: null, or what `make` has leaked and nobody frees; never written through, and `T` is `Sync`.
+        unsafe { pointer.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> &'static T {
+        self.get().unwrap_or_else(|| self.make(make()))
+    }
+
+    #[cold]
+    fn make(&self, made: T) -> &'static T {
+        let made = Box::into_raw(Box::new(made));
+        match self.0.compare_exchange(null_mut(), made, AcqRel, Acquire) {
+            // SAFETY: it is leaked: everybody's from now on, to be read.
+            Ok(_) => unsafe { &*made },
+            Err(first) => {
+                // SAFETY: it came from a box, just now, and was given to nobody.
+                drop(unsafe { Box::from_raw(made) });
+                // SAFETY: as in `get`.
+                unsafe { &*first }
+            }
+        }
+    }
+}
+
+/// In a model it goes with the execution.
+#[cfg(unwedge_loom)]
+pub(crate) struct Made<T: Sync + 'static>(std::sync::OnceLock<T>);
+
+#[cfg(unwedge_loom)]
+impl<T: Sync> Made<T> {
+    pub(crate) const fn new() -> Self {
+        Made(std::sync::OnceLock::new())
+    }
+
+    pub(crate) fn set(&self, made: T) {
+        assert!(self.0.set(made).is_ok(), "it is made once");
+    }
+
+    pub(crate) fn get(&'static self) -> Option<&'static T> {
+        self.0.get()
+    }
+
+    pub(crate) fn get_or_make(&'static self, make: impl FnOnce() -> T) -> &'static T {
+        self.0.get_or_init(make)
+    }
+}
+
 /// A reference to a slot that is set once, by whoever is first. Unlike a [`Link`] it is seen by loom.
 pub(crate) struct FirstLink<T: Sync + 'static>(AtomicPtr<T>);
 

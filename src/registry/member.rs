@@ -188,7 +188,11 @@ pub(crate) fn set_shuts_down(index: u32, count: u32) {
 }
 
 /// A slot for as long as this lives.
-pub(crate) struct Membership(MemberRef);
+pub(crate) struct Membership {
+    member: MemberRef,
+    /// As in the slot: who runs need not look there, where nothing was looked at for long.
+    kind: Kind,
+}
 
 impl Membership {
     /// A member that `domain` starts.
@@ -211,30 +215,29 @@ impl Membership {
         let life = moving_in + 1;
         // Ordering: Release, partner of the Acquire in `Member::look`.
         member.life.store(life, Release);
-        Membership(MemberRef::new(index, life))
+        Membership { member: MemberRef::new(index, life), kind }
     }
 
     pub(crate) fn index(&self) -> u32 {
-        self.0.index()
+        self.member.index()
     }
 
     pub(crate) fn member(&self) -> MemberRef {
-        self.0
+        self.member
     }
 
     /// It has ended: no reader sees it from now on. The slot is nobody else's until this is dropped.
     pub(crate) fn retire(&self) {
         // Ordering: Release, as in `new`.
-        members().get(self.index()).life.store(ended(self.0.life()), Release);
+        members().get(self.index()).life.store(ended(self.member.life()), Release);
     }
 
     /// Runs on the member's own thread: what runs here from now on is this member.
     pub(crate) fn enter(&self) -> Entered {
-        let member = members().get(self.index());
-        if member.kind() == Kind::Thread {
-            member.tid.store(thread_id(), Relaxed);
+        if self.kind == Kind::Thread {
+            members().get(self.index()).tid.store(thread_id(), Relaxed);
         }
-        Entered(sys::set_current_member(self.0.word()))
+        Entered(sys::set_current_member(self.member.word()))
     }
 }
 

@@ -331,7 +331,7 @@ impl Report {
         &self.phases
     }
 
-    /// The names of threads and tasks that panicked.
+    /// The names of threads and tasks that panicked (32 bytes of each).
     #[must_use]
     pub fn panicked(&self) -> &[String] {
         &self.panicked

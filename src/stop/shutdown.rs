@@ -57,8 +57,11 @@ pub(super) struct Stopper {
 
 impl Stopper {
     fn new(family: &[Stop], me: MemberRef) -> Self {
+        // A member is one of one domain: nobody is looked for among the thousands of another.
+        let domain = me.look().and_then(|seen| seen.domain);
+        let own = family.iter().filter(|stop| Some(stop.domain) == domain);
         let mark = |stop: &Stop| Some((stop.clone(), stop.inner.members.begin_shutdown(me)?));
-        Stopper { marks: family.iter().filter_map(mark).collect() }
+        Stopper { marks: own.filter_map(mark).collect() }
     }
 }
 

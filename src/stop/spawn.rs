@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -21,9 +22,9 @@ use crate::sys::{self, JoinHandle, LightMutex};
 use crate::wait::ticket::{Note, Ticket};
 use crate::wait::waiter::{self, WAITING, Watcher, What};
 
-use super::Stop;
 use super::slots::Slots;
 use super::tracked::Tracked;
+use super::{Inner, Stop};
 
 /// The members of one domain.
 pub(super) struct Members(LightMutex<State>);
@@ -42,13 +43,21 @@ struct State {
     panicked: Vec<String>,
 }
 
+/// Small: there are thousands of them.
 struct Running {
     member: MemberRef,
-    handle: Option<JoinHandle<()>>,
-    #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-    task: Option<tokio::task::AbortHandle>,
+    handle: Handle,
     /// In how many shutdowns of this domain it is itself: nobody waits for it there (L7).
     shuts_down: u32,
+}
+
+/// By what it is ended or joined.
+enum Handle {
+    /// Of a future that some executor runs, or not known yet.
+    None,
+    Thread(Box<JoinHandle<()>>),
+    #[cfg(all(feature = "tokio", not(unwedge_loom)))]
+    Task(tokio::task::AbortHandle),
 }
 
 /// Which members are waited for.
@@ -113,13 +122,7 @@ impl Members {
     fn add(&self, member: MemberRef, name: &str) -> (u64, Object) {
         let mut state = self.0.lock();
         state.awaited += 1;
-        let number = state.running.insert(Running {
-            member,
-            handle: None,
-            #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-            task: None,
-            shuts_down: 0,
-        });
+        let number = state.running.insert(Running { member, handle: Handle::None, shuts_down: 0 });
         (number, state.name(name))
     }
 
@@ -128,7 +131,7 @@ impl Members {
     fn started(&self, number: u64, handle: JoinHandle<()>) {
         let mut state = self.0.lock();
         match state.running.get_mut(number) {
-            Some(running) => running.handle = Some(handle),
+            Some(running) => running.handle = Handle::Thread(Box::new(handle)),
             None => state.ended.push(handle),
         }
         // Under the lock, so that a shutdown meanwhile misses nobody: only who is gone is joined, which waits for nothing and runs nobody's code.
@@ -145,7 +148,9 @@ impl Members {
             let mut ended = state.running.remove(number);
             if let Some(ended) = &mut ended {
                 state.awaited -= usize::from(ended.shuts_down == 0);
-                state.ended.extend(ended.handle.take());
+                if let Handle::Thread(handle) = std::mem::replace(&mut ended.handle, Handle::None) {
+                    state.ended.push(*handle);
+                }
             }
             (state.watchers_to_tell(), ended)
         };
@@ -204,7 +209,8 @@ impl Members {
     pub(super) fn abort_tasks(&self, whom: Whom) -> bool {
         let state = self.0.lock();
         let left = state.running.iter().filter(|running| whom == Whom::All || running.shuts_down == 0);
-        let tasks: Vec<_> = left.filter_map(|running| running.task.clone()).collect();
+        let task = |running: &Running| if let Handle::Task(task) = &running.handle { Some(task.clone()) } else { None };
+        let tasks: Vec<_> = left.filter_map(task).collect();
         drop(state);
         for task in &tasks {
             task.abort();
@@ -346,13 +352,12 @@ impl<T> fmt::Debug for Spawned<T> {
     }
 }
 
-/// Ends a membership however the member ends.
+/// Ends a membership however the member ends. Small: there is one in each of thousands of tasks.
 pub(super) struct Ending {
-    stop: Stop,
+    domain: Arc<Inner>,
     membership: Membership,
     number: u64,
-    /// Its name, if it panicked.
-    panicked: Option<String>,
+    panicked: bool,
 }
 
 impl Ending {
@@ -361,15 +366,16 @@ impl Ending {
         self.membership.enter()
     }
 
-    pub(super) fn has_panicked(&mut self, name: Option<&Object>) {
-        self.panicked = Some(name.map(|name| name.to_string()).unwrap_or_default());
+    pub(super) fn has_panicked(&mut self) {
+        self.panicked = true;
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.membership.retire();
-        self.stop.inner.members.end(self.number, self.panicked.take());
+        let name = || self.membership.member().last_name().map(|name| name.to_string()).unwrap_or_default();
+        self.domain.members.end(self.number, self.panicked.then(name));
     }
 }
 
@@ -381,7 +387,7 @@ impl Stop {
         let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
         completer.owed_as_end_of(member, &name);
-        let ending = Ending { stop: self.clone(), membership, number, panicked: None };
+        let ending = Ending { domain: self.inner.clone(), membership, number, panicked: false };
         (ending, completer, Spawned { completion, member, number, name })
     }
 
@@ -409,7 +415,7 @@ impl Stop {
                 f()
             }));
             if result.is_err() {
-                ending.has_panicked(Some(&thread_name));
+                ending.has_panicked();
             }
             let unwanted = completer.finish(result.map_err(JoinError::Panicked));
             // A result that nobody wants is dropped here, and its drop may panic as well.
@@ -435,7 +441,7 @@ impl Stop {
         let future = Tracked::new(future, completer, ending);
         let task = tokio::spawn(future).abort_handle();
         if let Some(running) = self.inner.members.0.lock().running.get_mut(spawned.number) {
-            running.task = Some(task);
+            running.handle = Handle::Task(task);
         }
         spawned
     }

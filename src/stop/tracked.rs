@@ -17,13 +17,15 @@ use super::spawn::{Ending, JoinError};
 /// See the head of this file. Its parts are dropped in the order of the head of `spawn`.
 pub(super) struct Tracked<T, F> {
     future: Option<F>,
+    /// `None` where nobody wants the result.
     completer: Option<Completer<T, JoinError>>,
     ending: Option<Ending>,
+    was_polled: bool,
 }
 
 impl<T, F> Tracked<T, F> {
     pub(super) fn new(future: F, completer: Completer<T, JoinError>, ending: Ending) -> Self {
-        Tracked { future: Some(future), completer: Some(completer), ending: Some(ending) }
+        Tracked { future: Some(future), completer: Some(completer), ending: Some(ending), was_polled: false }
     }
 }
 
@@ -40,19 +42,29 @@ impl<T, F: Future<Output = T>> Future for Tracked<T, F> {
         };
         let entered = ending.enter();
         let result = match catch_unwind(AssertUnwindSafe(|| running.poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                drop(entered);
+                if !std::mem::replace(&mut this.was_polled, true) {
+                    // Most of thousands of tasks were let go of as soon as they were started: what is kept for their results is given back now, and not
+                    // when all of them end at once. (Later it is not looked at: that would cost more than it gives.)
+                    drop(this.completer.take_if(|completer| !completer.is_wanted()));
+                }
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(value)) => Ok(value),
             Err(panic) => {
-                ending.has_panicked(this.completer.as_ref().and_then(Completer::object));
+                ending.has_panicked();
                 Err(JoinError::Panicked(panic))
             }
         };
         future.set(None);
         drop(entered);
-        if let Some(completer) = this.completer.take() {
-            let unwanted = completer.finish(result);
-            waiter::contain(|| drop(unwanted));
-        }
+        let unwanted = match this.completer.take() {
+            Some(completer) => completer.finish(result),
+            None => Err(result),
+        };
+        // A result that nobody wants is dropped here, and its drop may panic as well.
+        waiter::contain(|| drop(unwanted));
         // Now, and not when the executor drops this: it may keep a future that has ended.
         this.ending = None;
         Poll::Ready(())

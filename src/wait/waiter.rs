@@ -95,10 +95,25 @@ pub(crate) enum Place {
 /// A slot. See the head of this file.
 ///
 /// # Cache lines
-/// What one who ends the wait touches besides its owner comes first, in a line for threads and a second for tasks; a stop reads the two. Slots share no line.
+/// Slots share no line. The first has what a task's wait for a completion is ended by, and all that a stop of thousands looks at; the second what moves a waiter
+/// from list to list and wakes a thread; the others what a report says.
 #[repr(C, align(64))]
 pub(crate) struct Waiter {
     pub(super) word: AtomicU64,
+    pub(super) waker: WakerWords,
+    pub(super) domain: Link<DomainCell>,
+    pub(super) domain_live: PlainU64,
+    /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
+    pub(super) began: PlainU64,
+    /// When a task was woken. Written by who is about to wake it.
+    pub(super) woken: PlainU64,
+    pub(super) kind: PlainU8,
+    place: PlainU8,
+    /// Whether it wants the lock for reading.
+    pub(super) shared: PlainU8,
+    pub(super) what: PlainU8,
+    /// Its own place in the arena. Written by who claims it.
+    index: PlainU32,
     pub(super) parker: Parker,
     // Links: guarded by the lock of the list that `place` names; `next` is its thread's while nobody waits here (see `spare`).
     pub(super) next: Link<Waiter>,
@@ -109,24 +124,10 @@ pub(crate) struct Waiter {
     pub(super) condition: Link<Condition>,
     /// The condition variable whose `notify_one` it consumed: to whom it goes on if a stop comes in between (L3). Set before `QUEUED`.
     pub(super) passing: Link<Condition>,
-    pub(super) kind: PlainU8,
-    place: PlainU8,
-    /// Whether it wants the lock for reading.
-    pub(super) shared: PlainU8,
-    pub(super) what: PlainU8,
     /// How often its turn came too late: see `pending`. The owner's alone.
     pub(super) overtaken: PlainU32,
-    pub(super) waker: WakerWords,
-    /// When a task was woken. Written by who is about to wake it.
-    pub(super) woken: PlainU64,
-    /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
-    pub(super) began: PlainU64,
-    pub(super) domain: Link<DomainCell>,
-    pub(super) domain_live: PlainU64,
     /// Who owes what it waits for, and in which wait: see [`Debtor`].
     debtor: PlainU64,
-    /// Its own place in the arena. Written by who claims it.
-    index: PlainU32,
     // What a report says of it besides. Written by the owner before the word is published.
     /// A [`MemberRef`](crate::registry::member::MemberRef) as a word.
     pub(super) member: PlainU64,
@@ -142,24 +143,24 @@ arena!(
     /// Every wait of the process.
     waiters: Waiter = || Waiter {
         word: AtomicU64::new(IDLE),
+        waker: WakerWords::new(),
+        domain: Link::new(),
+        domain_live: PlainU64::new(0),
+        began: PlainU64::new(0),
+        woken: PlainU64::new(0),
+        kind: PlainU8::new(0),
+        place: PlainU8::new(0),
+        shared: PlainU8::new(0),
+        what: PlainU8::new(0),
+        index: PlainU32::new(0),
         parker: Parker::new(),
         next: Link::new(),
         prev: Link::new(),
         monitor: Link::new(),
         condition: Link::new(),
         passing: Link::new(),
-        kind: PlainU8::new(0),
-        place: PlainU8::new(0),
-        shared: PlainU8::new(0),
-        what: PlainU8::new(0),
         overtaken: PlainU32::new(0),
-        waker: WakerWords::new(),
-        woken: PlainU64::new(0),
-        began: PlainU64::new(0),
-        domain: Link::new(),
-        domain_live: PlainU64::new(0),
         debtor: PlainU64::new(0),
-        index: PlainU32::new(0),
         member: PlainU64::new(0),
         location: PlainPtr::new(std::ptr::null_mut()),
         since: PlainU64::new(0),
@@ -316,8 +317,9 @@ impl Waiter {
             if !self.is_over() {
                 return false;
             }
-            let monitor = self.monitor.get();
-            let passing = self.passing.get();
+            // Of no use in `WAITING`, and in a cache line of their own.
+            let (passing, monitor) =
+                if state == WAITING { (None, None) } else { (self.passing.get(), self.monitor.get()) };
             let is_thread = self.is_thread();
             match self.word.compare_exchange(word, word & !STATE | STOPPED, AcqRel, Acquire) {
                 Ok(_) => {

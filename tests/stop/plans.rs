@@ -35,7 +35,7 @@ fn early_phases_run_before_the_members_are_waited_for() {
             let log = log.clone();
             move |_: &unwedge::Phase| Ok(log.send(name)?)
         };
-        let plan = Plan::within(2 * LONG)
+        let plan = Plan::within(3 * LONG)
             .phase("save", LONG, step("save"))
             .step(Step::new("stop accepting", GUARD).before_join().run(move |_| {
                 drop(release);

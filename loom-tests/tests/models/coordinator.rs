@@ -180,6 +180,33 @@ fn coordinator_phase_beside_a_shutdown_without() {
     });
 }
 
+/// L7: who is waited for by a shutdown that has phases to run does not wait for these phases in a shutdown of its own: neither would come to its end. What it
+/// would have closed is left to the other one, and not closed under that one's phase.
+#[test]
+fn coordinator_member_that_is_waited_for_leaves_the_phases_alone() {
+    explore("L7", Some(2), || {
+        let host = Stop::new("host");
+        let rank = host.child("rank.0");
+        let open = Arc::new(AtomicBool::new(true));
+        let closed = open.clone();
+        closed_by_shutdown(&rank, move || closed.store(false, Ordering::Release));
+        let (own, requested) = (rank.clone(), host.clone());
+        let admin = move || {
+            // From here on the other one has its phase before it, and waits for this thread.
+            assert!(requested.wait_timeout(std::time::Duration::MAX));
+            assert!(!own.shutdown(plan()).is_clean(), "it has left something to the other one");
+        };
+        drop(host.spawn("admin", admin).unwrap());
+        let seen = open.clone();
+        let report = host.shutdown(plan().phase("save", std::time::Duration::from_secs(60), move |_| {
+            assert!(seen.load(Ordering::Acquire), "closed under a phase");
+            Ok(())
+        }));
+        assert!(report.is_clean() && report.phases()[0].outcome == Outcome::Done, "{report}");
+        assert!(!open.load(Ordering::Acquire), "clean before it is closed");
+    });
+}
+
 /// A hurry that is a flag alone: who waits for the members does not look at it again.
 #[test]
 fn twin_hurry_tells_nobody() {
@@ -233,6 +260,32 @@ fn twin_closed_under_a_phase() {
         let phase = thread::spawn(move || assert!(io.lock().unwrap().is_some(), "closed under a phase"));
         phase.join().unwrap();
         other.join().unwrap();
+    });
+}
+
+/// A member that waits for the phases of a shutdown which waits for the member first.
+#[test]
+fn twin_phases_waited_for_by_who_is_waited_for() {
+    fails(Failure::Deadlock, Some(2), || {
+        // The members and the phases that are left.
+        let left = loom::sync::Arc::new((loom::sync::Mutex::new((1_u32, 1_u32)), loom::sync::Condvar::new()));
+        let own = left.clone();
+        let admin = thread::spawn(move || {
+            let mut left = own.0.lock().unwrap();
+            while left.1 != 0 {
+                left = own.1.wait(left).unwrap();
+            }
+            left.0 -= 1;
+            own.1.notify_all();
+        });
+        let mut members = left.0.lock().unwrap();
+        while members.0 != 0 {
+            members = left.1.wait(members).unwrap();
+        }
+        members.1 -= 1;
+        left.1.notify_all();
+        drop(members);
+        admin.join().unwrap();
     });
 }
 

@@ -50,10 +50,11 @@ fn twin_last_in_first_out() {
     });
 }
 
-/// Who queues for the lock gets it in the order of queueing, if nobody runs ahead.
+/// Who queues for the lock gets it in the order of queueing, if nobody runs ahead. (Who reads beside it changes nothing, whenever it is: two preemptions let it
+/// in at every point, and out again.)
 #[test]
 fn lock_is_first_in_first_out() {
-    explore("FIFO", Some(3), || {
+    explore("FIFO", Some(2), || {
         let world = World::new();
         let held = world.lock.lock().unwrap();
         let mut first = world.lock.lock_async();
