@@ -24,6 +24,11 @@ impl<O> Backlog<O> {
         self.len() == 0
     }
 
+    /// Whether there is any that is not set aside.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     pub(super) fn push(&mut self, device: u64, op: O) {
         self.ready.push_back((device, op));
     }

@@ -6,6 +6,8 @@
 mod backlog;
 mod inbox;
 mod owner;
+#[cfg(all(test, not(unwedge_loom)))]
+mod rounds;
 #[cfg(unwedge_loom)]
 #[path = "../../shares.rs"]
 mod shares;

@@ -304,9 +304,9 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
     }
 
     /// If operations wait for a permit, takes it from those in flight that nobody waits for, and forgets those that wait for a dead device and that nobody waits
-    /// for any more: none of its ends may ever come.
+    /// for any more: none of its ends may ever come. After the word of a shutdown all that may be cancelled was, and nothing waits that may be forgotten.
     fn relieve(&mut self) {
-        if self.backlog.is_empty() {
+        if self.backlog.is_empty() || self.word.closing.is_some() {
             self.pressure = None;
         } else if self.pressure.is_none_or(|at| at <= now()) {
             self.pressure = Some(now() + PRESSURE);
@@ -357,7 +357,9 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             Some(_) => self.backlog.fullest().map_or(Deep::Light, Deep::DeafTo),
             None => Deep::Light,
         };
-        if self.rearm || !self.again.is_empty() || !self.inbox.fall_asleep(self.word, deep) {
+        // `relieve` may have reaped, where its cancels filled the submission queue.
+        let may_begin = self.backlog.has_ready() && !self.slab.is_full();
+        if may_begin || self.rearm || !self.again.is_empty() || !self.inbox.fall_asleep(self.word, deep) {
             return Sleep::No;
         }
         match (self.stage, self.pressure) {
