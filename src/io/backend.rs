@@ -53,7 +53,8 @@ pub(super) struct Backends {
     pub(super) fallback: Option<Arc<str>>,
     /// The process whose threads serve it.
     pub(super) birth: Birth,
-    /// Not 0 once the service was closed. Set when it is; who does not see it yet is refused by the backend: so relaxed.
+    /// Not 0 once the service was closed. Set when it is; who does not see it yet is refused by the backend, or looks at a few more paths for nobody: so
+    /// relaxed.
     pub(super) closed: Arc<PlainU8>,
 }
 

@@ -206,11 +206,12 @@ impl Opened {
 
 /// The number of the file system that an open file is on; 0 if it does not say.
 ///
-/// It is that of the file's mount: the same for all of a btrfs, whose subvolumes, and all of an overlayfs, whose layers, have numbers of their own, and get
-/// stuck together.
+/// Where it is none of a device it is that of the file's mount: the same for all of a btrfs, whose subvolumes, and all of an overlayfs, whose layers, have
+/// numbers of their own, and get stuck together.
 pub(super) fn device_of(fd: BorrowedFd<'_>) -> u64 {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     match statx(fd, c"", flags, StatxFlags::MNT_ID) {
+        Ok(stat) if stat.stx_dev_major != 0 => device_number(stat.stx_dev_major, stat.stx_dev_minor),
         Ok(stat) => {
             let mount = (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id);
             let device = mount.and_then(|id| mounts::now()?.device_of(id));

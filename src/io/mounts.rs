@@ -77,6 +77,11 @@ impl Mounts {
         self.mounts.iter().find(|mount| mount.id == id).map(|mount| mount.device)
     }
 
+    /// Whether a file system is one of those on a device or in memory.
+    pub(super) fn is_local_device(&self, device: u64) -> bool {
+        self.mounts.iter().any(|mount| mount.device == device && mount.local)
+    }
+
     /// Whether a mount is of a file system that opens cached files by itself.
     pub(super) fn is_local(&self, id: u64) -> bool {
         self.mounts.iter().any(|mount| mount.id == id && mount.local)
@@ -192,6 +197,7 @@ nonsense
         assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
         assert_eq!((mounts.device_of(31), mounts.device_of(99)), (Some(device(8, 1)), None));
         assert!(mounts.is_local(26) && mounts.is_local(31));
+        assert!(mounts.is_local_device(device(8, 1)) && !mounts.is_local_device(device(99, 1)));
         assert!(!mounts.is_local(30) && !mounts.is_local(32) && !mounts.is_local(21) && !mounts.is_local(99));
     }
 

@@ -4,8 +4,9 @@
 //! batches of [`BATCH`] paths; the ring would give each to a kernel worker. A batch ends early where the mount may change, so that a dead one does not
 //! keep the others' answers.
 //!
-//! The batches of one mount are a [`Line`], from which jobs of the pool take one after the other: a job for each processor, because more of them only take the
-//! processors from each other; and another one, up to [`MOST`], whenever some paths were slow, because then they wait for a device.
+//! The batches of one mount are a [`Line`], from which jobs of the pool take one after the other. On a device or in memory that is a job for each processor,
+//! because more of them only take the processors from each other; and another one, up to [`MOST`], whenever some paths were slow, because then they wait for
+//! the device. Where another machine or process is asked it is [`MOST`] from the start.
 
 use std::{
     collections::VecDeque, io, iter::Peekable, num::NonZero, os::fd::AsFd, path::Path, sync::Arc, thread,
@@ -23,11 +24,11 @@ use super::{
     gather::Gather,
     meter::Operation,
     mounts::{self, Mounts},
-    pool::Place,
+    pool::{Place, Pool},
 };
 use crate::{
     Completion,
-    sys::{Mutex, MutexGuard, Relaxed, now},
+    sys::{Mutex, MutexGuard, PlainU8, PlainU32, Relaxed, now},
 };
 
 /// How many paths a job looks at before it asks for more.
@@ -298,7 +299,7 @@ impl Io {
             let batch = Batch { first, paths, answers: None, gather: Arc::clone(&gather) };
             first += batch.paths.len();
             let at = lines.iter().position(|line| line.0 == on).unwrap_or_else(|| {
-                lines.push((on, Line::new(on, &self.backends)));
+                lines.push((on, Line::new(on, cutter.jobs_on(on), &self.backends)));
                 lines.len() - 1
             });
             lines[at].1.put(batch);
@@ -335,6 +336,12 @@ impl Cutter {
         Some((on, batch))
     }
 
+    /// How many jobs are enough for a list on this mount as long as none of its paths is slow.
+    fn jobs_on(&self, on: Option<u64>) -> usize {
+        let local = on.zip(self.mounts.as_ref()).is_some_and(|(on, mounts)| mounts.is_local_device(on));
+        if local { processors().min(MOST) } else { MOST }
+    }
+
     fn mount_of(&mut self, path: &Path) -> Option<u64> {
         let mounts = self.mounts.as_ref()?;
         if let Some((folder, on)) = &self.known {
@@ -348,27 +355,51 @@ impl Cutter {
     }
 }
 
+/// On how many processors this process may run: asked once, because the answer is read from files.
+fn processors() -> usize {
+    /// 0: not asked yet.
+    static PROCESSORS: PlainU32 = PlainU32::new(0);
+    let known = PROCESSORS.load(Relaxed) as usize;
+    if known != 0 {
+        return known;
+    }
+    let number = thread::available_parallelism().map_or(1, NonZero::get);
+    PROCESSORS.store(number as u32, Relaxed);
+    number
+}
+
 /// The batches of one mount that nobody has begun, and the jobs that work on them. With the last job they are dropped, if any are left: that answers them.
+/// (So what a list has left is kept for as long as one of its jobs is stuck in the kernel.)
 struct Line<P: AsRef<Path>> {
     on: Option<u64>,
     state: Mutex<Waiting<P>>,
-    backends: Arc<Backends>,
+    pool: Arc<Pool>,
+    closed: Arc<PlainU8>,
+}
+
+impl<P: AsRef<Path>> Drop for Line<P> {
+    fn drop(&mut self) {
+        // Each alone: an `as_ref` or a destructor that panics ends no other's answer.
+        for batch in std::mem::take(&mut self.state.lock().batches) {
+            guarded(|| drop(batch));
+        }
+    }
 }
 
 /// Under the lock.
 struct Waiting<P: AsRef<Path>> {
     batches: VecDeque<Batch<P>>,
-    /// Those that were given to the pool and have not found the line empty.
+    /// Those that were given to the pool and have not found the line empty. (One that the pool refused is among them: then the service is closed, or there is no
+    /// thread for any.)
     jobs: usize,
     /// How many there may be.
     most: usize,
 }
 
 impl<P: AsRef<Path> + Send + 'static> Line<P> {
-    fn new(on: Option<u64>, backends: &Arc<Backends>) -> Arc<Line<P>> {
-        let most = thread::available_parallelism().map_or(MOST, NonZero::get).min(MOST);
+    fn new(on: Option<u64>, most: usize, backends: &Backends) -> Arc<Line<P>> {
         let state = Mutex::new(Waiting { batches: VecDeque::new(), jobs: 0, most });
-        Arc::new(Line { on, state, backends: Arc::clone(backends) })
+        Arc::new(Line { on, state, pool: Arc::clone(&backends.pool), closed: Arc::clone(&backends.closed) })
     }
 
     /// Adds a batch, and a job for it if there are not enough.
@@ -385,12 +416,12 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
         state.jobs += 1;
         drop(state);
         let line = Arc::clone(self);
-        self.backends.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(move || line.work()));
+        self.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(move || line.work()));
     }
 
     /// A job: works until nothing is left, or the service is closed.
     fn work(self: Arc<Self>) {
-        while self.backends.closed.load(Relaxed) == 0 {
+        while self.closed.load(Relaxed) == 0 {
             let mut state = self.state.lock();
             let Some(batch) = state.batches.pop_front() else {
                 state.jobs -= 1;
@@ -401,11 +432,13 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
             // A path's `as_ref` that panics is answered by its batch, and ends no job.
             guarded(|| {
                 batch.look(|| {
-                    let time = now();
+                    let mut time = now();
                     if time - begun >= SLOW {
                         let mut state = self.state.lock();
                         state.most = MOST.min(state.most + 1);
                         self.add_job(state);
+                        // A thread that was started for it took time, too.
+                        time = now();
                     }
                     begun = time;
                 });
@@ -446,7 +479,11 @@ impl<P: AsRef<Path>> Batch<P> {
 impl<P: AsRef<Path>> Drop for Batch<P> {
     fn drop(&mut self) {
         let closed = |path: &P| Err(IoError::closed("stat", path.as_ref().into()));
-        let mut answers = self.answers.take().unwrap_or_else(|| self.paths.iter().map(closed).collect());
+        let mut answers = match self.answers.take() {
+            Some(answers) => answers,
+            None if self.gather.is_wanted() => self.paths.iter().map(closed).collect(),
+            None => Vec::new(),
+        };
         answers.resize_with(self.paths.len(), || Err(IoError::from(crate::Abandoned)));
         self.gather.put(self.first, answers);
     }

@@ -142,17 +142,18 @@ impl Members {
     /// `panicked`: its name, if it did.
     fn end(&self, number: u64, panicked: Option<String>) {
         // What a task's executor gave is dropped without the lock (L6).
-        let (watchers, _ended) = {
+        let (watchers, _task) = {
             let mut state = self.0.lock();
             state.panicked.extend(panicked);
-            let mut ended = state.running.remove(number);
-            if let Some(ended) = &mut ended {
+            let mut task = Handle::None;
+            if let Some(ended) = state.running.remove(number) {
                 state.awaited -= usize::from(ended.shuts_down == 0);
-                if let Handle::Thread(handle) = std::mem::replace(&mut ended.handle, Handle::None) {
-                    state.ended.push(*handle);
+                match ended.handle {
+                    Handle::Thread(handle) => state.ended.push(*handle),
+                    other => task = other,
                 }
             }
-            (state.watchers_to_tell(), ended)
+            (state.watchers_to_tell(), task)
         };
         for watcher in watchers {
             watcher.notify();

@@ -28,6 +28,7 @@ scenarios!(
     exact_reads_are_whole_or_say_where_the_file_ends,
     many_ranges_are_one_completion,
     files_are_looked_at,
+    paths_that_panic_are_let_go_of,
     directories_come_in_batches,
     names_are_changed,
     operations_have_a_deadline,

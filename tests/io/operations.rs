@@ -6,15 +6,19 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{MetadataExt, symlink},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
 use unwedge::{
-    Monitor, Stop,
+    Monitor, Plan, Stop,
     io::{Backend, FileKind, Io, IoBufMut, IoError, OpenOptions, Operation, Resolve},
 };
 
-use super::help::{Dir, READ, block_on, end, get, guard, pattern, start};
+use super::help::{Dir, READ, block_on, end, get, guard, pattern, start, until};
 
 /// Where the kernel refuses `openat2`, an open that asks for a confinement says so; elsewhere the result.
 fn confined<T>(result: Result<T, IoError>) -> Option<Result<T, IoError>> {
@@ -275,6 +279,41 @@ pub fn files_are_looked_at(backend: Backend) {
     assert_eq!(get(io.stat("a\0b")).expect_err("a NUL").kind(), ErrorKind::InvalidInput);
     drop(file);
     end(&stop);
+}
+
+/// The service is closed while a list has paths left, and each of them panics: the process goes on.
+pub fn paths_that_panic_are_let_go_of(backend: Backend) {
+    const PATHS: usize = 2000;
+    #[derive(Default)]
+    struct Seen {
+        begun: AtomicBool,
+        closed: AtomicBool,
+        dropped: AtomicUsize,
+    }
+    struct Treacherous(Arc<Seen>);
+    impl AsRef<Path> for Treacherous {
+        fn as_ref(&self) -> &Path {
+            if std::thread::current().name().is_some_and(|name| name.starts_with("uw-")) {
+                self.0.begun.store(true, SeqCst);
+                until("the service is closed", || self.0.closed.load(SeqCst));
+                panic!("a path that panics");
+            }
+            Path::new("/")
+        }
+    }
+    impl Drop for Treacherous {
+        fn drop(&mut self) {
+            self.0.dropped.fetch_add(1, SeqCst);
+        }
+    }
+    let (stop, seen) = (Stop::new("test"), Arc::new(Seen::default()));
+    let io = start(backend, &stop);
+    let wanted = io.stat_many((0..PATHS).map(|_| Treacherous(Arc::clone(&seen))).collect::<Vec<_>>());
+    until("a batch is begun", || seen.begun.load(SeqCst));
+    drop(stop.shutdown(Plan::within(Duration::ZERO)));
+    seen.closed.store(true, SeqCst);
+    until("all are dropped", || seen.dropped.load(SeqCst) == PATHS);
+    drop(wanted);
 }
 
 pub fn directories_come_in_batches(backend: Backend) {
