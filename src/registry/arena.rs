@@ -78,10 +78,15 @@ impl<T: Sync> Arena<T> {
         &self.chunk(chunk).next[at]
     }
 
+    /// The head of the list. Read by a read-modify-write, so that it is the last one: an older one would cost a step that fails, and a model each of the older ones.
+    fn head(&self) -> u64 {
+        self.free.fetch_add(0, AcqRel)
+    }
+
     /// A slot for the caller alone, until it gives it back.
     pub(crate) fn claim(&'static self) -> u32 {
         // Ordering: Acquire, here and in the step, partner of the AcqRel in `release`: what the last occupant did is seen, and which slot comes next.
-        let mut head = self.free.load(Acquire);
+        let mut head = self.head();
         while head as u32 != 0 {
             let next = self.next(head as u32).load(Relaxed);
             match self.free.compare_exchange(head, after(head, next), AcqRel, Acquire) {
@@ -98,7 +103,7 @@ impl<T: Sync> Arena<T> {
     /// Gives a slot back for others to claim.
     pub(crate) fn release(&'static self, index: u32) {
         let next = self.next(index);
-        let mut head = self.free.load(Relaxed);
+        let mut head = self.head();
         loop {
             next.store(head as u32, Relaxed);
             // Ordering: AcqRel, partner of the Acquire in `claim`.
