@@ -76,7 +76,13 @@ pub fn run(options: &cli::Soak) -> anyhow::Result<ExitCode> {
     daemon::stop_on_signals(&runtime, &soak)?;
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()) << 32 | u64::from(clock()));
     eprintln!("mds: soak of {} lives, seed {seed}", options.lives);
-    let fixture = Fixture::unpack(|| soak.is_requested())?;
+    let fixture = match Fixture::unpack(|| soak.is_requested()) {
+        Err(error) if soak.is_requested() => {
+            eprintln!("mds: {error:#}");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        unpacked => unpacked?,
+    };
     let stage = Stage { drill: &soak, runtime: &runtime, fixture: &fixture };
     let found = all(&stage, options, seed)?;
     soak.shutdown(Plan::within(LONGEST_LIFE));
