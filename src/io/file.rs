@@ -211,9 +211,9 @@ impl Opened {
 pub(super) fn device_of(fd: BorrowedFd<'_>) -> u64 {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     match statx(fd, c"", flags, StatxFlags::MNT_ID) {
-        Ok(stat) if stat.stx_dev_major != 0 => device_number(stat.stx_dev_major, stat.stx_dev_minor),
         Ok(stat) => {
-            let mount = (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id);
+            let says_mount = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+            let mount = (stat.stx_dev_major == 0 && says_mount).then_some(stat.stx_mnt_id);
             let device = mount.and_then(|id| mounts::now()?.device_of(id));
             // A pipe or a socket is on no mount that is anywhere, and a kernel before 5.8 does not say on which.
             device.unwrap_or_else(|| device_number(stat.stx_dev_major, stat.stx_dev_minor))

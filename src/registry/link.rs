@@ -31,20 +31,17 @@ impl<T: Sync> Link<T> {
 ///
 /// Of two that make it at once one throws its own away: so nobody waits for who makes it, not even in the child of a `fork`, where that one is not.
 #[cfg(not(unwedge_loom))]
-pub(crate) struct Made<T: Sync + 'static>(AtomicPtr<T>);
+pub(crate) struct Made<T: Sync + 'static>(FirstLink<T>);
 
 #[cfg(not(unwedge_loom))]
 impl<T: Sync> Made<T> {
     pub(crate) const fn new() -> Self {
-        Made(AtomicPtr::new(null_mut()))
+        Made(FirstLink::new())
     }
 
     #[inline]
     pub(crate) fn get(&self) -> Option<&'static T> {
-        // Ordering: Acquire, partner of the AcqRel in `make`: who finds it sees it made.
-        let pointer = self.0.load(Acquire);
-        // SAFETY: null, or what `make` has leaked and nobody frees; never written through, and `T` is `Sync`.
-        unsafe { pointer.as_ref() }
+        self.0.get()
     }
 
     #[inline]
@@ -55,14 +52,14 @@ impl<T: Sync> Made<T> {
     #[cold]
     fn make(&self, made: T) -> &'static T {
         let made = Box::into_raw(Box::new(made));
-        match self.0.compare_exchange(null_mut(), made, AcqRel, Acquire) {
-            // SAFETY: it is leaked: everybody's from now on, to be read.
-            Ok(_) => unsafe { &*made },
+        // SAFETY: it came from a box, just now, and is not freed once it is everybody's.
+        match self.0.set_first(unsafe { &*made }) {
+            // SAFETY: as above: it is.
+            Ok(()) => unsafe { &*made },
             Err(first) => {
-                // SAFETY: it came from a box, just now, and was given to nobody.
+                // SAFETY: it came from a box, and was given to nobody.
                 drop(unsafe { Box::from_raw(made) });
-                // SAFETY: as in `get`.
-                unsafe { &*first }
+                first
             }
         }
     }
