@@ -1,18 +1,15 @@
 //! An arena of type-stable slots: indices that never dangle.
 //!
 //! Chunk `k` holds `FIRST << k` slots, so that a slot never moves and an index leads to it in a few instructions. `len` only grows. Slots that are given
-//! back are in a list, each with the index of the next one beside it.
-//!
-//! # Invariants
-//! - **No lock.** A `fork` may copy the process in the middle of any step here, and the thread that made it is not in the child: there a slot may be lost, but
-//!   nothing is locked.
-//! - **Tagged.** The head of the list is the first index and a count of all steps that were made on it. Who takes the first slot has read which one comes after
-//!   it; where the head is still the same, count included, that is still so. (A head to which four thousand million steps lead back between a read and its
-//!   compare-and-swap would deceive it.)
+//! back are in a list (`free`).
 
-use crate::sys::{ARENA_SHIFT, AcqRel, Acquire, AtomicU32, AtomicU64, PlainU32, Relaxed};
+use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, PlainU32, Relaxed};
 
+#[cfg(not(unwedge_loom))]
+use super::free::FreeList;
 use super::link::Made;
+#[cfg(unwedge_loom)]
+use plain::FreeList;
 
 const FIRST: u32 = 1 << ARENA_SHIFT;
 const CHUNKS: usize = 24;
@@ -22,14 +19,14 @@ pub(crate) struct Arena<T: Sync + 'static> {
     chunks: [Made<Chunk<T>>; CHUNKS],
     /// One past the highest index that was ever given out.
     len: AtomicU32,
-    /// The list of those that were given back: "Tagged".
-    free: AtomicU64,
+    /// Those that were given back.
+    free: FreeList,
     make: fn() -> T,
 }
 
 struct Chunk<T> {
     slots: Box<[T]>,
-    /// Of each slot in the list, the index of the next one; 0: none.
+    /// Of each slot in the list of those that were given back, the index of the next one; 0: none.
     next: Box<[PlainU32]>,
 }
 
@@ -43,7 +40,7 @@ impl<T> Chunk<T> {
 impl<T: Sync> Arena<T> {
     #[cfg(not(unwedge_loom))]
     pub(crate) const fn new(make: fn() -> T) -> Self {
-        Arena { chunks: [const { Made::new() }; CHUNKS], len: AtomicU32::new(1), free: AtomicU64::new(0), make }
+        Arena { chunks: [const { Made::new() }; CHUNKS], len: AtomicU32::new(1), free: FreeList::new(), make }
     }
 
     /// In a model the first chunk is made at once: what it is made of must be there before every thread of the model.
@@ -51,7 +48,7 @@ impl<T: Sync> Arena<T> {
     pub(crate) fn new(make: fn() -> T) -> Self {
         let chunks = [const { Made::new() }; CHUNKS];
         chunks[0].set(Chunk::new(0, make));
-        Arena { chunks, len: AtomicU32::new(1), free: AtomicU64::new(0), make }
+        Arena { chunks, len: AtomicU32::new(1), free: FreeList::new(), make }
     }
 
     fn place(index: u32) -> (usize, usize) {
@@ -78,21 +75,10 @@ impl<T: Sync> Arena<T> {
         &self.chunk(chunk).next[at]
     }
 
-    /// The head of the list. Read by a read-modify-write, so that it is the last one: an older one would cost a step that fails, and a model each of the older ones.
-    fn head(&self) -> u64 {
-        self.free.fetch_add(0, AcqRel)
-    }
-
     /// A slot for the caller alone, until it gives it back.
     pub(crate) fn claim(&'static self) -> u32 {
-        // Ordering: Acquire, here and in the step, partner of the AcqRel in `release`: what the last occupant did is seen, and which slot comes next.
-        let mut head = self.head();
-        while head as u32 != 0 {
-            let next = self.next(head as u32).load(Relaxed);
-            match self.free.compare_exchange(head, after(head, next), AcqRel, Acquire) {
-                Ok(_) => return head as u32,
-                Err(now) => head = now,
-            }
+        if let Some(index) = self.free.pop(|index| self.next(index)) {
+            return index;
         }
         // Ordering: AcqRel, partner of the read-modify-write in `scan`: see there.
         let index = self.len.fetch_add(1, AcqRel);
@@ -102,16 +88,7 @@ impl<T: Sync> Arena<T> {
 
     /// Gives a slot back for others to claim.
     pub(crate) fn release(&'static self, index: u32) {
-        let next = self.next(index);
-        let mut head = self.head();
-        loop {
-            next.store(head as u32, Relaxed);
-            // Ordering: AcqRel, partner of the Acquire in `claim`.
-            match self.free.compare_exchange(head, after(head, index), AcqRel, Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        self.free.push(index, |index| self.next(index));
     }
 
     /// Every slot that was ever given out, in use or not.
@@ -153,9 +130,36 @@ impl<T: Sync> Arena<T> {
     }
 }
 
-/// The head of the list of those that were given back after one more step: "Tagged".
-fn after(head: u64, first: u32) -> u64 {
-    (head & !u64::from(u32::MAX)).wrapping_add(1 << 32) | u64::from(first)
+/// A model's list: loom sees one step, for what it orders. The shipped one has a model of its own.
+#[cfg(unwedge_loom)]
+mod plain {
+    use crate::sys::{AcqRel, AtomicU32, PlainU32, Relaxed};
+
+    pub(super) struct FreeList {
+        steps: AtomicU32,
+        first: PlainU32,
+    }
+
+    impl FreeList {
+        pub(super) fn new() -> Self {
+            FreeList { steps: AtomicU32::new(0), first: PlainU32::new(0) }
+        }
+
+        pub(super) fn pop<'a>(&self, next: impl Fn(u32) -> &'a PlainU32) -> Option<u32> {
+            self.steps.fetch_add(1, AcqRel);
+            let first = self.first.load(Relaxed);
+            (first != 0).then(|| {
+                self.first.store(next(first).load(Relaxed), Relaxed);
+                first
+            })
+        }
+
+        pub(super) fn push<'a>(&self, slot: u32, next: impl Fn(u32) -> &'a PlainU32) {
+            self.steps.fetch_add(1, AcqRel);
+            next(slot).store(self.first.load(Relaxed), Relaxed);
+            self.first.store(slot, Relaxed);
+        }
+    }
 }
 
 /// Declares the arena of a type: a static in what ships, one for each execution in a model.

@@ -10,6 +10,8 @@
 pub(crate) mod arena;
 pub(crate) mod domain;
 pub(crate) mod flight;
+#[cfg(not(unwedge_loom))]
+mod free;
 #[cfg_attr(unwedge_loom, expect(clippy::disallowed_types, reason = "in a model, whose arenas are its own"))]
 pub(crate) mod link;
 pub(crate) mod member;

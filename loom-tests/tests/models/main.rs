@@ -8,6 +8,7 @@ mod common;
 mod coordinator;
 mod domains;
 mod foreign;
+mod free_list;
 mod law1;
 mod law2;
 mod law3;
