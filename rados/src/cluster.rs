@@ -45,11 +45,11 @@ use crate::{
 /// How many seconds one attempt to connect may take: so long a thread may be left behind when a stop comes.
 const ATTEMPT: &CStr = c"1";
 
-/// How long what librados cannot cancel has to end by itself when all else has: a healthy OSD needs some milliseconds.
-const LAST: Duration = Duration::from_millis(20);
+/// How many looks, of a millisecond each, what librados cannot cancel has to end by itself when all else has: a healthy OSD needs some.
+const LAST: u32 = 20;
 
 /// The same when the shutdown's deadline has passed, and cancels may be on their way.
-const LATE: Duration = Duration::from_millis(5);
+const LATE: u32 = 5;
 
 /// What librados answers if no monitor did within the time of an attempt.
 const ETIMEDOUT: i32 = 110;

@@ -36,6 +36,9 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
+/// What a look at what librados still has takes.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// An operation, for the gate.
 pub(crate) trait Flying: Send + Sync {
     /// Bytes that it moves.
@@ -240,19 +243,20 @@ impl Gate {
         self.changed.notify_one();
     }
 
-    /// The same, and waits until librados has nothing any more, or for so long; whether it has nothing: see **Idle for good**.
-    pub(crate) fn close_within(&self, limit: Duration) -> bool {
+    /// The same, and waits until librados has nothing any more, or for so many looks; whether it has nothing: see **Idle for good**.
+    ///
+    /// A look lasts a [`LOOK`], and longer where others have the processors: then what librados has to do lasts longer too, and a limit in milliseconds would
+    /// leave behind what was about to end.
+    pub(crate) fn close_within(&self, looks: u32) -> bool {
         self.close();
-        let until = Instant::now() + limit;
         let mut state = self.lock();
-        while !state.is_idle() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+        for _ in 0..looks {
+            if state.is_idle() {
+                return true;
             }
-            state = self.idle.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.idle.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
+        state.is_idle()
     }
 
     fn say_if_idle(&self, state: &State) {
@@ -393,10 +397,10 @@ mod tests {
     fn it_is_idle_when_librados_has_nothing() {
         let gate = Arc::new(Gate::new(Limits { operations: 2, bytes: 100 }));
         let (first, call) = (enter(&gate, 1), gate.call());
-        assert!(!gate.close_within(Duration::ZERO), "an operation and a call are out");
+        assert!(!gate.close_within(0), "an operation and a call are out");
         assert!(call.is_some() && gate.call().is_none() && seen(&enter(&gate, 1)) == (0, 1), "it is closed");
         let own = Arc::clone(&gate);
-        let closes = std::thread::spawn(move || own.close_within(GUARD));
+        let closes = std::thread::spawn(move || own.close_within(GUARD.as_millis() as u32));
         gate.leave(1, true);
         drop(call);
         assert!(closes.join().is_ok_and(|idle| idle));

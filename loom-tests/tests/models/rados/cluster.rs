@@ -1,7 +1,6 @@
 //! What `rados/src/cluster.rs` has, as far as an operation sees it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 use loom::sync::{RwLock, RwLockReadGuard};
 
@@ -46,7 +45,7 @@ impl Shared {
 
     /// The handle is taken out; `closed` runs when librados has nothing any more. Time stands still here: so it is waited for without end.
     pub(super) fn close(&self, closed: impl FnOnce()) {
-        assert!(self.gate.close_within(Duration::from_secs(1)));
+        assert!(self.gate.close_within(1000));
         self.live.write().unwrap().0 = false;
         closed();
     }
