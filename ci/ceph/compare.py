@@ -9,7 +9,7 @@ its own; ceph-mds writes, and its restart is a matter of cluster maps. The last 
 Needs Ceph's daemons and python3-cephfs (Debian's python3). Ends whatever it has started. Exit status 3: ours has missed a bar; 1: it has hung, or something failed.
 """
 
-import argparse, json, os, select, signal, socket, subprocess, sys, tempfile, time
+import argparse, contextlib, json, os, select, signal, socket, subprocess, sys, tempfile, time
 
 import cephfs
 
@@ -122,6 +122,16 @@ class Theirs:
 
     def pid(self):
         return self.cluster.pid("mds.a")
+
+    @contextlib.contextmanager
+    def asleep(self):
+        """It takes no processor meanwhile: one whose OSD was killed takes up to a whole one."""
+        pid = self.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def end(self):
         self.cluster.script("kill", "mds.a")
@@ -258,7 +268,8 @@ class Comparison:
             cluster.wait_state("up:replay")
             # It asks for its first object now.
             time.sleep(1)
-        self.turns_in_replay(row, ours)
+        with self.theirs.asleep() if self.with_theirs else contextlib.nullcontext():
+            self.turns_in_replay(row, ours)
         if self.with_theirs:
             pid, begun = self.theirs.pid(), time.monotonic()
             os.kill(pid, signal.SIGTERM)
