@@ -266,3 +266,64 @@ fn no_caller_hangs_in_an_open() {
         help::end(&stop);
     }
 }
+
+/// A file system in memory on this folder, for as long as the closure runs. `None` where this process may not mount.
+fn with_memory<R>(dir: &Path, used: impl FnOnce() -> R) -> Option<R> {
+    std::fs::create_dir_all(dir).expect("a folder");
+    rustix::mount::mount("unwedge-test", dir, "tmpfs", rustix::mount::MountFlags::empty(), None).ok()?;
+    let result = used();
+    rustix::mount::unmount(dir, rustix::mount::UnmountFlags::empty()).expect("nobody uses it");
+    Some(result)
+}
+
+/// The number that the kernel gives a mount, and to another one when that is gone.
+fn mount_number(dir: &Path) -> u64 {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    statx(CWD, dir, AtFlags::empty(), StatxFlags::MNT_ID).expect("found").stx_mnt_id
+}
+
+/// What is mounted where a file system in memory was, and has its number, is asked by the backend alone.
+#[test]
+fn no_caller_takes_a_mount_for_the_one_before_it() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hung-{}-reused", std::process::id()));
+    for backend in backends() {
+        let stop = Stop::new("test");
+        let io = Io::builder(&stop).backend(backend).build().expect("a backend");
+        let prompt = || io.metrics().operation(Operation::Open).prompt();
+        // Others may mount something meanwhile, and get the number.
+        for _ in 0..100 {
+            let before = with_memory(&dir, || {
+                until("it is known as local", || {
+                    let opened = prompt();
+                    drop(get(io.open(&dir, READ)).expect("opened"));
+                    prompt() > opened
+                });
+                until("it is closed", || io.metrics().in_flight() == 0);
+                // What was opened is closed without anybody's waiting for it.
+                until("nobody uses it", || {
+                    !std::fs::read_dir("/proc/self/fd").expect("there").any(|entry| {
+                        entry.is_ok_and(|entry| std::fs::read_link(entry.path()).is_ok_and(|path| path == dir))
+                    })
+                });
+                mount_number(&dir)
+            });
+            let Some(fuse) = mount("reused") else { return };
+            if before != Some(mount_number(&dir)) {
+                continue;
+            }
+            let opened = prompt();
+            fuse.freeze(fuse::OPENDIR);
+            let io = io.clone();
+            let opener = thread::spawn({
+                let (io, dir) = (io.clone(), dir.clone());
+                move || io.open(dir, READ)
+            });
+            until("the caller is back, and the open hangs", || opener.is_finished() && fuse.held() == 1);
+            fuse.thaw();
+            drop(get(opener.join().expect("ended")).expect("opened"));
+            assert_eq!(io.metrics().operation(Operation::Open).prompt(), opened);
+            break;
+        }
+        help::end(&stop);
+    }
+}
