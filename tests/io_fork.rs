@@ -30,6 +30,7 @@ fn main() {
     a_stop_with_threads_does_not_hang_in_the_child();
     every_kind_of_wait_works_in_the_child();
     a_fork_beside_threads_that_begin_and_end_lives();
+    a_fork_beside_threads_that_open_and_close_lives();
     println!("io_fork: ok");
 }
 
@@ -238,4 +239,42 @@ fn a_fork_beside_threads_that_begin_and_end_lives() {
     let report = parent.shutdown(Plan::within(GUARD));
     assert!(report.is_clean(), "{report}");
     println!("io_fork: forks beside threads: ok");
+}
+
+/// The same of I/O: an `Io` of the child's own works, whatever the parent's threads were about.
+fn a_fork_beside_threads_that_open_and_close_lives() {
+    let parent = Stop::new("parent");
+    let over = Stop::new("over");
+    let late = Io::new(&over).expect("a backend");
+    let report = over.shutdown(Plan::within(GUARD));
+    assert!(report.is_clean(), "{report}");
+    for _ in 0..2 {
+        let (own, io, late) = (parent.clone(), Io::new(&parent).expect("a backend"), late.clone());
+        let opens = move || {
+            while !own.is_requested() {
+                // Where the file is, is asked of the process's table of mounts.
+                drop(io.open("/proc/self", READ));
+                // Its service is over: another thread closes it.
+                let null = std::fs::File::open("/dev/null").expect("opened");
+                drop(late.attach(null, "null"));
+            }
+        };
+        parent.spawn("opens", opens).expect("a thread");
+    }
+    for _ in 0..300 {
+        let went = in_a_child_beside_others(|| {
+            let stop = Stop::new("in the child");
+            let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+            let file = get(io.open("/proc/self", READ)).expect("opened");
+            assert!(get(io.stat_many(["/", "/proc"])).is_ok());
+            let report = stop.shutdown(Plan::within(GUARD));
+            assert!(report.is_clean(), "{report}");
+            drop(file);
+            assert!(io.open("/proc/self", READ).wait().is_err());
+        });
+        went.unwrap_or_else(|how| panic!("beside threads that open: {how}"));
+    }
+    let report = parent.shutdown(Plan::within(GUARD));
+    assert!(report.is_clean(), "{report}");
+    println!("io_fork: forks beside threads that open: ok");
 }

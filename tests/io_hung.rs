@@ -171,6 +171,59 @@ fn a_dead_mount_does_not_take_the_pool() {
     }
 }
 
+/// A path, counted for as long as it is there.
+struct Counted {
+    path: PathBuf,
+    _count: Arc<()>,
+}
+
+impl AsRef<Path> for Counted {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A list on a dead mount that nobody waits for any more: its jobs keep what they have in hand, and the rest is given back.
+#[test]
+fn a_list_given_up_is_let_go_of() {
+    let Some(fuse) = mount("list") else { return };
+    // As many jobs as a list on such a mount has, and as many paths as each has in hand.
+    const IN_HAND: usize = 16 * 64;
+    for backend in backends() {
+        let stop = Stop::new("test");
+        let io = Io::builder(&stop).backend(backend).build().expect("a backend");
+        let list = |name: &str| {
+            let alive = Arc::new(());
+            let path = |i| Counted { path: fuse.dir().join(format!("{name}-{i}")), _count: alive.clone() };
+            let paths: Vec<_> = (0..IN_HAND + 5000).map(path).collect();
+            (io.stat_many(paths), alive)
+        };
+        let left = |alive: &Arc<()>| Arc::strong_count(alive) - 1;
+        fuse.freeze(fuse::LOOKUP);
+        let (mut cancelled, first) = list("first");
+        until("all its jobs hang", || fuse.held() == 16);
+        assert!(cancelled.wait_until(Instant::now()).is_err());
+        assert_eq!(left(&first), IN_HAND + 5000);
+        drop(cancelled);
+        assert!(get(io.stat_many(["/"])).is_ok());
+        assert_eq!(left(&first), IN_HAND);
+        let (mut stopped, second) = list("second");
+        until("its jobs hang too", || fuse.held() == 32);
+        let begun = Instant::now();
+        stop.request("test");
+        assert!(stopped.wait().is_err());
+        let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
+        assert!(begun.elapsed() < help::GUARD, "the deadline holds");
+        assert_eq!(report.leaked_threads(), 32, "{report}");
+        assert_eq!((left(&first), left(&second)), (IN_HAND, IN_HAND));
+        fuse.thaw();
+        until("all is given back", || {
+            fuse.thaw();
+            left(&first) + left(&second) == 0 && io.metrics().in_flight() == 0
+        });
+    }
+}
+
 /// A device that is slow, not dead: the waits end at the stop, long before it answers; the shutdown is over when it has, and leaves nothing.
 #[test]
 fn a_slow_device_holds_up_no_wait() {
@@ -263,6 +316,67 @@ fn no_caller_hangs_in_an_open() {
             get(open).expect("opened");
         }
         assert_eq!(io.metrics().operation(Operation::Open).prompt(), 0);
+        help::end(&stop);
+    }
+}
+
+/// A file system in memory on this folder, for as long as the closure runs. `None` where this process may not mount.
+fn with_memory<R>(dir: &Path, used: impl FnOnce() -> R) -> Option<R> {
+    std::fs::create_dir_all(dir).expect("a folder");
+    rustix::mount::mount("unwedge-test", dir, "tmpfs", rustix::mount::MountFlags::empty(), None).ok()?;
+    let result = used();
+    rustix::mount::unmount(dir, rustix::mount::UnmountFlags::empty()).expect("nobody uses it");
+    Some(result)
+}
+
+/// The number that the kernel gives a mount, and to another one when that is gone.
+fn mount_number(dir: &Path) -> u64 {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    statx(CWD, dir, AtFlags::empty(), StatxFlags::MNT_ID).expect("found").stx_mnt_id
+}
+
+/// What is mounted where a file system in memory was, and has its number, is asked by the backend alone.
+#[test]
+fn no_caller_takes_a_mount_for_the_one_before_it() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hung-{}-reused", std::process::id()));
+    for backend in backends() {
+        let stop = Stop::new("test");
+        let io = Io::builder(&stop).backend(backend).build().expect("a backend");
+        let prompt = || io.metrics().operation(Operation::Open).prompt();
+        // Others may mount something meanwhile, and get the number.
+        for _ in 0..100 {
+            let before = with_memory(&dir, || {
+                until("it is known as local", || {
+                    let opened = prompt();
+                    drop(get(io.open(&dir, READ)).expect("opened"));
+                    prompt() > opened
+                });
+                until("it is closed", || io.metrics().in_flight() == 0);
+                // What was opened is closed without anybody's waiting for it.
+                until("nobody uses it", || {
+                    !std::fs::read_dir("/proc/self/fd").expect("there").any(|entry| {
+                        entry.is_ok_and(|entry| std::fs::read_link(entry.path()).is_ok_and(|path| path == dir))
+                    })
+                });
+                mount_number(&dir)
+            });
+            let Some(fuse) = mount("reused") else { return };
+            if before != Some(mount_number(&dir)) {
+                continue;
+            }
+            let opened = prompt();
+            fuse.freeze(fuse::OPENDIR);
+            let io = io.clone();
+            let opener = thread::spawn({
+                let (io, dir) = (io.clone(), dir.clone());
+                move || io.open(dir, READ)
+            });
+            until("the caller is back, and the open hangs", || opener.is_finished() && fuse.held() == 1);
+            fuse.thaw();
+            drop(get(opener.join().expect("ended")).expect("opened"));
+            assert_eq!(io.metrics().operation(Operation::Open).prompt(), opened);
+            break;
+        }
         help::end(&stop);
     }
 }

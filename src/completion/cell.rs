@@ -281,6 +281,8 @@ impl<V> Receiver<V> {
         loop {
             match word & TAG {
                 READY => return true,
+                // A wait that was stopped or timed out has left its name, or a task's wait is followed by a thread's. The completer may be reading it: so the name
+                // is taken back before another one is written, else it could take one word of each. (`law5_another_waiter_is_named`, and its twin.)
                 WAITED => match cell.word.compare_exchange(word, word & !TAG | EMPTY, AcqRel, Acquire) {
                     Ok(_) => word = word & !TAG | EMPTY,
                     Err(now) => word = now,

@@ -3,26 +3,44 @@
 //! A `close` may block (a file system that hangs wants to be told), so even then it must not run on who drops the file, which may
 //! be the start of the next life. One thread for the process, started when there is something to close and ended when
 //! there is not. A close that hangs keeps those behind it open: they are open files of a dead mount, or wait for it.
+//!
+//! In the child of a `fork` that thread is missing, and so may be the one that had the lock: who does not get the lock does without. What is queued there is
+//! left alone: another thread of the parent may have put it in when the child's descriptors were copied already, so that the number is not its.
 
-use std::{collections::VecDeque, os::fd::OwnedFd};
+use std::{collections::VecDeque, mem::ManuallyDrop, os::fd::OwnedFd};
 
+use super::fork::Birth;
 use crate::sys::{Mutex, spawn_service};
+
+/// How often the lock is looked for: it is held for a few instructions.
+const LOOKS: u32 = 100;
 
 struct Closer {
     queue: VecDeque<OwnedFd>,
+    /// Whose queue it is.
+    process: Option<Birth>,
     /// Whether there is a thread that will look at the queue again before it ends.
     running: bool,
 }
 
-static CLOSER: Mutex<Closer> = Mutex::new(Closer { queue: VecDeque::new(), running: false });
+static CLOSER: Mutex<Closer> = Mutex::new(Closer { queue: VecDeque::new(), process: None, running: false });
 
 /// Closes `fd` on another thread. If no thread can be made, with the next descriptor that comes.
 pub(super) fn close(fd: OwnedFd) {
-    let start = {
-        let mut closer = CLOSER.lock();
-        closer.queue.push_back(fd);
-        !std::mem::replace(&mut closer.running, true)
+    let Some(mut closer) = (0..LOOKS).find_map(|_| CLOSER.try_lock()) else {
+        // Kept open if no thread can be made: what drops it here might hang.
+        let fd = ManuallyDrop::new(fd);
+        drop(spawn_service("uw-close", move || drop(ManuallyDrop::into_inner(fd))));
+        return;
     };
+    if !closer.process.is_some_and(Birth::is_here) {
+        let _the_parents = ManuallyDrop::new(std::mem::take(&mut closer.queue));
+        closer.process = Some(Birth::now());
+        closer.running = false;
+    }
+    closer.queue.push_back(fd);
+    let start = !std::mem::replace(&mut closer.running, true);
+    drop(closer);
     if start && spawn_service("uw-close", run).is_err() {
         CLOSER.lock().running = false;
     }

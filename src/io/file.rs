@@ -204,19 +204,13 @@ impl Opened {
     }
 }
 
-/// The number of the file system that an open file is on; 0 if it does not say.
-///
-/// Where it is none of a device it is that of the file's mount: the same for all of a btrfs, whose subvolumes, and all of an overlayfs, whose layers, have
-/// numbers of their own, and get stuck together.
+/// The number of the file system that an open file is on; 0 if it does not say. Where it is none of a device it is that of the file's mount.
 pub(super) fn device_of(fd: BorrowedFd<'_>) -> u64 {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    match statx(fd, c"", flags, StatxFlags::MNT_ID) {
+    match statx(fd, c"", flags, mounts::ASKED) {
         Ok(stat) => {
-            let says_mount = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-            let mount = (stat.stx_dev_major == 0 && says_mount).then_some(stat.stx_mnt_id);
-            let device = mount.and_then(|id| mounts::now()?.device_of(id));
-            // A pipe or a socket is on no mount that is anywhere, and a kernel before 5.8 does not say on which.
-            device.unwrap_or_else(|| device_number(stat.stx_dev_major, stat.stx_dev_minor))
+            let mounts_own = (stat.stx_dev_major == 0).then(|| mounts::of(fd, &stat).device).flatten();
+            mounts_own.unwrap_or_else(|| device_number(stat.stx_dev_major, stat.stx_dev_minor))
         }
         Err(Errno::NOSYS | Errno::PERM) => mounts::device_under(fd),
         Err(_) => 0,

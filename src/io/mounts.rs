@@ -1,8 +1,16 @@
 //! Which file systems are mounted where, as the kernel tells without asking any of them: `/proc/self/mountinfo`.
 //!
-//! Two questions are answered with it. On which file system may a path get stuck? By the path's text: the deepest mount point that it begins
-//! with; a symbolic link may lead elsewhere, then it is a guess that was wrong. And does the opening of a file there ask anybody? By the mount that an
-//! open file says it is on. The table is read again when it is older than a second and a question is asked.
+//! Two questions are answered with it.
+//!
+//! On which file system may a *path* get stuck? By the path's text: the deepest mount point that it begins with. A symbolic link may lead elsewhere, and a table
+//! is read again when it is older than a second and a question is asked: then it is a guess that was wrong. What hangs is then counted for another file system,
+//! whose share of the threads is smaller by that until it ends; nothing else depends on it.
+//!
+//! On which is an open *file*, and does opening it there ask anybody? By its mount. That must not be wrong: a caller who opens a file on its own thread because the
+//! mount is said to be local would hang. The number of a mount that is gone is given to the next one, so a table that is older than the file may mean another
+//! mount. But a mount has a second number, which is no other's ever (Linux 6.8). What is known of it is kept by that one; and is found out by a table that
+//! is read while the file is open, which keeps its mount. Where the kernel does not tell that number, a table up to a second old is believed, if the file's device is the
+//! mount's: so what may be mistaken there is what has no device (tmpfs, btrfs), unmounted and followed by another mount within that second.
 
 use std::{
     ffi::OsStr,
@@ -14,10 +22,17 @@ use std::{
     sync::Arc,
 };
 
-use crate::sys::{Mutex, coarse_millis};
+use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
+
+use super::file::device_number;
+use crate::sys::{Mutex, PlainU64, Relaxed, coarse_millis};
 
 /// How long a table is good, in milliseconds.
 const GOOD: u64 = 1000;
+/// How often the last table is looked for, where another thread has it just then.
+const LOOKS: u32 = 100;
+/// `STATX_MNT_ID_UNIQUE`: a kernel that does not know it leaves it unanswered.
+const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 /// File systems on a device or in memory, which open a file whose inode is in memory without asking anybody. Those that ask a server (NFS, CIFS, Ceph), a
 /// process (FUSE) or another file system (overlay) are not among them.
@@ -40,20 +55,108 @@ struct Mount {
     local: bool,
 }
 
+/// The last table, and when it was read. Nobody waits for it: who has it locked may be a thread of the process that this one was forked from.
+static TABLE: Mutex<Option<(u64, Arc<Mounts>)>> = Mutex::new(None);
+
 /// The table as it is, or was a second ago; `None` where there is no `/proc`.
 pub(super) fn now() -> Option<Arc<Mounts>> {
-    static TABLE: Mutex<Option<(u64, Arc<Mounts>)>> = Mutex::new(None);
     let time = coarse_millis();
-    if let Some((read, table)) = &*TABLE.lock() {
-        if time < read + GOOD {
-            return Some(Arc::clone(table));
+    for _ in 0..LOOKS {
+        if let Some(last) = TABLE.try_lock() {
+            match &*last {
+                Some((read, table)) if time < read + GOOD => return Some(Arc::clone(table)),
+                _ => break,
+            }
         }
+        std::hint::spin_loop();
     }
-    // Without the lock: two may read it at once, and either's is right.
+    read()
+}
+
+/// The table as it is. Two may read it at once, and either's is right.
+fn read() -> Option<Arc<Mounts>> {
+    let time = coarse_millis();
     let text = std::fs::read("/proc/self/mountinfo").ok()?;
     let table = Arc::new(Mounts { mounts: parse(&text), here: std::env::current_dir().ok() });
-    *TABLE.lock() = Some((time, Arc::clone(&table)));
+    let mut former = None;
+    if let Some(mut last) = TABLE.try_lock() {
+        former = last.replace((time, Arc::clone(&table)));
+    }
+    drop(former);
     Some(table)
+}
+
+/// What `statx` has to be asked for [`of`].
+pub(super) const ASKED: StatxFlags = StatxFlags::MNT_ID.union(UNIQUE);
+
+/// What is known of an open file by its mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OnMount {
+    /// A file of it that is in memory is opened without asking anybody.
+    pub(super) local: bool,
+    /// The number of the file system, where it has no device of its own: the same for all of a btrfs, whose subvolumes, and all of an overlayfs, whose layers,
+    /// have numbers of their own, and get stuck together.
+    pub(super) device: Option<u64>,
+}
+
+/// What the mount says of an open file, of which `statx` was asked for [`ASKED`]. Nothing of a pipe or a socket, which is on no mount that has a place, nor
+/// where the kernel does not say on which mount it is (before Linux 5.8).
+pub(super) fn of(file: BorrowedFd<'_>, found: &Statx) -> OnMount {
+    let says = |flag: StatxFlags| found.stx_mask & flag.bits() != 0;
+    if says(UNIQUE) {
+        return known(found.stx_mnt_id).unwrap_or_else(|| find_out(file, found.stx_mnt_id));
+    }
+    let table = says(StatxFlags::MNT_ID).then(now).flatten();
+    let mount = table.as_ref().and_then(|table| table.by_id(found.stx_mnt_id));
+    let device = device_number(found.stx_dev_major, found.stx_dev_minor);
+    mount.filter(|mount| !mount.has_device() || mount.device == device).map_or_else(OnMount::default, Mount::facts)
+}
+
+/// What was found out of mounts by the number that is no other's: such a number, and in the lowest bits what [`OnMount`] says. A number has as many places as a
+/// row, of the row that it chooses; if none is free another one's is taken, which is then found out again.
+static KNOWN: [[PlainU64; 8]; 32] = [const { [const { PlainU64::new(0) }; 8] }; 32];
+const LOCAL_BIT: u64 = 1;
+const DEVICE_BIT: u64 = 2;
+/// The kernel's numbers of what has no device have 20 bits.
+const DEVICE_SHIFT: u32 = 2;
+const DEVICE_MASK: u64 = (1 << 20) - 1;
+const NUMBER_SHIFT: u32 = DEVICE_SHIFT + 20;
+
+fn row_of(number: u64) -> &'static [PlainU64; 8] {
+    &KNOWN[number as usize % KNOWN.len()]
+}
+
+fn known(number: u64) -> Option<OnMount> {
+    // Ordering: Relaxed: the word is all there is to it.
+    let mut words = row_of(number).iter().map(|place| place.load(Relaxed));
+    let word = words.find(|word| word >> NUMBER_SHIFT == number)?;
+    let device = (word & DEVICE_BIT != 0).then_some((word >> DEVICE_SHIFT) & DEVICE_MASK);
+    Some(OnMount { local: word & LOCAL_BIT != 0, device })
+}
+
+fn know(number: u64, is: OnMount) {
+    let device = is.device.unwrap_or(0);
+    // One that does not fit is found out each time.
+    if number << NUMBER_SHIFT >> NUMBER_SHIFT != number || device > DEVICE_MASK {
+        return;
+    }
+    let row = row_of(number);
+    let free = row.iter().position(|place| place.load(Relaxed) == 0);
+    let at = free.unwrap_or(number as usize / KNOWN.len() % row.len());
+    let bits = u64::from(is.local) * LOCAL_BIT + u64::from(is.device.is_some()) * DEVICE_BIT;
+    row[at].store((number << NUMBER_SHIFT) | (device << DEVICE_SHIFT) | bits, Relaxed);
+}
+
+/// The file keeps its mount, and so the mount its lesser number, for as long as this takes.
+#[cold]
+fn find_out(file: BorrowedFd<'_>, number: u64) -> OnMount {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let lesser = statx(file, c"", flags, StatxFlags::MNT_ID).ok();
+    let Some(table) = lesser.is_some().then(read).flatten() else { return OnMount::default() };
+    let mount = lesser.and_then(|found| table.by_id(found.stx_mnt_id));
+    let is = mount.map_or_else(OnMount::default, Mount::facts);
+    know(number, is);
+    is
 }
 
 /// The number of the file system that a path leads to by its text, as far as it is known: else 0.
@@ -68,23 +171,17 @@ pub(super) fn device_under(fd: BorrowedFd<'_>) -> u64 {
     let text = std::fs::read(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default();
     let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"));
     let id: Option<u64> = line.and_then(|id| std::str::from_utf8(id.trim_ascii()).ok()?.parse().ok());
-    id.map_or(0, |id| now().and_then(|mounts| mounts.device_of(id)).unwrap_or(1 << 63 | id))
+    id.map_or(0, |id| now().and_then(|mounts| Some(mounts.by_id(id)?.device)).unwrap_or(1 << 63 | id))
 }
 
 impl Mounts {
-    /// The number of a mount's file system.
-    pub(super) fn device_of(&self, id: u64) -> Option<u64> {
-        self.mounts.iter().find(|mount| mount.id == id).map(|mount| mount.device)
+    fn by_id(&self, id: u64) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.id == id)
     }
 
     /// Whether a file system is one of those on a device or in memory.
     pub(super) fn is_local_device(&self, device: u64) -> bool {
         self.mounts.iter().any(|mount| mount.device == device && mount.local)
-    }
-
-    /// Whether a mount is of a file system that opens cached files by itself.
-    pub(super) fn is_local(&self, id: u64) -> bool {
-        self.mounts.iter().any(|mount| mount.id == id && mount.local)
     }
 
     /// The number of the file system that a path leads to by its text; 0 if it is not known.
@@ -108,6 +205,16 @@ impl Mounts {
     pub(super) fn has_none_in(&self, folder: &[u8]) -> bool {
         let there = |mount: &Mount| folder_of(&mount.point) == folder;
         folder.starts_with(b"/") && !self.mounts.iter().any(there)
+    }
+}
+
+impl Mount {
+    fn has_device(&self) -> bool {
+        self.device >> 32 != 0
+    }
+
+    fn facts(&self) -> OnMount {
+        OnMount { local: self.local, device: (!self.has_device()).then_some(self.device) }
     }
 }
 
@@ -195,10 +302,11 @@ nonsense
         assert!(is_name_in(b"/etc/", Path::new("/etc/a")) && !is_name_in(b"/etc/", Path::new("/etc/a/b")));
         assert!(none_beside("/etc/a") && none_beside("/mnt/dead mount/inner/a"));
         assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
-        assert_eq!((mounts.device_of(31), mounts.device_of(99)), (Some(device(8, 1)), None));
-        assert!(mounts.is_local(26) && mounts.is_local(31));
+        let facts = |id| mounts.by_id(id).map(Mount::facts);
+        assert_eq!(facts(31), Some(OnMount { local: true, device: None }));
+        assert_eq!(facts(32), Some(OnMount { local: false, device: Some(50) }));
+        assert_eq!(facts(99), None);
         assert!(mounts.is_local_device(device(8, 1)) && !mounts.is_local_device(device(99, 1)));
-        assert!(!mounts.is_local(30) && !mounts.is_local(32) && !mounts.is_local(21) && !mounts.is_local(99));
     }
 
     #[test]
@@ -209,6 +317,34 @@ nonsense
         let (one, other) = std::os::unix::net::UnixStream::pair().expect("sockets");
         assert_ne!(device_under(one.as_fd()), 0);
         assert_eq!(device_under(one.as_fd()), device_under(other.as_fd()));
+    }
+
+    #[test]
+    fn a_mount_is_known_again_by_its_number() {
+        // More than there is room for, none of them a number that the kernel gives.
+        for number in 1..=1000 {
+            let is = OnMount { local: number % 2 == 0, device: (number % 3 == 0).then_some(number) };
+            know(number, is);
+            assert_eq!((known(number), known(number + 1)), (Some(is), None));
+        }
+        for unfit in [(1 << 42, None), (1001, Some(1 << 20))] {
+            know(unfit.0, OnMount { local: true, device: unfit.1 });
+            assert_eq!(known(unfit.0), None);
+        }
+    }
+
+    #[test]
+    fn either_number_of_a_mount_says_the_same() {
+        for path in ["/", "/proc/self/status", "/dev/null", env!("CARGO_MANIFEST_DIR")] {
+            let file = std::fs::File::open(path).expect("there");
+            let of = |asked| {
+                let found = statx(&file, c"", AtFlags::EMPTY_PATH, asked).expect("asked");
+                super::of(file.as_fd(), &found)
+            };
+            let by_table = of(StatxFlags::MNT_ID);
+            // Found out, and known.
+            assert_eq!([of(ASKED), of(ASKED)], [by_table; 2], "{path}");
+        }
     }
 
     #[test]

@@ -83,10 +83,9 @@ pub(super) fn open(dir: Option<BorrowedFd<'_>>, name: &CStr, options: OpenOption
 
 fn opens_by_itself(found: BorrowedFd<'_>) -> bool {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let Ok(stat) = statx(found, c"", flags, StatxFlags::TYPE | StatxFlags::MNT_ID) else { return false };
+    let Ok(stat) = statx(found, c"", flags, StatxFlags::TYPE | mounts::ASKED) else { return false };
     let plain = matches!(FileType::from_raw_mode(stat.stx_mode.into()), FileType::RegularFile | FileType::Directory);
-    let mount_known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    plain && mount_known && mounts::now().is_some_and(|mounts| mounts.is_local(stat.stx_mnt_id))
+    plain && mounts::of(found, &stat).local
 }
 
 /// `/proc/self/fd/N`, without an allocation.

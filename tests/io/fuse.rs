@@ -25,6 +25,7 @@ pub const READ: u32 = 15;
 pub const WRITE: u32 = 16;
 pub const FSYNC: u32 = 20;
 pub const FLUSH: u32 = 25;
+pub const OPENDIR: u32 = 27;
 pub const READDIR: u32 = 28;
 
 /// Gives the process mounts of its own: so that none outlives it, however it ends. Only where its first thread asks, as in a test without a harness: what
@@ -221,8 +222,7 @@ fn answer(device: &mut File, request: &[u8], rules: &Rules) {
         // INIT: version 7.31, lookups side by side (PARALLEL_DIROPS), the rest as it comes.
         26 => Ok(words(&[7, 31, 1 << 16, 1 << 18, 16, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
         OPEN => Ok(words(&[1, 0, 0, 0])),
-        // OPENDIR
-        27 => Ok(words(&[1, 0, 0, 0])),
+        OPENDIR => Ok(words(&[1, 0, 0, 0])),
         READ => {
             let (offset, len) = (word(48) as usize, word(56) as usize);
             Ok(rules.content.lock().expect("content")[offset.min(LEN)..(offset + len).min(LEN)].to_vec())

@@ -53,7 +53,10 @@ fn groups_help() -> String {
 
 fn beginning(name: &str) -> Result<String, String> {
     let known = all().any(|group| group.name.starts_with(name));
-    known.then(|| name.to_owned()).ok_or_else(|| "no group begins so".to_owned())
+    known.then(|| name.to_owned()).ok_or_else(|| {
+        let names: Vec<_> = all().map(|group| group.name).collect();
+        format!("no group begins so; there are {}", names.join(", "))
+    })
 }
 
 /// Whether a name means a group: by whole words (`io_direct_d1` is no `io_direct_d128`) where any group has them, else by its beginning.
@@ -82,19 +85,18 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         names => names.iter().any(|name| is_meant(name, group.name)),
     };
     let groups: Vec<&Group> = all().filter(chosen).collect();
+    let contests = contests(arguments, &groups)?;
     let scene = groups.iter().any(|group| group.files).then(Scene::make).transpose()?;
     let watch = Watch::start();
     let mut rows = Vec::new();
-    for group in groups {
-        for contest in (group.contests)().into_iter().filter_map(|contest| only(arguments, contest)) {
-            let measured = hold(group, &contest, effort)?;
-            if arguments.json {
-                for row in &measured {
-                    writeln!(io::stdout(), "{}", json(row)?)?;
-                }
+    for (group, contest) in &contests {
+        let measured = hold(group, contest, effort)?;
+        if arguments.json {
+            for row in &measured {
+                writeln!(io::stdout(), "{}", json(row)?)?;
             }
-            rows.extend(measured);
         }
+        rows.extend(measured);
     }
     progress("")?;
     let others = watch.and_then(|watch| watch.others());
@@ -116,6 +118,36 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What was asked for of the groups. An error that says what there is, if there is nothing of it.
+fn contests<'a>(arguments: &Arguments, groups: &[&'a Group]) -> io::Result<Vec<(&'a Group, Contest)>> {
+    let all: Vec<(&Group, Contest)> =
+        groups.iter().flat_map(|group| (group.contests)().into_iter().map(|contest| (*group, contest))).collect();
+    let mut ours: Vec<_> = all.iter().map(|(_, contest)| contest.ours.name).collect();
+    let mut peers: Vec<_> =
+        all.iter().flat_map(|(_, contest)| contest.peers.iter().map(|(peer, _)| peer.name)).collect();
+    let asked: Vec<_> =
+        all.into_iter().filter_map(|(group, contest)| Some((group, only(arguments, contest)?))).collect();
+    if !asked.is_empty() {
+        return Ok(asked);
+    }
+    let mut wrong = Vec::new();
+    for (option, text, names) in [("--ours", &arguments.ours, &mut ours), ("--against", &arguments.against, &mut peers)]
+    {
+        names.sort_unstable();
+        names.dedup();
+        match text {
+            Some(text) if !names.iter().any(|name| name.contains(text)) => {
+                wrong.push(format!("{option} {text:?} is in the name of none of them: {}", names.join(", ")));
+            }
+            _ => {}
+        }
+    }
+    if wrong.is_empty() {
+        wrong.push("no group has both --ours and --against".to_owned());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, wrong.join("; ")))
 }
 
 /// What of a contest was asked for, if anything was.

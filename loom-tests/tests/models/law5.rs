@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use loom::sync::atomic::AtomicU32;
 use unwedge::model::{block_on, thread};
 use unwedge::{Abandoned, Completion, Stop, Stopped, WaitError};
 
@@ -123,6 +124,77 @@ fn law5_one_outcome_of_a_task_s_completion() {
             Err(_) => Ok(block_on(completion)?.unwrap()),
         }
     });
+}
+
+/// A completion's word, and the two words by which it names who waits, in small. (In the library's own loom does not see the two.)
+struct Named {
+    word: AtomicU32,
+    waiter: AtomicU32,
+    began: AtomicU32,
+}
+
+const EMPTY: u32 = 0;
+const WAITED: u32 = 1;
+const READY: u32 = 2;
+const VERSION: u32 = 4;
+
+impl Named {
+    /// Waiter 1 is named.
+    fn new() -> Arc<Named> {
+        let at = |word| AtomicU32::new(word);
+        Arc::new(Named { word: at(VERSION | WAITED), waiter: at(1), began: at(1) })
+    }
+
+    fn step(&self, from: u32, to: u32) -> bool {
+        self.word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Names waiter 2 in its place. Whether it is named, and not too late.
+    fn name_another(&self, over_empty: bool) -> bool {
+        let before = if over_empty { VERSION | EMPTY } else { VERSION | WAITED };
+        if over_empty && !self.step(VERSION | WAITED, before) {
+            return false;
+        }
+        self.waiter.store(2, Ordering::Release);
+        self.began.store(2, Ordering::Relaxed);
+        self.step(before, 2 * VERSION | WAITED)
+    }
+
+    /// Who is to be notified of the value that comes.
+    fn complete(&self) -> Option<(u32, u32)> {
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            let named = (self.waiter.load(Ordering::Acquire), self.began.load(Ordering::Relaxed));
+            if self.step(word, word & !3 | READY) {
+                return (word & 3 == WAITED).then_some(named);
+            }
+        }
+    }
+
+    fn race(over_empty: bool) {
+        let named = Named::new();
+        let completer = {
+            let named = named.clone();
+            thread::spawn(move || named.complete())
+        };
+        let is_named = named.name_another(over_empty);
+        let told = completer.join().unwrap();
+        assert!(told.is_none_or(|(waiter, began)| waiter == began), "a name made of two");
+        assert!(!is_named || told == Some((2, 2)), "who waits is told");
+    }
+}
+
+/// Who waits again for the same result is named anew, while the completer may be reading the old name: by way of `EMPTY`, in which nobody is named.
+#[test]
+fn law5_another_waiter_is_named() {
+    explore("L5", None, || Named::race(true));
+}
+
+/// Without it the completer may read one word of each name, and then finds its own word unchanged. Slots count their waits, each for itself: so it could end a
+/// wait of somebody else's.
+#[test]
+fn twin_another_waiter_named_in_place() {
+    fails(Failure::Panic("a name made of two"), None, || Named::race(false));
 }
 
 /// A wait that begins after the request is stopped though the value is there; the value stays, and a phase can have it.
