@@ -42,6 +42,7 @@ scenarios!(
     more_options_reach_the_kernel,
     foreign_code_completes,
     a_hook_tells_that_nobody_waits,
+    each_hook_is_told_of_the_stop,
     what_foreign_code_keeps_is_counted,
     a_library_is_closed_last,
     an_external_completion_becomes_a_plain_one,

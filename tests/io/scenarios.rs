@@ -36,7 +36,7 @@ pub use foreign::*;
 pub use operations::*;
 pub use windows::*;
 
-use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start};
+use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start, until};
 
 pub fn reads_are_right(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
@@ -290,6 +290,13 @@ pub fn dropped_opens_close_their_file(backend: Backend) {
     assert_eq!(descriptors_of(&path), 0);
 }
 
+/// How many threads of this process belong to an [`Io`] of this name.
+fn threads_called(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("proc").filter_map(Result::ok);
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|comm| comm.starts_with(&format!("uw-{name}-"))).count()
+}
+
 /// How many descriptors of this process are of that file.
 fn descriptors_of(path: &Path) -> usize {
     let open = fs::read_dir("/proc/self/fd").expect("proc").filter_map(Result::ok);
@@ -331,13 +338,18 @@ pub fn two_of_them_do_not_meet(backend: Backend) {
 pub fn an_io_that_is_dropped_ends_its_threads(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
     let path = dir.file("object", b"content");
-    let io = start(backend, &stop);
+    // Of its own, because tests run side by side.
+    let name = format!("gone-{}", usize::from(backend == Backend::Pool));
+    let io = Io::builder(&stop).backend(backend).name(&name).build().expect("a backend");
     let file = get(io.open(&path, READ)).expect("opened");
     let read = io.read_at(&file, vec![0; 4096], 0);
+    get(io.run_blocking("job", || ())).expect("run");
+    assert!(threads_called(&name) > 0);
     drop(io);
     // What was begun is still done, and the file is still good.
     assert_eq!(get(read).expect("read"), b"content");
     drop(file);
+    until("its threads have ended, without a shutdown", || threads_called(&name) == 0);
     end(&stop);
     let until = guard();
     while descriptors_of(&path) > 0 {
