@@ -1,10 +1,10 @@
 //! What each operation does where nothing hangs, on every backend.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     io::ErrorKind,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{DirEntryExt, MetadataExt, symlink},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -339,8 +339,8 @@ pub fn directories_come_in_batches(backend: Backend) {
         fs::File::create(folder.join(format!("a-name-of-some-length-{i}"))).expect("a file");
     }
     fs::create_dir(folder.join("inner")).expect("a folder");
-    let expected: HashSet<_> =
-        fs::read_dir(&folder).expect("there").map(|entry| entry.expect("read").file_name()).collect();
+    let there = fs::read_dir(&folder).expect("there").map(|entry| entry.expect("read"));
+    let expected: HashMap<_, _> = there.map(|entry| (entry.file_name(), entry.ino())).collect();
 
     let mut names = io.read_dir(&folder);
     let (mut found, mut batches) = (HashSet::new(), 0);
@@ -350,10 +350,12 @@ pub fn directories_come_in_batches(backend: Backend) {
         for entry in batch {
             let kind = if entry.name() == "inner" { FileKind::Directory } else { FileKind::File };
             assert!(entry.kind() == kind || entry.kind() == FileKind::Unknown);
-            assert!(entry.ino() != 0 && found.insert(entry.into_name()));
+            assert_eq!(Some(&entry.ino()), expected.get(entry.name()));
+            assert!(found.insert(entry.into_name()));
         }
     }
-    assert!(found == expected && (2..NAMES / 100).contains(&batches), "{} names in {batches} batches", found.len());
+    let all = found.len() == expected.len();
+    assert!(all && (2..NAMES / 100).contains(&batches), "{} names in {batches} batches", found.len());
     assert!(names.wait().expect("not stopped").expect("read").is_none(), "the end stays the end");
 
     // A task; and under a monitor's lock, from an open directory.
@@ -376,6 +378,17 @@ pub fn directories_come_in_batches(backend: Backend) {
     }
     assert_eq!(*monitor.lock().expect("not stopped"), NAMES + 1);
 
+    // What is there is kept until it is taken.
+    let mut names = io.read_dir(&folder);
+    until("a batch", || names.batch().is_complete());
+    let mut count = 0;
+    while let Some(batch) = names.wait().expect("not stopped").expect("read") {
+        count += batch.len();
+    }
+    assert_eq!(count, NAMES + 1);
+    // A FIFO is no folder, and its open would wait.
+    let error = io.read_dir(dir.fifo()).wait_until(guard()).expect("answered").expect_err("a FIFO");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));
     let error = io.read_dir(folder.join("missing")).wait_until(guard()).expect("answered").expect_err("missing");
     assert_eq!((error.operation(), error.kind()), ("read_dir", ErrorKind::NotFound), "{error}");
     let mut no_folder = io.read_dir(folder.join("a-name-of-some-length-1"));
@@ -435,6 +448,11 @@ pub fn operations_have_a_deadline(backend: Backend) {
         std::thread::yield_now();
     }
     assert_eq!((io.metrics().too_late(), patient.metrics().timed_out()), (4, 0));
+    // It does not end with the handle.
+    let last = io.read_at(&stuck, vec![0; 16], 0);
+    drop(io);
+    assert!(get(last).expect_err("not answered").is_timed_out());
+    get(patient.write_at(&stuck, vec![0; 16], 0)).expect("written");
     drop((file, stuck));
     end(&stop);
 }
@@ -461,6 +479,15 @@ pub fn what_is_done_is_counted(backend: Backend) {
     assert!(jobs.quantile(0.5).is_some_and(|half| half >= Duration::from_millis(2)), "{jobs:?}");
     assert_eq!((metrics.in_flight(), metrics.too_late(), metrics.timed_out()), (0, 0, 0));
     assert!(metrics.pool_threads() >= 1);
+    // Three that meet are three threads.
+    let meeting = Arc::new(std::sync::Barrier::new(3));
+    let meet = |_| {
+        let meeting = Arc::clone(&meeting);
+        io.run_blocking("job", move || meeting.wait().is_leader())
+    };
+    let jobs: Vec<_> = (0..3).map(meet).collect();
+    assert_eq!(jobs.into_iter().map(|job| get(job).expect("run")).filter(|leads| *leads).count(), 1);
+    assert!(io.metrics().pool_threads() >= 3);
     drop(file);
     end(&stop);
     assert_eq!((io.metrics().leaked_operations(), io.metrics().leaked_threads()), (0, 0));
@@ -476,6 +503,8 @@ pub fn bytes_are_buffers(backend: Backend) {
     assert_eq!(read, b"tent"[..]);
     let read = get(io.write_at(&file, read.freeze(), 0)).expect("written");
     assert_eq!(fs::read(&path).expect("there"), b"tentent");
+    assert_eq!(get(io.write_at(&file, bytes::BytesMut::from("bytes"), 0)).expect("written"), b"bytes"[..]);
+    assert_eq!(fs::read(&path).expect("there"), b"bytesnt");
     drop((file, read));
     end(&stop);
 }
@@ -519,6 +548,70 @@ pub fn more_options_reach_the_kernel(backend: Backend) {
     assert!(flags.contains(rustix::fs::OFlags::DSYNC | rustix::fs::OFlags::NOATIME));
     let both = READ.directory(true).write(true);
     assert_eq!(get(io.open(&dir.0, both)).expect_err("senseless").kind(), ErrorKind::InvalidInput);
+    drop(file);
+    end(&stop);
+}
+
+/// What changes a file is done though nobody waits for it, also where it had to wait for its turn.
+pub fn what_changes_files_is_done_for_nobody(backend: Backend) {
+    const WRITES: u8 = 100;
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = Io::builder(&stop).backend(backend).depth(2).threads(2).build().expect("a backend");
+    let (path, new) = (dir.0.join("object"), READ.write(true).create(true));
+    let file = get(io.open(&path, new)).expect("created");
+    for i in 0..WRITES {
+        drop(io.write_at(&file, [i], i.into()));
+    }
+    for i in 0..WRITES {
+        drop(io.open(dir.0.join(format!("object-{i}")), new));
+    }
+    let expected: Vec<u8> = (0..WRITES).collect();
+    until("all is written", || fs::read(&path).expect("there") == expected);
+    until("all are there", || (0..WRITES).all(|i| dir.0.join(format!("object-{i}")).exists()));
+    drop(file);
+    end(&stop);
+}
+
+/// What a stream takes or gives at a time is less than what is asked for: the rest follows, and no more than that.
+pub fn streams_go_on_where_they_were(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let file = io.attach(ours, "client").expect("attached");
+    let read = io.read_exact_at(&file, vec![0; 10], 0);
+    std::io::Write::write_all(&mut theirs, b"01234").expect("written");
+    std::thread::sleep(Duration::from_millis(2));
+    // More than what is missing.
+    std::io::Write::write_all(&mut theirs, b"56789next").expect("written");
+    assert_eq!(get(read).expect("read"), b"0123456789");
+    assert_eq!(get(io.read_exact_at(&file, vec![0; 4], 0)).expect("read"), b"next");
+    // More than a socket holds.
+    let content = pattern(4 << 20);
+    let write = io.write_at(&file, content.clone(), 0);
+    let mut taken = vec![0; content.len()];
+    std::io::Read::read_exact(&mut theirs, &mut taken).expect("read");
+    assert!(taken == content);
+    assert!(get(write).expect("written") == content);
+    drop(file);
+    end(&stop);
+    assert_eq!(std::io::Read::read(&mut theirs, &mut taken).expect("the end"), 0, "nothing more was sent");
+}
+
+pub fn buffers_of_every_kind_are_written(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.0.join("object");
+    let file = get(io.open(&path, READ.write(true).create_new(true).mode(0o600))).expect("created");
+    assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+    let boxed: Box<[u8]> = b"box".to_vec().into();
+    let shared: Arc<[u8]> = b"arc".to_vec().into();
+    assert_eq!(*get(io.write_at(&file, boxed, 0)).expect("written"), *b"box");
+    assert_eq!(*get(io.write_at(&file, shared, 3)).expect("written"), *b"arc");
+    assert_eq!(get(io.write_at(&file, &b"static"[..], 6)).expect("written"), b"static");
+    assert_eq!(get(io.write_at(&file, String::from("string"), 12)).expect("written"), "string");
+    assert_eq!(get(io.write_at(&file, "text", 18)).expect("written"), "text");
+    assert_eq!(get(io.write_at(&file, [7; 2], 22)).expect("written"), [7; 2]);
+    assert_eq!(get(io.read_at(&file, vec![0; 99], 0)).expect("read"), b"boxarcstaticstringtext\x07\x07");
     drop(file);
     end(&stop);
 }
