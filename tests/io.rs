@@ -5,7 +5,7 @@
 #[path = "io/scenarios.rs"]
 mod scenarios;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use unwedge::{
     Plan, Stop,
@@ -48,10 +48,8 @@ fn there_is_a_ring_where_the_kernel_has_one() {
     }
     // SAFETY: the call brought a new descriptor, which is nobody's yet.
     drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32) });
-    let end = Instant::now() + Duration::from_secs(30);
-    while !has_uring() {
-        assert!(Instant::now() < end, "never: a ring");
-    }
+    // Its trial has a limit, which a machine that is very busy may pass.
+    assert!((0..5).any(|_| has_uring()));
 }
 
 /// The service's own descriptors are not for programs that the daemon starts.

@@ -19,6 +19,8 @@ scenarios!(
     more_than_the_depth,
     unwanted_reads_make_room,
     a_dead_file_leaves_room_for_others,
+    a_hurry_leaves_what_hangs,
+    an_open_that_hangs_is_cancelled,
     a_panicking_buffer_harms_nobody_else,
     jobs_run_and_their_panics_are_theirs,
     threads_have_names_and_run_the_hook,

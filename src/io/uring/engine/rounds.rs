@@ -79,18 +79,18 @@ impl Flight for Task {
     }
 }
 
-/// What is around the inbox: whether the owner lingers, and whether its tasks are idle.
+/// What is around the inbox: with what the owner lingers, and whether its tasks are idle.
 #[derive(Default)]
 struct Around {
-    lingers: Cell<bool>,
+    lingers: Cell<Option<Left>>,
     idle: Rc<Cell<bool>>,
 }
 
 impl Outside for Around {
     fn ring(&self) {}
 
-    fn lingers(&self, _: Left) {
-        self.lingers.set(true);
+    fn lingers(&self, left: Left) {
+        self.lingers.set(Some(left));
     }
 
     fn ended(&self) {}
@@ -108,6 +108,8 @@ struct Given {
     queued: Option<Push>,
     works: Vec<Key>,
     cancels: Vec<Key>,
+    /// How often the wait for the bell was begun.
+    bells: usize,
     landed: VecDeque<Landed>,
 }
 
@@ -130,7 +132,10 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
         let push = match entry {
             Entry::Work(key, _) => Push::Work(*key),
             Entry::Cancel(key) => Push::Cancel(*key),
-            Entry::Bell => return true,
+            Entry::Bell => {
+                self.given.bells += 1;
+                return true;
+            }
         };
         let room = self.given.queued.is_none();
         self.given.queued.get_or_insert(push);
@@ -187,17 +192,18 @@ fn serve(
 /// until the device answers.
 #[test]
 fn an_owner_that_lingers_sleeps() {
-    let (mut entries, mut left) = (0, Vec::new());
+    let (mut entries, mut left, mut told) = (0, Vec::new(), None);
     let ended = serve(&[false, false, true], 1, false, |given, sleep, inbox| {
         entries += 1;
         if entries == 2 {
             inbox.close(now());
-        } else if entries > 2 && !inbox.outside.lingers.get() {
+        } else if entries > 2 && !inbox.outside.lingers.get().is_some() {
             assert_ne!(*sleep, Sleep::Long, "it sleeps past the deadline");
-        } else if inbox.outside.lingers.get() {
+        } else if inbox.outside.lingers.get().is_some() {
             assert!(!matches!(sleep, Sleep::Until(_)), "it wakes for nothing");
             if *sleep == Sleep::Long {
                 left.push(inbox.left());
+                told = inbox.outside.lingers.get();
                 // What is there answers.
                 given.works.clone().into_iter().for_each(|key| given.end(key, 0));
             }
@@ -205,6 +211,7 @@ fn an_owner_that_lingers_sleeps() {
     });
     assert_eq!(ended, [None, Some(0), Some(0)]);
     assert_eq!(left, [Left { operations: 1, bytes: 1 }; 2], "the read, and then the close");
+    assert_eq!(told, Some(Left { operations: 2, bytes: 1 }), "both");
 }
 
 /// A shutdown that is hurried gives up then, but leaves the cancels the time that they always have.
@@ -224,7 +231,9 @@ fn a_hurry_is_heard() {
                 hurried = now();
                 inbox.close(hurried);
             }
-            _ if inbox.outside.lingers.get() => given.works.clone().into_iter().for_each(|key| given.end(key, 0)),
+            _ if inbox.outside.lingers.get().is_some() => {
+                given.works.clone().into_iter().for_each(|key| given.end(key, 0))
+            }
             _ => assert!(matches!(sleep, Sleep::Until(at) if *at > hurried && *at < far), "{sleep:?}"),
         }
     });
@@ -241,7 +250,7 @@ fn what_may_be_cancelled_is_cancelled_once() {
         if entries == 6 {
             inbox.close(now());
         }
-        if inbox.outside.lingers.get() && *sleep == Sleep::Long {
+        if inbox.outside.lingers.get().is_some() && *sleep == Sleep::Long {
             assert_eq!((given.works.len(), given.cancels.len()), (2, 1));
             given.works.clone().into_iter().for_each(|key| given.end(key, 0));
         }
@@ -291,6 +300,22 @@ fn what_waits_for_a_dead_device_is_forgotten() {
     });
     assert_eq!(looks, 3);
     assert_eq!(ended, [Some(FORGOTTEN), Some(FORGOTTEN), Some(0)]);
+}
+
+/// The kernel may end the wait for the bell at any ring.
+#[test]
+fn a_bell_that_has_ended_is_waited_for_again() {
+    let mut entries = 0;
+    serve(&[false], 1, true, |given, _, _| {
+        entries += 1;
+        assert_eq!(given.bells, usize::from(entries > 2));
+        match entries {
+            1 => given.landed.push_back(Landed::Bell(true)),
+            2 => given.landed.extend([Landed::Bell(false), Landed::Bell(true)]),
+            _ => given.works.clone().into_iter().for_each(|key| given.end(key, 0)),
+        }
+    });
+    assert_eq!(entries, 3);
 }
 
 /// For a shutdown whose owner does not answer.
