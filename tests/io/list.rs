@@ -41,6 +41,7 @@ scenarios!(
     late_answers_end_a_shutdown,
     bytes_are_buffers,
     what_changes_files_is_done_for_nobody,
+    what_is_in_memory_is_done_at_once,
     streams_go_on_where_they_were,
     buffers_of_every_kind_are_written,
     threads_have_the_name_that_was_given,

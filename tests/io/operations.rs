@@ -615,3 +615,46 @@ pub fn buffers_of_every_kind_are_written(backend: Backend) {
     drop(file);
     end(&stop);
 }
+
+/// What the kernel has in memory is read and opened on the caller's own thread; what goes past the page cache is not. The kernel is asked first whether it can.
+pub fn what_is_in_memory_is_done_at_once(backend: Backend) {
+    const LOCAL: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", &pattern(8192));
+    let prompt = |kind| io.metrics().operation(kind).prompt();
+
+    let file = get(io.open(&path, READ)).expect("opened");
+    let mut bytes = [0; 4096];
+    let mut room = [std::io::IoSliceMut::new(&mut bytes)];
+    if rustix::io::preadv2(&file, &mut room, 0, rustix::io::ReadWriteFlags::NOWAIT) == Ok(4096) {
+        until("a read from memory", || {
+            assert_eq!(get(io.read_at(&file, vec![0; 4096], 0)).expect("read"), pattern(4096));
+            prompt(Operation::Read) > 0
+        });
+    } else {
+        eprintln!("not tested: no read without waiting here");
+    }
+    if let Ok(direct) = get(io.open(&path, READ.direct(true))) {
+        let before = prompt(Operation::Read);
+        for _ in 0..3 {
+            drop(get(io.read_at(&direct, aligned(4096), 0)).unwrap_or_else(|error| panic!("{error}")));
+        }
+        assert_eq!(prompt(Operation::Read), before, "past the page cache");
+    }
+
+    let (path_only, cached) = (rustix::fs::OFlags::PATH, rustix::fs::ResolveFlags::CACHED);
+    let known = rustix::fs::openat2(rustix::fs::CWD, &path, path_only, rustix::fs::Mode::empty(), cached);
+    let local = rustix::fs::statfs(&path).is_ok_and(|found| LOCAL.contains(&{ found.f_type }));
+    if known.is_ok() && local {
+        let before = prompt(Operation::Open);
+        until("an open from memory", || {
+            drop(get(io.open(&path, READ)).expect("opened"));
+            prompt(Operation::Open) > before
+        });
+    } else {
+        eprintln!("not tested: no open without waiting here");
+    }
+    drop(file);
+    end(&stop);
+}
