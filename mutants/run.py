@@ -39,7 +39,7 @@ def runs(command, number, within):
     environment = dict(os.environ, UNWEDGE_MUTANT=str(number), RUST_BACKTRACE="0")
     child = subprocess.Popen(
         [*command, "--test-threads", "4"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
     )
     text, used_before, quiet = "", 0.0, 0.0
     try:

@@ -35,6 +35,45 @@ fn has_uring() -> bool {
     refused.is_none()
 }
 
+/// Where there is no ring half of the tests look at nothing: so the kernel itself is asked whether it has one. Since Linux 6.0 it has all that is needed.
+#[test]
+fn there_is_a_ring_where_the_kernel_has_one() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("proc");
+    let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    let mut params = [0u32; 30];
+    // SAFETY: `params` is as large as the kernel's `io_uring_params`, 120 bytes, and zero; it is written to during the call.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, params.as_mut_ptr()) };
+    if fd < 0 || major.is_none_or(|major| major < 6) {
+        return eprintln!("not tested: Linux {release} has no ring, or may lack something");
+    }
+    // SAFETY: the call brought a new descriptor, which is nobody's yet.
+    drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32) });
+    // Its trial has a limit, which a machine that is very busy may pass.
+    assert!((0..5).any(|_| has_uring()));
+}
+
+/// The service's own descriptors are not for programs that the daemon starts.
+#[test]
+fn descriptors_are_not_inherited() {
+    let stop = Stop::new("test");
+    let io = Io::new(&stop).expect("a backend");
+    let mut seen = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").expect("proc") {
+        let path = entry.expect("read").path();
+        let fd = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()).expect("a number");
+        let Ok(target) = std::fs::read_link(&path) else { continue };
+        if target.to_str().is_some_and(|target| target.contains("eventfd") || target.contains("io_uring")) {
+            // SAFETY: the call looks at no memory.
+            let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+            // Of a service of another test's, it may be closed by now.
+            assert!(flags < 0 || flags & libc::FD_CLOEXEC != 0, "{target:?}");
+            seen += 1;
+        }
+    }
+    assert!(io.backend() == "pool" || seen >= 2);
+    assert!(stop.shutdown(Plan::within(Duration::from_secs(30))).is_clean());
+}
+
 #[test]
 fn the_ring_is_what_auto_means_where_it_works() {
     let stop = Stop::new("test");

@@ -55,6 +55,7 @@ fn faults_are_told() {
             Ok(fuse) => {
                 errors(backend, &fuse);
                 interruptions(backend, &fuse);
+                accidents(backend, &fuse);
             }
             Err(error) => eprintln!("not tested: this process may not mount a FUSE file system: {error}"),
         }
@@ -165,6 +166,31 @@ fn interruptions(backend: Backend, fuse: &Fuse) {
     get(life.io.fsync(&file)).expect("durable");
     fuse.fail(fuse::OPEN, libc::EINTR, 2);
     drop(get(life.io.open(fuse.object(), READ)).expect("opened"));
+    drop(file);
+    life.end();
+}
+
+/// What a read on the ring comes back with where the kernel lost the thread for it is tried once more there, whoever says it; nothing else is.
+fn accidents(backend: Backend, fuse: &Fuse) {
+    let life = Life::new(backend);
+    // Past the page cache, so that a read is one request.
+    let file = get(life.io.open(fuse.object(), READ.write(true).direct(true))).expect("opened");
+    let read = || get(life.io.read_at(&file, vec![1; 4096], 4096)).map_err(|error| number(&error));
+    for errno in [libc::ECANCELED, libc::EFAULT] {
+        let tries = if life.io.backend() == "uring" { 2 } else { 1 };
+        fuse.fail(fuse::READ, errno, tries);
+        assert_eq!(read().expect_err("it fails"), Some(errno));
+        fuse.fail(fuse::READ, errno, tries - 1);
+        assert!(read().expect("read").into_iter().eq((0..4096).map(|i| i as u8)));
+    }
+    fuse.fail(fuse::READ, libc::EIO, 1);
+    assert_eq!(read().expect_err("it fails"), Some(libc::EIO));
+    for errno in [libc::ECANCELED, libc::EIO] {
+        fuse.fail(fuse::WRITE, errno, 1);
+        let error = get(life.io.write_at(&file, vec![0; 4096], 0)).expect_err("it fails");
+        assert_eq!(number(&error), Some(errno));
+    }
+    fuse.fail(fuse::READ, 0, 0);
     drop(file);
     life.end();
 }

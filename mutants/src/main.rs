@@ -111,7 +111,8 @@ impl<'a> Switch<'a> {
 /// An expression that is one of these by number, and else the last.
 fn chosen(others: Vec<(u32, Expr)>, whole: Expr) -> Expr {
     let (numbers, others): (Vec<_>, Vec<_>) = others.into_iter().unzip();
-    parse_quote!((match crate::mutant::now() { #(#numbers => { #others })* _ => { #whole } }))
+    // In parentheses, so that what begins with a block is no statement.
+    parse_quote!((match crate::mutant::now() { #(#numbers => { #others })* _ => (#whole) }))
 }
 
 fn in_parentheses(expr: Expr) -> Expr {

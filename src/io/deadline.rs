@@ -130,3 +130,48 @@ impl Deadlines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::PlainU64;
+
+    struct Counts(PlainU64);
+
+    impl Expires for Counts {
+        fn expire(&self) {
+            self.0.fetch_add(1, crate::sys::Relaxed);
+        }
+    }
+
+    fn deadlines(limit: Duration) -> Deadlines {
+        Deadlines { limit, state: Mutex::new(State::default()), changed: Signal::default() }
+    }
+
+    fn add(deadlines: &Deadlines) -> Arc<Counts> {
+        let operation = Arc::new(Counts(PlainU64::new(0)));
+        let weak: Weak<Counts> = Arc::downgrade(&operation);
+        deadlines.add(weak);
+        operation
+    }
+
+    #[test]
+    fn what_was_answered_goes_when_there_is_no_room() {
+        let deadlines = deadlines(Duration::from_secs(3600));
+        let kept: Vec<_> = (0..100).map(|_| add(&deadlines)).collect();
+        (0..10_000).for_each(|_| drop(add(&deadlines)));
+        let left = deadlines.state.lock().queue.len();
+        assert!((100..1000).contains(&left), "{left}");
+        deadlines.retire();
+        assert_eq!(deadlines.state.lock().queue.len(), kept.len());
+    }
+
+    #[test]
+    fn each_is_told_once() {
+        let deadlines = deadlines(Duration::ZERO);
+        let kept: Vec<_> = (0..1000).map(|_| add(&deadlines)).collect();
+        deadlines.retire();
+        deadlines.serve();
+        assert!(kept.iter().all(|operation| operation.0.load(crate::sys::Relaxed) == 1));
+    }
+}

@@ -439,3 +439,20 @@ impl<T, E: From<Abandoned>> fmt::Debug for ExternalCompletion<T, E> {
         self.completion.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_is_let_go_of() {
+        let stop = Stop::new("test");
+        let io = Io::new(&stop).expect("a backend");
+        for _ in 0..1000 {
+            let (completer, _answer) = io.external::<(), Abandoned>("osd_op");
+            completer.on_cancel(|| {}).expect("a callback thread");
+        }
+        assert!(io.externals.state.lock().hooked.len() <= 64);
+        assert!(stop.shutdown(crate::Plan::within(std::time::Duration::from_secs(30))).is_clean());
+    }
+}

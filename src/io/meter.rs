@@ -420,10 +420,10 @@ mod tests {
             meter.ended(kind, Duration::from_micros(micros), micros != 1000);
         }
         meter.begun(kind);
-        meter.prompt(kind);
+        (0..2).for_each(|_| meter.prompt(kind));
         let metrics = meter.snapshot("pool", None, 0);
         let reads = metrics.operation(kind);
-        assert_eq!((reads.done(), reads.failed(), reads.in_flight(), reads.prompt()), (5, 1, 1, 1));
+        assert_eq!((reads.done(), reads.failed(), reads.in_flight(), reads.prompt()), (6, 1, 1, 2));
         assert_eq!(reads.quantile(0.5), Some(Duration::from_nanos(2048)));
         assert_eq!(reads.quantile(1.0), Some(Duration::from_micros(1000)), "never above the slowest");
         assert_eq!(reads.histogram().map(|(_, count)| count).sum::<u64>(), 4);

@@ -286,3 +286,30 @@ impl Op {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Io;
+
+    /// The end of a file that is read past the page cache is where less than a sector's multiple comes.
+    #[test]
+    fn an_exact_read_ends_with_the_file() {
+        let stop = crate::Stop::new("test");
+        let io = Io::new(&stop).expect("a backend");
+        let opened = |direct| {
+            let null = std::fs::File::open("/dev/null").expect("there");
+            File::new(null.into(), Path::new("null").into(), direct, Arc::clone(&io.backends))
+        };
+        let (direct, plain) = (opened(true), opened(false));
+        let ends = |file: &File, moved, done| exact_read(&file.0, moved, done, 8192).map(|result| result.ok());
+        assert_eq!(
+            (ends(&direct, 512, 512), ends(&direct, 100, 612), ends(&direct, 0, 512)),
+            (None, Some(None), Some(None))
+        );
+        assert_eq!((ends(&plain, 512, 512), ends(&plain, 100, 612), ends(&plain, 0, 512)), (None, None, Some(None)));
+        assert_eq!((ends(&direct, 512, 8192), ends(&plain, 1, 8192)), (Some(Some(8192)), Some(Some(8192))));
+        drop((direct, plain));
+        assert!(stop.shutdown(crate::Plan::within(std::time::Duration::from_secs(30))).is_clean());
+    }
+}

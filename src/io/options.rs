@@ -230,3 +230,16 @@ impl Default for Resolve {
         Resolve::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OpenOptions;
+
+    #[test]
+    fn each_that_may_change_a_file_says_so() {
+        let plain = OpenOptions::new().read(true).write(true);
+        let may =
+            [plain, plain.create(true), plain.create_new(true), plain.truncate(true)].map(|one| one.changes_files());
+        assert_eq!(may, [false, true, true, true]);
+    }
+}

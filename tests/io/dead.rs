@@ -1,13 +1,18 @@
 //! Storage that does not answer beside storage that does: who waits for the one keeps nobody from the other.
 
-use std::{io::Write, os::unix::net::UnixStream};
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    thread,
+    time::Duration,
+};
 
 use unwedge::{
-    Stop,
+    Plan, Stop,
     io::{Backend, Io, OpenOptions},
 };
 
-use super::help::{Dir, end, get};
+use super::help::{Dir, GUARD, READ, end, get, leaked, start, until};
 
 /// More than the depth of the ring in [`a_dead_file_leaves_room_for_others`], and than what one device may have of the pool's threads.
 const READS: usize = 100;
@@ -38,4 +43,55 @@ pub fn a_dead_file_leaves_room_for_others(backend: Backend) {
     }
     drop(dead);
     end(&stop);
+}
+
+/// A write that nobody takes is never cancelled: a shutdown waits for it, until it is hurried, and tells its memory. What waits behind it is refused.
+pub fn a_hurry_leaves_what_hangs(backend: Backend) {
+    const LEN: usize = 4 << 20;
+    let (stop, phase) = (Stop::new("test"), Stop::new("phase"));
+    let io = Io::builder(&stop).backend(backend).depth(1).threads(1).build().expect("a backend");
+    let (mut reader, writer) = UnixStream::pair().expect("a pair of sockets");
+    let dead = io.attach(writer, "dead").expect("an open file");
+    let hangs = io.write_at(&dead, vec![7; LEN], 0);
+    let saving = io.with(&phase);
+    // The ring has permits for one; the pool has threads for as many as hang.
+    let waits = (io.backend() == "uring").then(|| saving.write_at(&dead, *b"waits", 0));
+    // It has begun.
+    let mut first = [0];
+    reader.read_exact(&mut first).expect("sent");
+    let shutdown = thread::spawn({
+        let stop = stop.clone();
+        move || stop.shutdown(Plan::within(Duration::from_secs(3600)))
+    });
+    if let Some(waits) = waits {
+        let error = get(waits).expect_err("refused");
+        assert!(error.is_closed() && error.into_buffer() == Some(*b"waits"));
+    }
+    until("the shutdown runs", || stop.is_requested());
+    assert!(!shutdown.is_finished());
+    stop.hurry("test");
+    let report = shutdown.join().expect("ended");
+    assert_eq!(leaked(&report), (1, LEN, 1), "{report}");
+    // It ends late, and is freed then.
+    reader.read_exact(&mut vec![0; LEN - 1]).expect("sent");
+    until("it has ended", || io.metrics().in_flight() == 0);
+    drop((hangs, dead));
+}
+
+/// The open of a FIFO that nobody writes to: the kernel ends it where it can be cancelled, so nothing is left.
+pub fn an_open_that_hangs_is_cancelled(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let (fifo, uring) = (dir.fifo(), io.backend() == "uring");
+    let hangs = io.open(&fifo, READ);
+    until("it has begun", || io.metrics().in_flight() == 1);
+    let report = stop.shutdown(Plan::within(if uring { GUARD } else { Duration::from_millis(50) }));
+    if uring {
+        assert!(report.is_clean(), "{report}");
+    } else {
+        assert!(leaked(&report).2 <= 1, "{report}");
+        // Lets the thread go.
+        drop(std::fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("opened"));
+    }
+    drop(hangs);
 }

@@ -84,7 +84,10 @@ pub fn a_hook_tells_that_nobody_waits(backend: Backend) {
     assert!(!completer.is_wanted());
     assert_eq!(io.metrics().too_late(), 1);
     assert_eq!(io.metrics().operation(Operation::External).in_flight(), 1);
-    drop(completer);
+    assert!(
+        completer.fail(IoError::from(unwedge::Abandoned)).is_err_and(|error| error.is_abandoned()),
+        "it comes back"
+    );
 
     // A timeout cancels nothing.
     let (completer, mut answer, receive) = hooked(&io);
@@ -109,6 +112,22 @@ pub fn a_hook_tells_that_nobody_waits(backend: Backend) {
     assert!(!refused.is_wanted() && answer.wait().is_err());
     ran(&receive);
     drop((completer, late, panicking, refused));
+    end(&stop);
+}
+
+/// As many as a client library has out at a time, some ended and some not: the stop tells each of those that are left.
+pub fn each_hook_is_told_of_the_stop(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let mut kept: Vec<_> = (0..200).map(|_| hooked(&io)).collect();
+    for i in (0..200).rev().step_by(3) {
+        assert!(kept.swap_remove(i).0.complete(7).is_ok());
+    }
+    stop.request("test");
+    for (completer, answer, receive) in kept {
+        receive.recv_timeout(GUARD).expect("it runs");
+        drop((completer, answer));
+    }
     end(&stop);
 }
 

@@ -94,7 +94,8 @@ impl Dir {
             NEXT.fetch_add(1, Relaxed)
         ));
         fs::create_dir_all(&path).expect("a folder");
-        Dir(path)
+        // As the kernel names it, where the build's folder is a link: tests compare it with what is in /proc.
+        Dir(fs::canonicalize(path).expect("a folder"))
     }
 
     pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {

@@ -1,24 +1,24 @@
 //! What each operation does where nothing hangs, on every backend.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     io::ErrorKind,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{DirEntryExt, MetadataExt, symlink},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use unwedge::{
     Monitor, Plan, Stop,
-    io::{Backend, FileKind, Io, IoBufMut, IoError, OpenOptions, Operation, Resolve},
+    io::{Backend, FileKind, Io, IoBufMut, IoError, OpenOptions, Operation, Resolve, Timestamp},
 };
 
-use super::help::{Dir, READ, block_on, end, get, guard, pattern, start, until};
+use super::help::{self, Dir, READ, block_on, end, get, guard, pattern, start, until};
 
 /// Where the kernel refuses `openat2`, an open that asks for a confinement says so; elsewhere the result.
 fn confined<T>(result: Result<T, IoError>) -> Option<Result<T, IoError>> {
@@ -232,6 +232,8 @@ pub fn files_are_looked_at(backend: Backend) {
     paths.insert(100, dir.0.join("missing"));
     paths.insert(200, "/proc/self/status".into());
     paths.push(dir.0.clone());
+    // Another owner than this process has, where it may give its files away.
+    let _ = std::os::unix::fs::chown(&paths[0], Some(1234), Some(5678));
     let found = get(io.stat_many(paths.clone())).expect("looked at");
     assert_eq!(found.len(), paths.len());
     for (path, found) in paths.iter().zip(&found) {
@@ -239,8 +241,19 @@ pub fn files_are_looked_at(backend: Backend) {
             (Ok(there), Ok(found)) => {
                 assert_eq!((there.len(), there.mode(), there.ino()), (found.len(), found.mode(), found.ino()));
                 assert_eq!((there.nlink(), there.uid(), there.gid()), (found.links().into(), found.uid(), found.gid()));
+                let what = (there.is_file(), there.is_dir(), there.len() == 0);
+                assert_eq!(what, (found.is_file(), found.is_dir(), found.is_empty()));
+                let (major, minor) = (rustix::fs::major(there.dev()), rustix::fs::minor(there.dev()));
+                assert_eq!(u64::from(major) << 32 | u64::from(minor), found.dev());
                 if !path.starts_with("/proc") {
-                    assert_eq!((there.mtime(), there.blocks()), (found.modified().seconds, found.blocks()));
+                    assert_eq!(there.blocks(), found.blocks());
+                    let time = |time: Timestamp| (time.seconds, i64::from(time.nanoseconds));
+                    assert_eq!((there.atime(), there.atime_nsec()), time(found.accessed()));
+                    assert_eq!((there.mtime(), there.mtime_nsec()), time(found.modified()));
+                    assert_eq!((there.ctime(), there.ctime_nsec()), time(found.changed()));
+                    let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).expect("after 1970");
+                    let made = found.created().map(|time| Duration::new(time.seconds as u64, time.nanoseconds));
+                    assert_eq!(there.created().ok().map(since_1970), made);
                 }
             }
             (Err(_), Err(error)) => {
@@ -326,8 +339,8 @@ pub fn directories_come_in_batches(backend: Backend) {
         fs::File::create(folder.join(format!("a-name-of-some-length-{i}"))).expect("a file");
     }
     fs::create_dir(folder.join("inner")).expect("a folder");
-    let expected: HashSet<_> =
-        fs::read_dir(&folder).expect("there").map(|entry| entry.expect("read").file_name()).collect();
+    let there = fs::read_dir(&folder).expect("there").map(|entry| entry.expect("read"));
+    let expected: HashMap<_, _> = there.map(|entry| (entry.file_name(), entry.ino())).collect();
 
     let mut names = io.read_dir(&folder);
     let (mut found, mut batches) = (HashSet::new(), 0);
@@ -337,10 +350,12 @@ pub fn directories_come_in_batches(backend: Backend) {
         for entry in batch {
             let kind = if entry.name() == "inner" { FileKind::Directory } else { FileKind::File };
             assert!(entry.kind() == kind || entry.kind() == FileKind::Unknown);
-            assert!(entry.ino() != 0 && found.insert(entry.into_name()));
+            assert_eq!(Some(&entry.ino()), expected.get(entry.name()));
+            assert!(found.insert(entry.into_name()));
         }
     }
-    assert!(found == expected && (2..NAMES / 100).contains(&batches), "{} names in {batches} batches", found.len());
+    let all = found.len() == expected.len();
+    assert!(all && (2..NAMES / 100).contains(&batches), "{} names in {batches} batches", found.len());
     assert!(names.wait().expect("not stopped").expect("read").is_none(), "the end stays the end");
 
     // A task; and under a monitor's lock, from an open directory.
@@ -363,6 +378,17 @@ pub fn directories_come_in_batches(backend: Backend) {
     }
     assert_eq!(*monitor.lock().expect("not stopped"), NAMES + 1);
 
+    // What is there is kept until it is taken.
+    let mut names = io.read_dir(&folder);
+    until("a batch", || names.batch().is_complete());
+    let mut count = 0;
+    while let Some(batch) = names.wait().expect("not stopped").expect("read") {
+        count += batch.len();
+    }
+    assert_eq!(count, NAMES + 1);
+    // A FIFO is no folder, and its open would wait.
+    let error = io.read_dir(dir.fifo()).wait_until(guard()).expect("answered").expect_err("a FIFO");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));
     let error = io.read_dir(folder.join("missing")).wait_until(guard()).expect("answered").expect_err("missing");
     assert_eq!((error.operation(), error.kind()), ("read_dir", ErrorKind::NotFound), "{error}");
     let mut no_folder = io.read_dir(folder.join("a-name-of-some-length-1"));
@@ -396,30 +422,37 @@ pub fn operations_have_a_deadline(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
     let limit = Duration::from_millis(30);
     let io = Io::builder(&stop).backend(backend).threads(8).deadline(limit).build().expect("a backend");
+    // What is answered within its deadline is not late. (A machine may be as late as the first one's limit with anything.)
+    let patient = Io::builder(&stop).backend(backend).deadline(help::GUARD).build().expect("a backend");
     let fifo = dir.fifo();
-    let stuck = get(io.open(&fifo, READ.write(true))).expect("opened");
+    let stuck = get(patient.open(&fifo, READ.write(true))).expect("opened");
     let begun = Instant::now();
     let error = get(io.read_at(&stuck, vec![0; 16], 0)).expect_err("not answered");
     assert!(begun.elapsed() >= limit && error.is_timed_out(), "{error}");
     assert_eq!((error.kind(), error.operation(), error.offset()), (ErrorKind::TimedOut, "read", Some(0)));
     assert!(error.to_string().ends_with("not answered within the deadline of operations"), "{error}");
     assert!(error.into_buffer().is_none(), "the kernel still has it");
-    // In a row, and what is answered is not late.
+    // In a row.
     let late: Vec<_> = (0..3).map(|_| io.read_at(&stuck, vec![0; 16], 0)).collect();
     let path = dir.file("object", b"content");
-    let file = get(io.open(&path, READ)).expect("opened");
-    assert_eq!(get(io.read_exact_at(&file, vec![0; 7], 0)).expect("read"), b"content");
+    let file = get(patient.open(&path, READ)).expect("opened");
+    assert_eq!(get(patient.read_exact_at(&file, vec![0; 7], 0)).expect("read"), b"content");
     assert!(late.into_iter().all(|read| get(read).expect_err("not answered").is_timed_out()));
     let metrics = io.metrics();
     assert_eq!((metrics.timed_out(), metrics.operation(Operation::Read).in_flight()), (4, 4), "{metrics:?}");
     // The answers.
-    get(io.write_at(&stuck, vec![0; 64], 0)).expect("written");
+    get(patient.write_at(&stuck, vec![0; 64], 0)).expect("written");
     let until = guard();
     while io.metrics().in_flight() > 0 {
         assert!(Instant::now() < until, "{:?}", io.metrics());
         std::thread::yield_now();
     }
-    assert_eq!(io.metrics().too_late(), 4);
+    assert_eq!((io.metrics().too_late(), patient.metrics().timed_out()), (4, 0));
+    // It does not end with the handle.
+    let last = io.read_at(&stuck, vec![0; 16], 0);
+    drop(io);
+    assert!(get(last).expect_err("not answered").is_timed_out());
+    get(patient.write_at(&stuck, vec![0; 16], 0)).expect("written");
     drop((file, stuck));
     end(&stop);
 }
@@ -446,6 +479,15 @@ pub fn what_is_done_is_counted(backend: Backend) {
     assert!(jobs.quantile(0.5).is_some_and(|half| half >= Duration::from_millis(2)), "{jobs:?}");
     assert_eq!((metrics.in_flight(), metrics.too_late(), metrics.timed_out()), (0, 0, 0));
     assert!(metrics.pool_threads() >= 1);
+    // Three that meet are three threads.
+    let meeting = Arc::new(std::sync::Barrier::new(3));
+    let meet = |_| {
+        let meeting = Arc::clone(&meeting);
+        io.run_blocking("job", move || meeting.wait().is_leader())
+    };
+    let jobs: Vec<_> = (0..3).map(meet).collect();
+    assert_eq!(jobs.into_iter().map(|job| get(job).expect("run")).filter(|leads| *leads).count(), 1);
+    assert!(io.metrics().pool_threads() >= 3);
     drop(file);
     end(&stop);
     assert_eq!((io.metrics().leaked_operations(), io.metrics().leaked_threads()), (0, 0));
@@ -461,6 +503,8 @@ pub fn bytes_are_buffers(backend: Backend) {
     assert_eq!(read, b"tent"[..]);
     let read = get(io.write_at(&file, read.freeze(), 0)).expect("written");
     assert_eq!(fs::read(&path).expect("there"), b"tentent");
+    assert_eq!(get(io.write_at(&file, bytes::BytesMut::from("bytes"), 0)).expect("written"), b"bytes"[..]);
+    assert_eq!(fs::read(&path).expect("there"), b"bytesnt");
     drop((file, read));
     end(&stop);
 }
@@ -504,6 +548,113 @@ pub fn more_options_reach_the_kernel(backend: Backend) {
     assert!(flags.contains(rustix::fs::OFlags::DSYNC | rustix::fs::OFlags::NOATIME));
     let both = READ.directory(true).write(true);
     assert_eq!(get(io.open(&dir.0, both)).expect_err("senseless").kind(), ErrorKind::InvalidInput);
+    drop(file);
+    end(&stop);
+}
+
+/// What changes a file is done though nobody waits for it, also where it had to wait for its turn.
+pub fn what_changes_files_is_done_for_nobody(backend: Backend) {
+    const WRITES: u8 = 100;
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = Io::builder(&stop).backend(backend).depth(2).threads(2).build().expect("a backend");
+    let (path, new) = (dir.0.join("object"), READ.write(true).create(true));
+    let file = get(io.open(&path, new)).expect("created");
+    for i in 0..WRITES {
+        drop(io.write_at(&file, [i], i.into()));
+    }
+    for i in 0..WRITES {
+        drop(io.open(dir.0.join(format!("object-{i}")), new));
+    }
+    let expected: Vec<u8> = (0..WRITES).collect();
+    until("all is written", || fs::read(&path).expect("there") == expected);
+    until("all are there", || (0..WRITES).all(|i| dir.0.join(format!("object-{i}")).exists()));
+    drop(file);
+    end(&stop);
+}
+
+/// What a stream takes or gives at a time is less than what is asked for: the rest follows, and no more than that.
+pub fn streams_go_on_where_they_were(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let file = io.attach(ours, "client").expect("attached");
+    let read = io.read_exact_at(&file, vec![0; 10], 0);
+    std::io::Write::write_all(&mut theirs, b"01234").expect("written");
+    std::thread::sleep(Duration::from_millis(2));
+    // More than what is missing.
+    std::io::Write::write_all(&mut theirs, b"56789next").expect("written");
+    assert_eq!(get(read).expect("read"), b"0123456789");
+    assert_eq!(get(io.read_exact_at(&file, vec![0; 4], 0)).expect("read"), b"next");
+    // More than a socket holds.
+    let content = pattern(4 << 20);
+    let write = io.write_at(&file, content.clone(), 0);
+    let mut taken = vec![0; content.len()];
+    std::io::Read::read_exact(&mut theirs, &mut taken).expect("read");
+    assert!(taken == content);
+    assert!(get(write).expect("written") == content);
+    drop(file);
+    end(&stop);
+    assert_eq!(std::io::Read::read(&mut theirs, &mut taken).expect("the end"), 0, "nothing more was sent");
+}
+
+pub fn buffers_of_every_kind_are_written(backend: Backend) {
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.0.join("object");
+    let file = get(io.open(&path, READ.write(true).create_new(true).mode(0o600))).expect("created");
+    assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+    let boxed: Box<[u8]> = b"box".to_vec().into();
+    let shared: Arc<[u8]> = b"arc".to_vec().into();
+    assert_eq!(*get(io.write_at(&file, boxed, 0)).expect("written"), *b"box");
+    assert_eq!(*get(io.write_at(&file, shared, 3)).expect("written"), *b"arc");
+    assert_eq!(get(io.write_at(&file, &b"static"[..], 6)).expect("written"), b"static");
+    assert_eq!(get(io.write_at(&file, String::from("string"), 12)).expect("written"), "string");
+    assert_eq!(get(io.write_at(&file, "text", 18)).expect("written"), "text");
+    assert_eq!(get(io.write_at(&file, [7; 2], 22)).expect("written"), [7; 2]);
+    assert_eq!(get(io.read_at(&file, vec![0; 99], 0)).expect("read"), b"boxarcstaticstringtext\x07\x07");
+    drop(file);
+    end(&stop);
+}
+
+/// What the kernel has in memory is read and opened on the caller's own thread; what goes past the page cache is not. The kernel is asked first whether it can.
+pub fn what_is_in_memory_is_done_at_once(backend: Backend) {
+    const LOCAL: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", &pattern(8192));
+    let prompt = |kind| io.metrics().operation(kind).prompt();
+
+    let file = get(io.open(&path, READ)).expect("opened");
+    let mut bytes = [0; 4096];
+    let mut room = [std::io::IoSliceMut::new(&mut bytes)];
+    if rustix::io::preadv2(&file, &mut room, 0, rustix::io::ReadWriteFlags::NOWAIT) == Ok(4096) {
+        until("a read from memory", || {
+            assert_eq!(get(io.read_at(&file, vec![0; 4096], 0)).expect("read"), pattern(4096));
+            prompt(Operation::Read) > 0
+        });
+    } else {
+        eprintln!("not tested: no read without waiting here");
+    }
+    if let Ok(direct) = get(io.open(&path, READ.direct(true))) {
+        let before = prompt(Operation::Read);
+        for _ in 0..3 {
+            drop(get(io.read_at(&direct, aligned(4096), 0)).unwrap_or_else(|error| panic!("{error}")));
+        }
+        assert_eq!(prompt(Operation::Read), before, "past the page cache");
+    }
+
+    let (path_only, cached) = (rustix::fs::OFlags::PATH, rustix::fs::ResolveFlags::CACHED);
+    let known = rustix::fs::openat2(rustix::fs::CWD, &path, path_only, rustix::fs::Mode::empty(), cached);
+    let local = rustix::fs::statfs(&path).is_ok_and(|found| LOCAL.contains(&{ found.f_type }));
+    if known.is_ok() && local {
+        let before = prompt(Operation::Open);
+        until("an open from memory", || {
+            drop(get(io.open(&path, READ)).expect("opened"));
+            prompt(Operation::Open) > before
+        });
+    } else {
+        eprintln!("not tested: no open without waiting here");
+    }
     drop(file);
     end(&stop);
 }

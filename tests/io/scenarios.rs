@@ -36,7 +36,7 @@ pub use foreign::*;
 pub use operations::*;
 pub use windows::*;
 
-use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start};
+use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start, until};
 
 pub fn reads_are_right(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
@@ -112,7 +112,10 @@ pub fn writes_land_and_renames_replace(backend: Backend) {
     get(io.rename(&new, &old)).expect("renamed");
     let found = fs::read(&old).expect("read");
     assert!(found[..4] == *b"head" && found[4..] == content[4..]);
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&old).expect("there").permissions()) & 0o177, 0);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&old).expect("there").permissions()) & 0o777,
+        0o600
+    );
     assert_eq!(
         get(io.rename(&new, &old)).expect_err("gone").to_string().split(": ").next(),
         Some(&*format!("rename of {}", new.display()))
@@ -127,6 +130,9 @@ pub fn errors_name_what_was_tried(backend: Backend) {
     let error = get(io.open(&missing, READ)).expect_err("missing");
     assert_eq!((error.kind(), error.operation(), error.path()), (ErrorKind::NotFound, "open", Some(&*missing)));
     assert_eq!(error.to_string(), format!("open of {}: No such file or directory (os error 2)", missing.display()));
+    assert!(!error.is_closed() && !error.is_abandoned() && !error.is_timed_out() && !error.is_forked());
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    assert_eq!(source.and_then(std::io::Error::raw_os_error), Some(libc::ENOENT));
     let create_new = OpenOptions::new().write(true).create_new(true);
     assert_eq!(get(io.open(dir.file("there", b"x"), create_new)).expect_err("there").kind(), ErrorKind::AlreadyExists);
 
@@ -139,7 +145,9 @@ pub fn errors_name_what_was_tried(backend: Backend) {
     // The kernel takes -1 for "where the file is": such an offset is refused and never handed down.
     let there = get(io.open(dir.0.join("there"), OpenOptions::new().read(true).write(true))).expect("opened");
     for offset in [u64::MAX, i64::MAX as u64] {
-        assert_eq!(get(io.read_at(&there, vec![0; 1], offset)).expect_err("too far").kind(), ErrorKind::InvalidInput);
+        let error = get(io.read_at(&there, vec![0; 1], offset)).expect_err("too far");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().ends_with("the offset is beyond the largest file"), "{error}");
         assert_eq!(get(io.write_at(&there, *b"y", offset)).expect_err("too far").kind(), ErrorKind::InvalidInput);
     }
     assert_eq!(get(io.read_at(&there, vec![0; 8], 0)).expect("read"), b"x");
@@ -248,6 +256,8 @@ pub fn a_stuck_read_lets_its_waiter_go(backend: Backend) {
         assert!(leaked.0 == leaked.2 && (1..=2).contains(&leaked.0) && leaked.1 >= 100, "{report}");
         assert!(!report.is_clean());
     }
+    let told = io.metrics();
+    assert_eq!((told.leaked_operations(), told.leaked_bytes(), told.leaked_threads()), leaked);
     // Lets the threads of the pool go.
     fs::OpenOptions::new().write(true).read(true).open(&fifo).expect("opened").write_all(&[0; 8192]).expect("written");
 }
@@ -288,6 +298,13 @@ pub fn dropped_opens_close_their_file(backend: Backend) {
     drop(get(io.open(&path, READ)).expect("opened"));
     end(&stop);
     assert_eq!(descriptors_of(&path), 0);
+}
+
+/// How many threads of this process belong to an [`Io`] of this name.
+fn threads_called(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("proc").filter_map(Result::ok);
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|comm| comm.starts_with(&format!("uw-{name}-"))).count()
 }
 
 /// How many descriptors of this process are of that file.
@@ -331,13 +348,19 @@ pub fn two_of_them_do_not_meet(backend: Backend) {
 pub fn an_io_that_is_dropped_ends_its_threads(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
     let path = dir.file("object", b"content");
-    let io = start(backend, &stop);
+    // Of its own, because tests run side by side.
+    let name = format!("gone-{}", usize::from(backend == Backend::Pool));
+    let never = Duration::from_secs(3600);
+    let io = Io::builder(&stop).backend(backend).name(&name).deadline(never).build().expect("a backend");
     let file = get(io.open(&path, READ)).expect("opened");
     let read = io.read_at(&file, vec![0; 4096], 0);
+    get(io.run_blocking("job", || ())).expect("run");
+    assert!(threads_called(&name) > 0);
     drop(io);
     // What was begun is still done, and the file is still good.
     assert_eq!(get(read).expect("read"), b"content");
     drop(file);
+    until("its threads have ended, without a shutdown", || threads_called(&name) == 0);
     end(&stop);
     let until = guard();
     while descriptors_of(&path) > 0 {
@@ -475,9 +498,11 @@ pub fn unwanted_reads_make_room(backend: Backend) {
     let stuck = get(io.open(&fifo, OpenOptions::new().read(true).write(true))).expect("opened");
     // More than there are permits and threads, all given up at once or a little later.
     let given_up: Vec<_> = (0..6).map(|_| io.read_at(&stuck, vec![0; 16], 0)).collect();
-    let next = io.read_at(&file, vec![0; 8], 0);
+    // On the same file system, and nothing that is done without a permit.
+    let (next, read) = (io.fsync(&file), io.read_at(&file, vec![0; 8], 0));
     drop(given_up);
-    assert_eq!(get(next).expect("read"), b"content");
+    get(next).expect("synced");
+    assert_eq!(get(read).expect("read"), b"content");
     // Lets the threads of the pool go.
     get(io.write_at(&stuck, vec![0; 4096], 0)).expect("written");
     drop((file, stuck));

@@ -218,8 +218,8 @@ impl Flight {
 
     fn land_with(&mut self, error: Errno, cancelled: bool) -> Landing {
         let accident = match &self.load {
-            // The descriptor is gone whatever close says, but for a close that was not begun.
-            Load::Close(_) => error == Errno::CANCELED,
+            // The descriptor is gone whatever close says (a file system may say anything): closed once more it may be somebody else's.
+            Load::Close(_) => false,
             // A kernel worker may be interrupted for reasons of its own; a read that was is harmless to repeat.
             _ if error == Errno::INTR => true,
             Load::Read { .. } | Load::Write { .. } if error == Errno::SPIPE => {
@@ -289,4 +289,17 @@ fn lend_source(source: Box<dyn Source>) -> Option<Lent<dyn Source>> {
         drop(unsafe { Box::from_raw(source.as_ptr()) });
     }
     Some((source, bytes.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_descriptor_is_closed_twice() {
+        for error in [Errno::CANCELED, Errno::INTR, Errno::IO, Errno::FAULT, Errno::SPIPE] {
+            let landing = Flight::new(Load::Close(-1), 0).land(-error.raw_os_error(), false);
+            assert!(matches!(landing, Landing::Ended(Err(_))), "{error}");
+        }
+    }
 }

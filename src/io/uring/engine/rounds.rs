@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use super::{Entry, Flight, Inbox, Kernel, Key, Landed, Landing, Left, Operation, Outside, Owner, Sleep};
@@ -13,10 +14,13 @@ use crate::sys::now;
 
 const DEVICE: u64 = 7;
 const CANCELED: i32 = -125;
+const FORGOTTEN: i32 = -1;
 
 /// A read that nobody wants any more once it was begun, or a close.
 struct Task {
     is_close: bool,
+    /// Nobody wants it, begun or not.
+    idle: Rc<Cell<bool>>,
     ended: Rc<RefCell<Vec<Option<i32>>>>,
 }
 
@@ -26,11 +30,11 @@ impl Operation for Task {
     }
 
     fn is_idle(&self) -> bool {
-        false
+        self.idle.get()
     }
 
     fn forget(self) {
-        unreachable!("nothing here is idle");
+        self.ended.borrow_mut().push(Some(FORGOTTEN));
     }
 
     fn refuse(self) {
@@ -75,17 +79,18 @@ impl Flight for Task {
     }
 }
 
-/// What is around the inbox: whether the owner lingers.
+/// What is around the inbox: with what the owner lingers, and whether its tasks are idle.
 #[derive(Default)]
 struct Around {
-    lingers: Cell<bool>,
+    lingers: Cell<Option<Left>>,
+    idle: Rc<Cell<bool>>,
 }
 
 impl Outside for Around {
     fn ring(&self) {}
 
-    fn lingers(&self, _: Left) {
-        self.lingers.set(true);
+    fn lingers(&self, left: Left) {
+        self.lingers.set(Some(left));
     }
 
     fn ended(&self) {}
@@ -103,6 +108,8 @@ struct Given {
     queued: Option<Push>,
     works: Vec<Key>,
     cancels: Vec<Key>,
+    /// How often the wait for the bell was begun.
+    bells: usize,
     landed: VecDeque<Landed>,
 }
 
@@ -125,7 +132,10 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
         let push = match entry {
             Entry::Work(key, _) => Push::Work(*key),
             Entry::Cancel(key) => Push::Cancel(*key),
-            Entry::Bell => return true,
+            Entry::Bell => {
+                self.given.bells += 1;
+                return true;
+            }
         };
         let room = self.given.queued.is_none();
         self.given.queued.get_or_insert(push);
@@ -150,20 +160,21 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
     }
 }
 
-/// Serves these tasks, with so many permits, and says how they ended.
+/// Serves these tasks, with so many permits for a device, and says how they ended. Either nobody comes any more, or `enter` closes the inbox.
 fn serve(
     tasks: &[bool],
     each: usize,
-    closed: bool,
-    mut enter: impl FnMut(&mut Given, &Sleep, &Around),
+    retired: bool,
+    mut enter: impl FnMut(&mut Given, &Sleep, &Inbox<Task, Around>),
 ) -> Vec<Option<i32>> {
     let ended = Rc::default();
     #[expect(clippy::arc_with_non_send_sync, reason = "one thread plays all parts")]
     let inbox = Arc::new(Inbox::new(Around::default()));
     for &is_close in tasks {
-        assert!(inbox.put(Task { is_close, ended: Rc::clone(&ended) }).is_ok(), "the inbox is open");
+        let task = Task { is_close, idle: Rc::clone(&inbox.outside.idle), ended: Rc::clone(&ended) };
+        assert!(inbox.put(task).is_ok(), "the inbox is open");
     }
-    if !closed {
+    if retired {
         inbox.retire();
     }
     let owners = Arc::clone(&inbox);
@@ -171,28 +182,80 @@ fn serve(
     let enter = move |given: &mut Given, sleep: &Sleep| {
         entries += 1;
         assert!(entries < 1000, "the owner goes round and round");
-        if closed && entries == 2 {
-            owners.close(now());
-        }
-        enter(given, sleep, &owners.outside);
+        enter(given, sleep, &owners);
     };
     Owner::new(Script { given: Given::default(), enter }, inbox, each, 4 * each).serve();
     ended.take()
 }
 
-/// A close waits for a device that is dead. The owner has nothing to look for, and sleeps until the device answers.
+/// A close and a read wait for a device that is dead. The read is refused at the shutdown; the owner looks at the clock once more, at the deadline, and then sleeps
+/// until the device answers.
 #[test]
 fn an_owner_that_lingers_sleeps() {
-    let ended = serve(&[false, true], 1, true, |given, sleep, around| {
-        if around.lingers.get() {
+    let (mut entries, mut left, mut told) = (0, Vec::new(), None);
+    let ended = serve(&[false, false, true], 1, false, |given, sleep, inbox| {
+        entries += 1;
+        if entries == 2 {
+            inbox.close(now());
+        } else if entries > 2 && !inbox.outside.lingers.get().is_some() {
+            assert_ne!(*sleep, Sleep::Long, "it sleeps past the deadline");
+        } else if inbox.outside.lingers.get().is_some() {
             assert!(!matches!(sleep, Sleep::Until(_)), "it wakes for nothing");
             if *sleep == Sleep::Long {
+                left.push(inbox.left());
+                told = inbox.outside.lingers.get();
                 // What is there answers.
                 given.works.clone().into_iter().for_each(|key| given.end(key, 0));
             }
         }
     });
-    assert_eq!(ended, [Some(0), Some(0)]);
+    assert_eq!(ended, [None, Some(0), Some(0)]);
+    assert_eq!(left, [Left { operations: 1, bytes: 1 }; 2], "the read, and then the close");
+    assert_eq!(told, Some(Left { operations: 2, bytes: 1 }), "both");
+}
+
+/// A shutdown that is hurried gives up then, but leaves the cancels the time that they always have.
+#[test]
+fn a_hurry_is_heard() {
+    let (mut entries, mut hurried, far) = (0, now(), now() + Duration::from_secs(3600));
+    let ended = serve(&[false], 1, false, |given, sleep, inbox| {
+        entries += 1;
+        if entries < 3 {
+            // Nobody sleeps an hour here.
+            given.landed.push_back(Landed::Bell(true));
+        }
+        match entries {
+            1 => inbox.close(far),
+            2 => {
+                assert_eq!(*sleep, Sleep::Until(far));
+                hurried = now();
+                inbox.close(hurried);
+            }
+            _ if inbox.outside.lingers.get().is_some() => {
+                given.works.clone().into_iter().for_each(|key| given.end(key, 0))
+            }
+            _ => assert!(matches!(sleep, Sleep::Until(at) if *at > hurried && *at < far), "{sleep:?}"),
+        }
+    });
+    assert_eq!(ended, [Some(0)]);
+}
+
+/// A close is let end, and nothing is cancelled twice.
+#[test]
+fn what_may_be_cancelled_is_cancelled_once() {
+    let mut entries = 0;
+    let ended = serve(&[true, false, false, false], 2, false, |given, sleep, inbox| {
+        entries += 1;
+        // The looks for what nobody wants, then the shutdown.
+        if entries == 6 {
+            inbox.close(now());
+        }
+        if inbox.outside.lingers.get().is_some() && *sleep == Sleep::Long {
+            assert_eq!((given.works.len(), given.cancels.len()), (2, 1));
+            given.works.clone().into_iter().for_each(|key| given.end(key, 0));
+        }
+    });
+    assert_eq!(ended, [None, None, Some(0), Some(0)]);
 }
 
 /// Cancels for what nobody wants fill the submission queue, and while they are handed on the first permits come back: what waits for one is begun before the
@@ -200,7 +263,7 @@ fn an_owner_that_lingers_sleeps() {
 #[test]
 fn what_may_be_begun_is_begun_before_the_owner_sleeps() {
     let (mut ended_so_far, all, each) = (0, 8, 2);
-    let ended = serve(&[false; 8], each, false, |given, sleep, _| {
+    let ended = serve(&[false; 8], each, true, |given, sleep, _| {
         if *sleep != Sleep::No {
             assert_eq!(given.works.len(), each.min(all - ended_so_far), "there are permits for more");
             if given.cancels.is_empty() {
@@ -216,4 +279,54 @@ fn what_may_be_begun_is_begun_before_the_owner_sleeps() {
         }
     });
     assert_eq!(ended.len(), all);
+}
+
+/// What is set aside for a device that does not answer, and nobody wants any more, is forgotten before the device has answered: at a look, of which there is one
+/// from time to time.
+#[test]
+fn what_waits_for_a_dead_device_is_forgotten() {
+    let (mut before, mut looks) = (now(), 0);
+    let ended = serve(&[false; 3], 1, true, |given, sleep, inbox| {
+        if let Sleep::Until(at) = sleep {
+            assert!(*at > before, "it does not sleep");
+            looks += 1;
+            inbox.outside.idle.set(looks == 2);
+            assert_eq!(given.cancels.len(), 1, "it is cancelled once");
+        }
+        if *sleep == Sleep::Long {
+            given.works.clone().into_iter().for_each(|key| given.end(key, 0));
+        }
+        before = now();
+    });
+    assert_eq!(looks, 3);
+    assert_eq!(ended, [Some(FORGOTTEN), Some(FORGOTTEN), Some(0)]);
+}
+
+/// The kernel may end the wait for the bell at any ring.
+#[test]
+fn a_bell_that_has_ended_is_waited_for_again() {
+    let mut entries = 0;
+    serve(&[false], 1, true, |given, _, _| {
+        entries += 1;
+        assert_eq!(given.bells, usize::from(entries > 2));
+        match entries {
+            1 => given.landed.push_back(Landed::Bell(true)),
+            2 => given.landed.extend([Landed::Bell(false), Landed::Bell(true)]),
+            _ => given.works.clone().into_iter().for_each(|key| given.end(key, 0)),
+        }
+    });
+    assert_eq!(entries, 3);
+}
+
+/// For a shutdown whose owner does not answer.
+#[test]
+fn what_is_left_is_in_the_kernel_or_waits() {
+    let inbox = Inbox::new(Around::default());
+    assert_eq!(inbox.left(), Left::default());
+    inbox.note(Left { operations: 3, bytes: 4096 });
+    for _ in 0..2 {
+        let task = Task { is_close: false, idle: Rc::default(), ended: Rc::default() };
+        assert!(inbox.put(task).is_ok(), "the inbox is open");
+    }
+    assert_eq!(inbox.left(), Left { operations: 5, bytes: 4096 });
 }
