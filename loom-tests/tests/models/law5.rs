@@ -157,7 +157,7 @@ impl Named {
         }
         self.waiter.store(2, Ordering::Release);
         self.began.store(2, Ordering::Relaxed);
-        self.step(before, 2 * VERSION | WAITED)
+        self.step(before, (2 * VERSION) | WAITED)
     }
 
     /// Who is to be notified of the value that comes.

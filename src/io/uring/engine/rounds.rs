@@ -197,7 +197,7 @@ fn an_owner_that_lingers_sleeps() {
         entries += 1;
         if entries == 2 {
             inbox.close(now());
-        } else if entries > 2 && !inbox.outside.lingers.get().is_some() {
+        } else if entries > 2 && inbox.outside.lingers.get().is_none() {
             assert_ne!(*sleep, Sleep::Long, "it sleeps past the deadline");
         } else if inbox.outside.lingers.get().is_some() {
             assert!(!matches!(sleep, Sleep::Until(_)), "it wakes for nothing");
