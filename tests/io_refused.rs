@@ -2,6 +2,7 @@
 //! kernel that lacks them (ENOSYS); once more with `preadv2` and `statx` refused too; and where a ring only cannot be had for want of memory (ENOMEM).
 //! Then without a filter, where the process may not lock memory: before Linux 5.12 that bounds rings, and the pool is what is left; since then it does not
 //! (nor does it bind who has CAP_IPC_LOCK), and the ring must be had all the same.
+//! Last where no thread can be made: then the pool says so, and nobody waits for one.
 //!
 //! A filter cannot be taken back, so this program has no test harness: it runs itself once for each kind of refusal.
 
@@ -45,6 +46,9 @@ fn main() {
     let Ok(kind) = env::var("UNWEDGE_TEST_REFUSAL") else { return run_each() };
     if kind == NO_LOCKED_MEMORY {
         return without_locked_memory();
+    }
+    if kind == NO_THREADS {
+        return without_threads();
     }
     let (name, errno, calls) = KINDS.into_iter().find(|(name, ..)| *name == kind).expect("a kind of refusal");
     refuse(errno, calls);
@@ -99,10 +103,32 @@ fn without_locked_memory() {
     }
 }
 
+/// A kind of its own: the pool finds out that it has no thread when it has work.
+const NO_THREADS: &str = "no threads";
+
+fn without_threads() {
+    const GUARD: std::time::Duration = std::time::Duration::from_secs(30);
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+    let file = io.attach(std::fs::File::open("/dev/null").expect("there"), "null").expect("an open file");
+    refuse(libc::EAGAIN, &[libc::SYS_clone, libc::SYS_clone3]);
+    for _ in 0..3 {
+        let synced = io.fsync(&file).wait_until(std::time::Instant::now() + GUARD).expect("answered");
+        let error = synced.expect_err("nobody does it");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        assert!(error.to_string().starts_with("fsync of null: no thread for it: "), "{error}");
+        let job = io.run_blocking("job", || ()).wait_until(std::time::Instant::now() + GUARD).expect("answered");
+        assert!(job.is_err());
+    }
+    assert_eq!((io.metrics().pool_threads(), io.metrics().in_flight()), (0, 0));
+    drop(file);
+    assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+}
+
 /// Runs this program again for each kind, without the filters of the others.
 fn run_each() {
     let me = env::current_exe().expect("this program");
-    for name in KINDS.map(|(name, ..)| name).into_iter().chain([NO_LOCKED_MEMORY]) {
+    for name in KINDS.map(|(name, ..)| name).into_iter().chain([NO_LOCKED_MEMORY, NO_THREADS]) {
         let status =
             Command::new(&me).env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO").status().expect("run");
         assert!(status.success(), "under {name}: {status}");

@@ -95,3 +95,29 @@ pub fn an_open_that_hangs_is_cancelled(backend: Backend) {
     }
     drop(hangs);
 }
+
+/// More hangs on a file system than the pool has threads for: what waits behind it is refused by a shutdown, and says so. (The ring has other permits.)
+pub fn what_waits_is_refused(backend: Backend) {
+    let (stop, phase, dir) = (Stop::new("test"), Stop::new("phase"), Dir::new());
+    let io = start(backend, &stop);
+    if io.backend() == "uring" {
+        return end(&stop);
+    }
+    let path = dir.file("object", b"content");
+    let file = get(io.open(&path, READ.write(true))).expect("opened");
+    let fifo = get(io.open(dir.fifo(), READ.write(true))).expect("opened");
+    let hung: Vec<_> = (0..READS).map(|_| io.read_at(&fifo, vec![0; 1], 0)).collect();
+    let saving = io.with(&phase);
+    let (stat, write, sync) = (saving.stat(&path), saving.write_at(&file, *b"CON", 0), saving.fsync(&file));
+    drop(file);
+    drop(stop.shutdown(Plan::within(Duration::ZERO)));
+    assert!(get(stat).expect_err("refused").is_closed());
+    assert!(get(sync).expect_err("refused").is_closed());
+    let error = get(write).expect_err("refused");
+    assert!(error.is_closed() && error.into_buffer() == Some(*b"CON"));
+    assert_eq!(std::fs::read(&path).expect("there"), b"content");
+    // Lets the threads go that have begun.
+    rustix::io::write(&fifo, &[0; READS]).expect("written");
+    until("they have ended", || io.metrics().in_flight() == 0);
+    drop((hung, fifo));
+}

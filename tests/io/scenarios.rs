@@ -17,7 +17,7 @@ use std::{
 
 use unwedge::{
     Plan, Stop, WaitError,
-    io::{Backend, Io, IoBufMut, OpenOptions},
+    io::{Backend, Io, IoBufMut, OpenOptions, Operation},
 };
 
 #[path = "dead.rs"]
@@ -551,6 +551,8 @@ pub fn jobs_run_and_their_panics_are_theirs(backend: Backend) {
     let asked = path.clone();
     assert_eq!(get(io.run_blocking("stat", move || fs::metadata(asked).map(|m| m.len()).ok())), Ok(Some(7)));
     assert!(get(io.run_blocking("panic", || panic!("a job that panics"))).is_err() || unreachable!());
+    let metrics = io.metrics();
+    assert_eq!((metrics.operation(Operation::Job).failed(), metrics.in_flight()), (1, 0));
     let threads: HashSet<_> =
         (0..50).map(|_| io.run_blocking("name", || thread::current().name().map(str::to_owned))).map(get).collect();
     assert!(

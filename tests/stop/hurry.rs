@@ -213,6 +213,25 @@ fn a_hurry_ends_the_wait_for_a_thread_of_the_pool_at_its_end() {
     });
 }
 
+/// A start hook's thread-local may hang on the ring's own thread, too. Without a ring there is nothing to see.
+#[test]
+fn a_hurry_ends_the_wait_for_the_thread_of_the_ring_at_its_end() {
+    guarded(|| {
+        let (release, stuck) = mpsc::channel::<()>();
+        let stuck = std::sync::Mutex::new(Some(stuck));
+        let hook = move |name: &str| {
+            if name.ends_with("-ring") {
+                stuck.lock().expect("no panic").take().into_iter().for_each(hang_at_its_end);
+            }
+        };
+        let stop = Stop::builder("mds.a").on_thread_start(hook).build();
+        match Io::builder(&stop).backend(Backend::Uring).build() {
+            Ok(_io) => a_hurry_leaves_a_thread(&stop, release),
+            Err(error) => eprintln!("not tested on io_uring: {error}"),
+        }
+    });
+}
+
 /// A waker that blocks, run by the thread that tells operations that their time is up.
 #[test]
 fn a_hurry_ends_the_wait_for_the_thread_of_the_deadlines() {
