@@ -195,7 +195,9 @@ typedef struct {
   // A monitor whose lock is taken in the phase before `run` is called, and let go when it has returned, unless `run` has done so itself. NULL if there is
   // none. Where who shuts down holds it, or a phase that was left, nobody would let it go: the phase fails at once and says so.
   const unwedge_monitor_t *holding;
-  // Monitors that the step, or what it calls, takes itself: as with `holding` the phase fails at once where one of them could not be had.
+  // Monitors that the step, or what it calls, takes itself: as with `holding` the phase fails at once where one of them could not be had. The array is only
+  // looked at during the call; the plan keeps each monitor, and that of `holding`, until the phase is over or cannot come any more. So their locks are there
+  // until then, whoever has released their handles, and `end` of `unwedge_monitor_ops_t` is not called before.
   const unwedge_monitor_t *const *not_holding;
   // How many those are.
   size_t not_holding_count;

@@ -21,8 +21,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, StatxFlags, statx},
+    fs::{AtFlags, statx},
     io::{Errno, ReadWriteFlags},
+    net::sockopt::socket_type,
+    pipe::fcntl_getpipe_size,
 };
 
 use super::{backend::Backends, mounts};
@@ -106,7 +108,7 @@ impl Opened {
         Some(self.device.load(Relaxed)).filter(|device| *device != 0)
     }
 
-    /// Asks for the file system's number; 0 if there is none. The kernel answers from memory, but for cluster file systems.
+    /// Asks for the file system's number; 0 if there is none. The kernel answers from memory, but for those file systems that [`io`](super#backends) names.
     pub(super) fn find_device(&self) -> u64 {
         self.device().unwrap_or_else(|| {
             let device = device_of(self.fd());
@@ -176,7 +178,7 @@ impl Opened {
                     self.learn(Manner::Prompt);
                 }
             }
-            Err(Errno::SPIPE) => self.find_out_by_type(),
+            Err(Errno::SPIPE) => self.learn(if self.is_stream() { Manner::Stream } else { Manner::MayBlock }),
             // The file system does not do this, or a filter does not know the call.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => self.learn(Manner::MayBlock),
             // Not a file to read from at all, which says nothing about writing.
@@ -186,21 +188,16 @@ impl Opened {
 
     /// For a file that is written to and was never read.
     pub(super) fn find_out_if_unknown(&self) {
-        if self.manner() == Manner::Unknown {
-            self.find_out_by_type();
+        if self.manner() == Manner::Unknown && self.is_stream() {
+            self.learn(Manner::Stream);
         }
     }
 
-    /// A pipe or socket is waited for by `poll`. The kernel answers this from memory, whatever the file system.
+    /// Whether it is a pipe or a socket, which is waited for by `poll`. Answered from memory, whatever the file system: `statx` would make a cluster's ask the others, and a
+    /// seek waits for who reads with the file's own position.
     #[cold]
-    fn find_out_by_type(&self) {
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let Ok(stat) = statx(self.fd(), c"", flags, StatxFlags::TYPE) else { return };
-        match FileType::from_raw_mode(stat.stx_mode.into()) {
-            FileType::Fifo | FileType::Socket => self.learn(Manner::Stream),
-            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => {}
-            _ => self.learn(Manner::MayBlock),
-        }
+    fn is_stream(&self) -> bool {
+        fcntl_getpipe_size(self.fd()).is_ok() || socket_type(self.fd()).is_ok()
     }
 }
 
@@ -232,5 +229,23 @@ impl Drop for Opened {
         if let Some(fd) = self.fd.take() {
             self.home.close(fd, self.device.load(Relaxed));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Stop, io::Io};
+
+    #[test]
+    fn pipes_and_sockets_are_streams() {
+        let stop = Stop::new("test");
+        let io = Io::new(&stop).expect("a backend");
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let (out, into) = rustix::pipe::pipe().expect("a pipe");
+        let file = std::fs::File::open("/proc/self/status").expect("there");
+        let null = std::fs::File::open("/dev/null").expect("there");
+        let fds = [socket.into(), out, into, file.into(), null.into()];
+        let are = fds.map(|fd: std::os::fd::OwnedFd| io.attach(fd, "file").expect("attached").0.is_stream());
+        assert_eq!(are, [true, true, true, false, false]);
     }
 }

@@ -65,12 +65,17 @@
 //! The pool is there beside a ring too, for what the ring does worse (`stat`) or not at all. It grows when its threads are stuck, and no
 //! file system gets more than a share of them: a dead mount keeps nobody else waiting.
 //!
+//! On which file system an open file is, the kernel is asked before the first operation on it, by the ring's thread or by one of the pool (`statx`, with
+//! `AT_STATX_DONT_SYNC`). It answers from memory, but for gfs2 and ocfs2, which ask their cluster, and CIFS where what it knew is no longer good: there this question may hang as
+//! an operation does, and on the ring it then keeps the operations on other files waiting too, though no wait of theirs outlives a stop. For
+//! metadata on one of these choose [`Backend::Pool`].
+//!
 //! # What is done on the caller's thread
 //!
 //! Only what cannot block: a read of a buffered file whose pages are in the page cache (`RWF_NOWAIT`), and an open that changes nothing, of a name that the
 //! kernel has in its caches (`RESOLVE_CACHED`) and that leads to a file or directory on a local file system: ext4, xfs, btrfs, tmpfs and the like, not
 //! those that would ask a server or a daemon. Such an operation wakes no thread. (A listener for fanotify's permission events is asked all
-//! the same, and blocks whom it likes.)
+//! the same, and blocks whom it likes; and gfs2, ocfs2 and CIFS may ask when the folder on which they are mounted, and no name in it, is opened.)
 //!
 //! # Which domain
 //!

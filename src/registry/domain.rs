@@ -13,6 +13,7 @@ use std::fmt;
 use crate::sys::{self, Acquire, AtomicU64, PlainU32, PlainU64, Relaxed, Release};
 
 use super::arena::arena;
+use super::link::Link;
 use super::text::{Copied, Text};
 
 /// The cell of a domain.
@@ -24,6 +25,9 @@ pub(crate) struct DomainCell {
     next: PlainU64,
     /// Its own place.
     index: PlainU32,
+    /// What it is a part of: a domain lives for as long as its parts do. Written by who claims the cell.
+    parent: Link<DomainCell>,
+    parent_live: PlainU64,
 }
 
 arena!(
@@ -33,6 +37,8 @@ arena!(
         name: Text::new(),
         next: PlainU64::new(2),
         index: PlainU32::new(0),
+        parent: Link::new(),
+        parent_live: PlainU64::new(0),
     }
 );
 
@@ -46,14 +52,21 @@ pub(crate) struct DomainRef {
 impl DomainRef {
     /// A new domain in a cell of its own.
     pub(crate) fn claim(name: &str) -> Self {
+        Self::claim_in(None, name)
+    }
+
+    /// As [`claim`](Self::claim), a part of another one.
+    pub(crate) fn claim_in(parent: Option<DomainRef>, name: &str) -> Self {
         let index = domains().claim();
         let cell = domains().get(index);
         // The claimer owns the cell: nobody else writes to it.
         let live = cell.next.load(Relaxed);
         cell.next.store(live + 2, Relaxed);
-        // Ordering: Release, partner of the Acquire fence in `last_name`: who reads the name of this domain sees that the last one's is gone.
+        // Ordering: Release, partner of the Acquire fences in `last_name` and `with_ancestors`: who reads what this domain has sees that the last one is gone.
         sys::plain_fence(Release);
         cell.index.store(index, Relaxed);
+        cell.parent.set(parent.map(|parent| parent.cell));
+        cell.parent_live.store(parent.map_or(0, |parent| parent.live), Relaxed);
         cell.name.set(name);
         // Ordering: Release, partner of the Acquire in `is_over`: nothing but the word itself is published here.
         cell.word.store(live, Release);
@@ -78,6 +91,17 @@ impl DomainRef {
         self.cell.word.load(Acquire) != self.live
     }
 
+    /// This domain and all of which it is a part; itself alone if it is gone.
+    pub(crate) fn with_ancestors(self) -> impl Iterator<Item = DomainRef> {
+        std::iter::successors(Some(self), |domain| {
+            let cell = domain.cell;
+            let parent = DomainRef::from_parts(cell.parent.get(), cell.parent_live.load(Relaxed));
+            // Ordering: Acquire, partner of the Release fence in `claim_in`.
+            sys::plain_fence(Acquire);
+            parent.filter(|_| cell.next.load(Relaxed) == domain.live + 2)
+        })
+    }
+
     /// As a link and a word, for a waiter's slot.
     #[inline]
     pub(crate) fn parts(self) -> (&'static DomainCell, u64) {
@@ -93,7 +117,7 @@ impl DomainRef {
     /// Name of the domain, also after its end as long as no other one has its cell.
     pub(crate) fn last_name(self) -> Option<Copied<4>> {
         let name = self.cell.name.copy();
-        // Ordering: Acquire, partner of the Release fence in `claim`.
+        // Ordering: Acquire, partner of the Release fence in `claim_in`.
         sys::plain_fence(Acquire);
         (self.cell.next.load(Relaxed) == self.live + 2).then_some(name)
     }

@@ -146,7 +146,7 @@ impl Stop {
     }
 
     fn make(name: &str, parent: Option<Stop>, hook: Option<StartHook>) -> Self {
-        let domain = DomainRef::claim(name);
+        let domain = DomainRef::claim_in(parent.as_ref().map(|parent| parent.domain), name);
         Stop {
             domain,
             inner: Arc::new(Inner {

@@ -69,11 +69,12 @@ impl Drop for HasPhases<'_> {
     }
 }
 
-/// Whether this is a member of a phase of one of these shutdowns that runs, or was left.
+/// Whether this is a member of a phase of one of these shutdowns that runs, or was left, or of a part of such a phase, for which that waits as well.
 pub(super) fn is_step_of(me: MemberRef, shutdowns: &[Stop]) -> bool {
-    let domain = me.look().and_then(|seen| seen.domain);
+    let Some(domain) = me.look().and_then(|seen| seen.domain) else { return false };
     let is_of = |phase: &SeenPhase| shutdowns.iter().any(|of| of.domain == phase.domain);
-    domain.is_some() && phase::look().any(|phase| phase.state.may_run() && phase.own == domain && is_of(&phase))
+    let has_it = |phase: &SeenPhase| domain.with_ancestors().any(|part| phase.own == Some(part));
+    phase::look().any(|phase| phase.state.may_run() && is_of(&phase) && has_it(&phase))
 }
 
 /// Whether one of these shutdowns waits for this member, or a phase of theirs may.

@@ -205,6 +205,24 @@ fn who_is_waited_for_does_not_wait_for_phases() {
     });
 }
 
+/// A member of a part of a phase that stops the domain whose phase it is does not wait for that phase, which waits for it (L7).
+#[test]
+fn a_part_of_a_phase_does_not_wait_for_it() {
+    guarded(|| {
+        let host = Stop::new("host");
+        let own = host.clone();
+        let plan = Plan::within(80 * GUARD).phase("save", GUARD, move |phase| {
+            let helper = phase.child("tables").child("helper");
+            let member = helper.spawn("helper", move || own.shutdown(Plan::within(40 * GUARD)))?;
+            assert!(member.join().is_ok());
+            Ok(())
+        });
+        let report = host.shutdown(plan);
+        assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
+        assert!(report.is_clean(), "{report}");
+    });
+}
+
 /// Who has no time closes what is no part of the domain whose phase runs, and nothing else.
 #[test]
 fn who_has_no_time_closes_what_is_left_to_nobody() {
