@@ -45,6 +45,7 @@ static int lets_go(unwedge_stop_t *phase, void *arg) {
     plain_at = ++order;
     return arg != NULL;
 }
+static int does_nothing(unwedge_stop_t *phase, void *arg) { return phase == NULL || arg; }
 static int never(unwedge_stop_t *phase, void *arg) {
     (void)phase, (void)arg;
     abort();
@@ -101,6 +102,40 @@ static void held_by_the_stopper(void) {
     CHECK(freed == 2 && unwedge_monitor_unlock(own) == 0);
     unwedge_monitor_release(own);
     unwedge_stop_release(domain);
+}
+
+static atomic_int ended;
+static void end(void *place) {
+    (void)place;
+    ended++;
+}
+/* The handles are let go before the plan: it keeps the locks until its phases are over, or it is released. */
+static void kept_by_the_plan(void) {
+    char text[8192];
+    for (int runs = 0; runs < 2; runs++) {
+        unwedge_stop_t *domain;
+        unwedge_plan_t *plan;
+        unwedge_monitor_t *held, *apart;
+        unwedge_monitor_ops_t with_end = ops;
+        with_end.end = end;
+        ended = 0;
+        CHECK(unwedge_stop_new("kept", NULL, NULL, NULL, &domain) == 0);
+        CHECK(unwedge_monitor_new(domain, "held", &with_end, NULL, &held) == 0 && unwedge_monitor_new(domain, "apart", &with_end, NULL, &apart) == 0);
+        const unwedge_monitor_t *const all[] = {apart};
+        const unwedge_step_t step = {.name = "step", .limit = 30 * SECOND, .run = does_nothing, .holding = held, .not_holding = all, .not_holding_count = 1};
+        CHECK(unwedge_plan_new(600 * SECOND, &plan) == 0 && unwedge_plan_step(plan, &step) == 0);
+        unwedge_monitor_release(held);
+        unwedge_monitor_release(apart);
+        CHECK(ended == 0);
+        if (runs) {
+            shut_down(domain, plan, text, sizeof text);
+            CHECK(strstr(text, "phase step: done"));
+        } else {
+            unwedge_plan_release(plan);
+        }
+        CHECK(ended == 2);
+        unwedge_stop_release(domain);
+    }
 }
 
 static int hurries(unwedge_stop_t *phase, void *arg) {
@@ -210,6 +245,7 @@ int main(void) {
     CHECK(unwedge_monitor_new(stop, "cache", &ops, NULL, &cache) == 0 && unwedge_monitor_new(stop, "table", &ops, NULL, &table) == 0);
     steps();
     held_by_the_stopper();
+    kept_by_the_plan();
     hurried();
     generations();
     inversions();
