@@ -36,7 +36,7 @@
 //! with the whole handle, and the [report](unwedge::Stop::shutdown) counts it: closing it would end the process with an abort. A program that ends then should do so by
 //! `_exit`, so that no destructor of librados runs below its threads.
 //!
-//! Three operations librados cannot cancel: [`Pool::watch`], [`Pool::notify`] and the end of a [`Watch`]. The shutdown gives them 20 ms to end by themselves when
+//! Three operations librados cannot cancel: [`Pool::watch`], [`Pool::notify`] and the end of a [`Watch`]. The shutdown gives them 20 ms (more where others have the processors) to end by themselves when
 //! all else has ended, and leaves the handle if they have not.
 //!
 //! **A write that was cancelled may be done all the same**, when the OSD comes back: it is [undecided](RadosError::is_undecided), and
