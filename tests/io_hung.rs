@@ -171,59 +171,6 @@ fn a_dead_mount_does_not_take_the_pool() {
     }
 }
 
-/// A path, counted for as long as it is there.
-struct Counted {
-    path: PathBuf,
-    _count: Arc<()>,
-}
-
-impl AsRef<Path> for Counted {
-    fn as_ref(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// A list on a dead mount that nobody waits for any more: its jobs keep what they have in hand, and the rest is given back.
-#[test]
-fn a_list_given_up_is_let_go_of() {
-    let Some(fuse) = mount("list") else { return };
-    // As many jobs as a list on such a mount has, and as many paths as each has in hand.
-    const IN_HAND: usize = 16 * 64;
-    for backend in backends() {
-        let stop = Stop::new("test");
-        let io = Io::builder(&stop).backend(backend).build().expect("a backend");
-        let list = |name: &str| {
-            let alive = Arc::new(());
-            let path = |i| Counted { path: fuse.dir().join(format!("{name}-{i}")), _count: alive.clone() };
-            let paths: Vec<_> = (0..IN_HAND + 5000).map(path).collect();
-            (io.stat_many(paths), alive)
-        };
-        let left = |alive: &Arc<()>| Arc::strong_count(alive) - 1;
-        fuse.freeze(fuse::LOOKUP);
-        let (mut cancelled, first) = list("first");
-        until("all its jobs hang", || fuse.held() == 16);
-        assert!(cancelled.wait_until(Instant::now()).is_err());
-        assert_eq!(left(&first), IN_HAND + 5000);
-        drop(cancelled);
-        assert!(get(io.stat_many(["/"])).is_ok());
-        assert_eq!(left(&first), IN_HAND);
-        let (mut stopped, second) = list("second");
-        until("its jobs hang too", || fuse.held() == 32);
-        let begun = Instant::now();
-        stop.request("test");
-        assert!(stopped.wait().is_err());
-        let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
-        assert!(begun.elapsed() < help::GUARD, "the deadline holds");
-        assert_eq!(report.leaked_threads(), 32, "{report}");
-        assert_eq!((left(&first), left(&second)), (IN_HAND, IN_HAND));
-        fuse.thaw();
-        until("all is given back", || {
-            fuse.thaw();
-            left(&first) + left(&second) == 0 && io.metrics().in_flight() == 0
-        });
-    }
-}
-
 /// A device that is slow, not dead: the waits end at the stop, long before it answers; the shutdown is over when it has, and leaves nothing.
 #[test]
 fn a_slow_device_holds_up_no_wait() {

@@ -14,8 +14,7 @@ use std::{
 };
 
 use super::{
-    closer, closing::Closers, deadline::Deadlines, external::Outstanding, fork::Birth, lists::Lists, meter::Meter,
-    op::Op, pool::Pool,
+    closer, closing::Closers, deadline::Deadlines, external::Outstanding, fork::Birth, meter::Meter, op::Op, pool::Pool,
 };
 use crate::{
     stop::{Leaked, StartHook},
@@ -50,7 +49,6 @@ pub(super) struct Backends {
     pub(super) deadlines: Option<Arc<Deadlines>>,
     pub(super) outstanding: Arc<Outstanding>,
     pub(super) closers: Arc<Closers>,
-    pub(super) lists: Arc<Lists>,
     /// Why there is no ring, where one was wanted.
     pub(super) fallback: Option<Arc<str>>,
     /// The process whose threads serve it.

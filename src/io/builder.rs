@@ -13,7 +13,6 @@ use super::{
     deadline::Deadlines,
     external::{Externals, Outstanding},
     fork::Birth,
-    lists::Lists,
     meter::Meter,
     pool::Pool,
 };
@@ -140,7 +139,6 @@ impl IoBuilder {
             deadlines,
             outstanding: Arc::new(Outstanding::new()),
             closers: Arc::new(Closers::new()),
-            lists: Arc::new(Lists::new()),
             fallback,
             birth,
             closed: Arc::new(PlainU8::new(0)),
@@ -183,7 +181,6 @@ struct IoService {
     deadlines: Option<Arc<Deadlines>>,
     outstanding: Arc<Outstanding>,
     closers: Arc<Closers>,
-    lists: Arc<Lists>,
     meter: Arc<Meter>,
     birth: Birth,
     closed: Arc<PlainU8>,
@@ -199,7 +196,6 @@ impl IoService {
             deadlines: backends.deadlines.clone(),
             outstanding: Arc::clone(&backends.outstanding),
             closers: Arc::clone(&backends.closers),
-            lists: Arc::clone(&backends.lists),
             meter: Arc::clone(&backends.meter),
             birth: backends.birth,
             closed: Arc::clone(&backends.closed),
@@ -215,7 +211,6 @@ impl Service for IoService {
             return Leaked::default();
         }
         self.closed.store(1, Relaxed);
-        self.lists.sweep();
         let mut leaked = self.transfers.close(deadline);
         if let Some(pool) = &self.pool {
             let more = backend::Backend::close(&**pool, deadline);

@@ -15,16 +15,14 @@
 use std::{
     fmt,
     io::IoSliceMut,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::Arc,
 };
 
 use rustix::{
-    fs::{AtFlags, statx},
+    fs::{AtFlags, FileType, StatxFlags, statx},
     io::{Errno, ReadWriteFlags},
-    net::sockopt::socket_type,
-    pipe::fcntl_getpipe_size,
 };
 
 use super::{backend::Backends, mounts};
@@ -193,11 +191,20 @@ impl Opened {
         }
     }
 
-    /// Whether it is a pipe or a socket, which is waited for by `poll`. Answered from memory, whatever the file system: `statx` would make a cluster's ask the others, and a
-    /// seek waits for who reads with the file's own position.
+    /// Whether it is a pipe or a socket, which is waited for by `poll`. Answered without waiting: of a regular file the file system is not asked (by `statx` a cluster's
+    /// would ask the others), nor for a lock that who uses the file may hold for long (a seek's of its position, that of a pipe's size).
     #[cold]
     fn is_stream(&self) -> bool {
-        fcntl_getpipe_size(self.fd()).is_ok() || socket_type(self.fd()).is_ok()
+        // SAFETY: a descriptor and three numbers; without flags nothing is done but a look at the kind of the file.
+        if unsafe { libc::sync_file_range(self.fd().as_raw_fd(), 0, 0, 0) } == 0 {
+            // What a seek is possible in: a file, a directory, a block device.
+            return false;
+        }
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(self.fd(), c"", flags, StatxFlags::TYPE);
+        stat.is_ok_and(|stat| {
+            matches!(FileType::from_raw_mode(stat.stx_mode.into()), FileType::Fifo | FileType::Socket)
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Many parts, one completion: the parts of a list come in from several threads, and who brings the last one gives the result.
 //!
 //! What is brought in its turn goes to its place in the list at once; what comes too early lies aside until then. So nothing has to be made before the
-//! parts come, and nothing to be moved after the last one. Once nobody waits for the result nothing is kept of it.
+//! parts come, and nothing to be moved after the last one.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,8 +19,7 @@ struct State<P, T: Send + 'static, E: Failure> {
     parts: Vec<P>,
     /// What came before its turn, by the number of its first part.
     aside: BTreeMap<usize, Vec<P>>,
-    /// How many were not brought.
-    missing: usize,
+    count: usize,
     /// Taken out with the last part, and used when the lock was let go.
     whole: Option<Whole<P, T, E>>,
 }
@@ -37,115 +36,33 @@ impl<P: Send, T: Send + 'static, E: Failure> Gather<P, T, E> {
     /// Waits for so many parts, one at least.
     pub(super) fn new(count: usize, reply: Reply<T, E>, finish: Finish<P, T, E>) -> Arc<Self> {
         let (parts, whole) = (Vec::with_capacity(count), Some(Whole { reply, finish }));
-        Arc::new(Gather { state: Mutex::new(State { parts, aside: BTreeMap::new(), missing: count, whole }) })
+        Arc::new(Gather { state: Mutex::new(State { parts, aside: BTreeMap::new(), count, whole }) })
     }
 
-    /// Whether anybody waits for the result. Who does not any more never does again.
+    /// Whether anybody waits for the result.
     pub(super) fn is_wanted(&self) -> bool {
-        self.state.lock().is_wanted()
-    }
-
-    /// Lets go of what was brought if nobody waits for the result. Whether anybody does.
-    pub(super) fn keep_if_wanted(&self) -> bool {
-        let mut state = self.state.lock();
-        let is_wanted = state.is_wanted();
-        let unwanted = (!is_wanted).then(|| state.take());
-        drop(state);
-        drop(unwanted);
-        is_wanted
+        self.state.lock().whole.as_ref().is_some_and(|whole| whole.reply.is_wanted())
     }
 
     /// Brings some parts, the first of which is number `first`. Each number is brought once.
     pub(super) fn put(&self, first: usize, mut some: Vec<P>) {
         let mut state = self.state.lock();
-        state.missing -= some.len();
-        let unwanted = if state.is_wanted() {
-            state.place(first, &mut some);
-            None
+        let State { parts, aside, count, whole } = &mut *state;
+        if first == parts.len() {
+            parts.append(&mut some);
+            while let Some(mut next) = aside.remove(&parts.len()) {
+                parts.append(&mut next);
+            }
         } else {
-            Some(state.take())
-        };
-        let last = (state.missing == 0).then(|| (std::mem::take(&mut state.parts), state.whole.take()));
-        drop(state);
-        drop(unwanted);
-        if let Some((parts, Some(Whole { reply, finish }))) = last {
-            reply.finish(finish(parts));
+            aside.insert(first, std::mem::take(&mut some));
         }
-    }
-}
-
-impl<P: Send, T: Send + 'static, E: Failure> State<P, T, E> {
-    fn is_wanted(&self) -> bool {
-        self.whole.as_ref().is_some_and(|whole| whole.reply.is_wanted())
-    }
-
-    /// All that was brought.
-    fn take(&mut self) -> (Vec<P>, BTreeMap<usize, Vec<P>>) {
-        (std::mem::take(&mut self.parts), std::mem::take(&mut self.aside))
-    }
-
-    /// Takes what was brought.
-    fn place(&mut self, first: usize, some: &mut Vec<P>) {
-        let State { parts, aside, .. } = self;
-        if first != parts.len() {
-            aside.insert(first, std::mem::take(some));
+        if parts.len() < *count {
             return;
         }
-        parts.append(some);
-        while let Some(mut next) = aside.remove(&parts.len()) {
-            parts.append(&mut next);
+        let (parts, whole) = (std::mem::take(parts), whole.take());
+        drop(state);
+        if let Some(Whole { reply, finish }) = whole {
+            reply.finish(finish(parts));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        Completion, Stop,
-        io::{
-            error::IoError,
-            meter::{Meter, Operation},
-        },
-        registry::flight::Flight,
-    };
-
-    type Counted = Gather<Arc<()>, usize, IoError>;
-
-    fn gather(stop: &Stop) -> (Arc<Counted>, Completion<usize, IoError>) {
-        let (completer, completion) = Completion::new("parts", stop);
-        let flight = Flight::begin("parts", "", 0, 0, *stop.domain());
-        let reply = Reply::new(completer, Operation::Stat, &Arc::new(Meter::new()), flight);
-        (Gather::new(4, reply, |parts| Ok(parts.len())), completion)
-    }
-
-    #[test]
-    fn what_comes_in_any_order_is_one_result() {
-        let stop = Stop::new("test");
-        let (gather, mut completion) = gather(&stop);
-        let part = Arc::new(());
-        for first in [3, 0, 2, 1] {
-            assert!(!completion.is_complete());
-            gather.put(first, vec![part.clone()]);
-        }
-        assert_eq!(completion.wait().ok().and_then(Result::ok), Some(4));
-        assert!(!gather.keep_if_wanted());
-    }
-
-    #[test]
-    fn nothing_is_kept_for_nobody() {
-        let stop = Stop::new("test");
-        let (gather, completion) = gather(&stop);
-        let part = Arc::new(());
-        gather.put(0, vec![part.clone()]);
-        gather.put(2, vec![part.clone()]);
-        assert!(gather.keep_if_wanted());
-        assert_eq!(Arc::strong_count(&part), 3);
-        drop(completion);
-        assert!(!gather.keep_if_wanted());
-        assert_eq!(Arc::strong_count(&part), 1);
-        gather.put(1, vec![part.clone()]);
-        gather.put(3, vec![part.clone()]);
-        assert_eq!(Arc::strong_count(&part), 1);
     }
 }

@@ -106,7 +106,6 @@ mod file;
 mod fork;
 mod gather;
 mod job;
-mod lists;
 #[expect(clippy::disallowed_types, reason = "what is counted is not modelled: a shard is made under a OnceLock")]
 mod meter;
 mod mounts;

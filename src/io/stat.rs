@@ -9,14 +9,7 @@
 //! the device. Where another machine or process is asked it is [`MOST`] from the start.
 
 use std::{
-    collections::VecDeque,
-    io,
-    iter::Peekable,
-    num::NonZero,
-    os::fd::AsFd,
-    path::Path,
-    sync::{Arc, Weak},
-    thread,
+    collections::VecDeque, io, iter::Peekable, num::NonZero, os::fd::AsFd, path::Path, sync::Arc, thread,
     time::Duration,
 };
 
@@ -29,7 +22,6 @@ use super::{
     File, Io, IoError,
     backend::{Backends, guarded},
     gather::Gather,
-    lists::Sweep,
     meter::Operation,
     mounts::{self, Mounts},
     pool::{Place, Pool},
@@ -280,7 +272,7 @@ impl Io {
     ///
     /// # Cancel safety
     ///
-    /// Safe. What is left of a list that nobody waits for, while storage keeps one of its jobs, is let go of with the next list or the close of the service.
+    /// Safe.
     pub fn stat_many<P>(
         &self,
         paths: impl IntoIterator<Item = P>,
@@ -307,9 +299,7 @@ impl Io {
             let batch = Batch { first, paths, answers: None, gather: Arc::clone(&gather) };
             first += batch.paths.len();
             let at = lines.iter().position(|line| line.0 == on).unwrap_or_else(|| {
-                let line = Line::new(on, cutter.jobs_on(on), &gather, &self.backends);
-                self.backends.lists.add(Arc::downgrade(&line) as Weak<dyn Sweep>);
-                lines.push((on, line));
+                lines.push((on, Line::new(on, cutter.jobs_on(on), &self.backends)));
                 lines.len() - 1
             });
             lines[at].1.put(batch);
@@ -378,39 +368,20 @@ fn processors() -> usize {
     number
 }
 
-/// The batches of one mount that nobody has begun, and the jobs that work on them. With the last job they are dropped, if any are left: that answers them. So they are
-/// when nobody wants the answers, as soon as a job comes to them or the [lists](super::lists) are looked through: a job that is stuck in the kernel then keeps its own batch
-/// and no more.
+/// The batches of one mount that nobody has begun, and the jobs that work on them. With the last job they are dropped, if any are left: that answers them.
+/// (So what a list has left is kept for as long as one of its jobs is stuck in the kernel.)
 struct Line<P: AsRef<Path>> {
     on: Option<u64>,
     state: Mutex<Waiting<P>>,
-    /// That of all its batches.
-    gather: Arc<Answers>,
     pool: Arc<Pool>,
     closed: Arc<PlainU8>,
 }
 
 impl<P: AsRef<Path>> Drop for Line<P> {
     fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-impl<P: AsRef<Path>> Line<P> {
-    /// Drops what nobody has begun, which answers it.
-    fn let_go(&self) {
-        let batches = std::mem::take(&mut self.state.lock().batches);
         // Each alone: an `as_ref` or a destructor that panics ends no other's answer.
-        for batch in batches {
+        for batch in std::mem::take(&mut self.state.lock().batches) {
             guarded(|| drop(batch));
-        }
-    }
-}
-
-impl<P: AsRef<Path> + Send> Sweep for Line<P> {
-    fn sweep(&self) {
-        if !self.gather.keep_if_wanted() || self.closed.load(Relaxed) != 0 {
-            self.let_go();
         }
     }
 }
@@ -426,10 +397,9 @@ struct Waiting<P: AsRef<Path>> {
 }
 
 impl<P: AsRef<Path> + Send + 'static> Line<P> {
-    fn new(on: Option<u64>, most: usize, gather: &Arc<Answers>, backends: &Backends) -> Arc<Line<P>> {
+    fn new(on: Option<u64>, most: usize, backends: &Backends) -> Arc<Line<P>> {
         let state = Mutex::new(Waiting { batches: VecDeque::new(), jobs: 0, most });
-        let (pool, closed) = (Arc::clone(&backends.pool), Arc::clone(&backends.closed));
-        Arc::new(Line { on, state, gather: Arc::clone(gather), pool, closed })
+        Arc::new(Line { on, state, pool: Arc::clone(&backends.pool), closed: Arc::clone(&backends.closed) })
     }
 
     /// Adds a batch, and a job for it if there are not enough.
@@ -437,10 +407,6 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
         let mut state = self.state.lock();
         state.batches.push_back(batch);
         self.add_job(state);
-        if self.closed.load(Relaxed) != 0 {
-            // The lists may have been looked through before.
-            self.let_go();
-        }
     }
 
     fn add_job(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<P>>) {
@@ -456,9 +422,6 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
     /// A job: works until nothing is left, or the service is closed.
     fn work(self: Arc<Self>) {
         while self.closed.load(Relaxed) == 0 {
-            if !self.gather.is_wanted() {
-                self.let_go();
-            }
             let mut state = self.state.lock();
             let Some(batch) = state.batches.pop_front() else {
                 state.jobs -= 1;
@@ -486,8 +449,6 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
 
 /// What was found at a path.
 type Answer = Result<Metadata, IoError>;
-/// Those of a list.
-type Answers = Gather<Answer, Vec<Answer>, IoError>;
 
 /// Some paths of a list, and what was found. Whatever becomes of it (the service is closed, an `as_ref` panics), it brings an answer for each path.
 struct Batch<P: AsRef<Path>> {
@@ -495,7 +456,7 @@ struct Batch<P: AsRef<Path>> {
     paths: Vec<P>,
     /// `None` before it is begun.
     answers: Option<Vec<Answer>>,
-    gather: Arc<Answers>,
+    gather: Arc<Gather<Answer, Vec<Answer>, IoError>>,
 }
 
 impl<P: AsRef<Path>> Batch<P> {

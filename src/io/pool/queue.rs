@@ -119,7 +119,7 @@ impl Work {
         }
     }
 
-    /// Finds the device out; 0 if there is none. The kernel answers from memory.
+    /// Finds the device out; 0 if there is none. The kernel answers from memory, but for the file systems that the documentation of `io` names.
     pub(super) fn find_device(&self) -> u64 {
         match self {
             Work::Op(Op::Close(fd, _)) => device_of(fd.as_fd()),
