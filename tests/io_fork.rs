@@ -252,11 +252,12 @@ fn a_fork_beside_threads_that_open_and_close_lives() {
         let (own, io, late) = (parent.clone(), Io::new(&parent).expect("a backend"), late.clone());
         let opens = move || {
             while !own.is_requested() {
-                // Where the file is, is asked of the process's table of mounts.
-                drop(io.open("/proc/self", READ));
-                // Its service is over: another thread closes it.
-                let null = std::fs::File::open("/dev/null").expect("opened");
-                drop(late.attach(null, "null"));
+                // Where the file is, is asked of the process's table of mounts. Waited for, so that no more is begun than ends.
+                drop(io.open("/proc/self", READ).wait());
+                // Its service is over: another thread closes it. (That one may be late, and have all the descriptors that there are.)
+                if let Ok(null) = std::fs::File::open("/dev/null") {
+                    drop(late.attach(null, "null"));
+                }
             }
         };
         parent.spawn("opens", opens).expect("a thread");

@@ -272,7 +272,8 @@ fn with_memory<R>(dir: &Path, used: impl FnOnce() -> R) -> Option<R> {
     std::fs::create_dir_all(dir).expect("a folder");
     rustix::mount::mount("unwedge-test", dir, "tmpfs", rustix::mount::MountFlags::empty(), None).ok()?;
     let result = used();
-    rustix::mount::unmount(dir, rustix::mount::UnmountFlags::empty()).expect("nobody uses it");
+    // A descriptor that was closed just now is in use for a moment more.
+    until("nobody uses it", || rustix::mount::unmount(dir, rustix::mount::UnmountFlags::empty()).is_ok());
     Some(result)
 }
 
@@ -282,9 +283,19 @@ fn mount_number(dir: &Path) -> u64 {
     statx(CWD, dir, AtFlags::empty(), StatxFlags::MNT_ID).expect("found").stx_mnt_id
 }
 
+/// Whether the kernel tells the number of a mount that is no other's (`STATX_MNT_ID_UNIQUE`, since 6.8): without it a table of mounts is believed for a second.
+fn tells_mounts_apart() -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let unique = StatxFlags::from_bits_retain(0x4000);
+    statx(CWD, "/", AtFlags::empty(), unique).is_ok_and(|found| found.stx_mask & unique.bits() != 0)
+}
+
 /// What is mounted where a file system in memory was, and has its number, is asked by the backend alone.
 #[test]
 fn no_caller_takes_a_mount_for_the_one_before_it() {
+    if !tells_mounts_apart() {
+        return eprintln!("not tested: this kernel does not tell a mount from the one before it");
+    }
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hung-{}-reused", std::process::id()));
     for backend in backends() {
         let stop = Stop::new("test");

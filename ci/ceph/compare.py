@@ -271,6 +271,8 @@ class Comparison:
         with self.theirs.asleep() if self.with_theirs else contextlib.nullcontext():
             self.turns_in_replay(row, ours)
         if self.with_theirs:
+            # Awake, and back at what it was about.
+            time.sleep(2)
             pid, begun = self.theirs.pid(), time.monotonic()
             os.kill(pid, signal.SIGTERM)
             theirs.append(self.watch(row, pid, begun))

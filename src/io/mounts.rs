@@ -154,7 +154,8 @@ fn find_out(file: BorrowedFd<'_>, number: u64) -> OnMount {
     let lesser = statx(file, c"", flags, StatxFlags::MNT_ID).ok();
     let Some(table) = lesser.is_some().then(read).flatten() else { return OnMount::default() };
     let mount = lesser.and_then(|found| table.by_id(found.stx_mnt_id));
-    let is = mount.map_or_else(OnMount::default, Mount::facts);
+    // One that has no place may be given one later: so nothing is remembered of it.
+    let Some(is) = mount.map(Mount::facts) else { return OnMount::default() };
     know(number, is);
     is
 }
