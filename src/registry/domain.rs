@@ -92,7 +92,7 @@ impl DomainRef {
     }
 
     /// This domain and all of which it is a part; itself alone if it is gone.
-    pub(crate) fn with_ancestors(self) -> impl Iterator<Item = DomainRef> {
+    fn with_ancestors(self) -> impl Iterator<Item = DomainRef> {
         std::iter::successors(Some(self), |domain| {
             let cell = domain.cell;
             let parent = DomainRef::from_parts(cell.parent.get(), cell.parent_live.load(Relaxed));
@@ -100,6 +100,11 @@ impl DomainRef {
             sys::plain_fence(Acquire);
             parent.filter(|_| cell.next.load(Relaxed) == domain.live + 2)
         })
+    }
+
+    /// Whether this is that domain or a part of it.
+    pub(crate) fn is_within(self, other: DomainRef) -> bool {
+        self.with_ancestors().any(|domain| domain == other)
     }
 
     /// As a link and a word, for a waiter's slot.

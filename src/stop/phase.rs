@@ -110,7 +110,7 @@ impl Runner {
 
     /// Whether a lock that the step needs is held by who will not let it go.
     fn is_held(&self, step: &PlannedStep) -> Option<String> {
-        let left: Vec<_> = self.left.iter().flat_map(|stop| stop.inner.members.left()).collect();
+        let left: Vec<_> = self.left.iter().flat_map(Stop::family).flat_map(|part| part.inner.members.left()).collect();
         let (monitor, holder) =
             step.apart.iter().find_map(|apart| apart(&|holder| holder == self.me || left.contains(&holder)))?;
         let name = holder.last_name().map_or_else(|| "one that has ended".to_owned(), |name| name.to_string());
@@ -144,19 +144,20 @@ impl Runner {
             stop.request("the phase's time is up");
             ended = stop.wait_for_members(Whom::All, sys::now() + WAY_OUT, None, Location::caller());
             #[cfg(all(feature = "tokio", not(unwedge_loom)))]
-            if !ended && stop.inner.members.abort_tasks(Whom::All) {
+            if !ended && stop.family().iter().filter(|part| part.inner.members.abort_tasks(Whom::All)).count() != 0 {
                 ended = stop.wait_for_members(Whom::All, sys::now() + WAY_OUT, None, Location::caller());
             }
         }
         // Who has kept the phase has a domain that is over.
         stop.request("the phase is over");
         let joined_by = Until::new(until.max(sys::now() + WAY_OUT), || self.hurry.is_over());
-        let unjoined = stop.inner.members.join_ended(|| joined_by.at());
+        let family = stop.family();
+        let unjoined: usize = family.iter().map(|part| part.inner.members.join_ended(|| joined_by.at())).sum();
         if !ended || unjoined != 0 {
             self.left.push(stop);
             return Ok(Ended::Left);
         }
-        let panicked = !stop.inner.members.panicked().is_empty();
+        let panicked = family.iter().any(|part| !part.inner.members.panicked().is_empty());
         match result.lock().take() {
             Some(Ok(())) => Ok(Ended::Done),
             Some(Err(_)) if !given_in_time => Ok(Ended::Stopped),

@@ -73,7 +73,7 @@ impl Drop for HasPhases<'_> {
 pub(super) fn is_step_of(me: MemberRef, shutdowns: &[Stop]) -> bool {
     let Some(domain) = me.look().and_then(|seen| seen.domain) else { return false };
     let is_of = |phase: &SeenPhase| shutdowns.iter().any(|of| of.domain == phase.domain);
-    let has_it = |phase: &SeenPhase| domain.with_ancestors().any(|part| phase.own == Some(part));
+    let has_it = |phase: &SeenPhase| phase.own.is_some_and(|own| domain.is_within(own));
     phase::look().any(|phase| phase.state.may_run() && is_of(&phase) && has_it(&phase))
 }
 

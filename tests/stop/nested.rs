@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use unwedge::io::Io;
 use unwedge::report::{Outcome, Report};
-use unwedge::{Monitor, Phase, Plan, Spawned, Stop};
+use unwedge::{Monitor, Phase, Plan, Spawned, Step, Stop};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::{until, waits_of};
@@ -220,6 +220,51 @@ fn a_part_of_a_phase_does_not_wait_for_it() {
         let report = host.shutdown(plan);
         assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
         assert!(report.is_clean(), "{report}");
+    });
+}
+
+/// Who hangs in a part of a phase is the phase's: it is left, named, and kept apart from the phases that come.
+#[test]
+fn who_hangs_in_a_part_of_a_phase_is_named() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let lock = Arc::new(Monitor::new("mds_lock", Mutex::new(0), &stop));
+        let (own, (go, gone)) = (lock.clone(), mpsc::channel::<()>());
+        let plan = Plan::within(4 * GUARD)
+            .phase("save", Duration::from_millis(500), move |phase| {
+                let part = phase.child("tables").child("part");
+                let in_part = part.clone();
+                let deaf = move || {
+                    let held = own.lock_in(&in_part);
+                    let _ = gone.recv();
+                    drop(held);
+                };
+                part.spawn("deaf", deaf)?;
+                Ok(())
+            })
+            .step(Step::new("release", GUARD).not_holding(&lock).run(|_| Ok(())));
+        let report = stop.shutdown(plan);
+        assert_eq!(report.phases()[0].outcome, Outcome::Left);
+        assert!(matches!(&report.phases()[1].outcome, Outcome::Failed(why) if why.contains("deaf")), "{report}");
+        assert!(report.to_string().contains("deaf"), "{report}");
+        go.send(()).expect("it is there");
+    });
+}
+
+/// A task of a part of a phase is dropped with the phase.
+#[test]
+fn a_task_in_a_part_of_a_late_phase_is_dropped() {
+    guarded(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let stop = Stop::new("mds.a");
+        let handle = runtime.handle().clone();
+        let plan = Plan::within(4 * GUARD).phase("save", Duration::from_millis(10), move |phase| {
+            let _entered = handle.enter();
+            drop(phase.child("tables").spawn_task("deaf", std::future::pending::<()>()));
+            Ok(())
+        });
+        let report = stop.shutdown(plan);
+        assert!(report.phases()[0].outcome != Outcome::Left && report.is_clean(), "{report}");
     });
 }
 
