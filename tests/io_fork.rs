@@ -30,7 +30,7 @@ fn main() {
     a_stop_with_threads_does_not_hang_in_the_child();
     every_kind_of_wait_works_in_the_child();
     a_fork_beside_threads_that_begin_and_end_lives();
-    a_fork_beside_threads_that_open_and_close_lives();
+    a_fork_beside_threads_that_open_lives();
     println!("io_fork: ok");
 }
 
@@ -242,26 +242,24 @@ fn a_fork_beside_threads_that_begin_and_end_lives() {
 }
 
 /// The same of I/O: an `Io` of the child's own works, whatever the parent's threads were about.
-fn a_fork_beside_threads_that_open_and_close_lives() {
+///
+/// But for one thing, which is std's: none of them may be starting or ending. std has a table of its threads' stacks, and locks it then; in a child that was
+/// copied meanwhile no thread gets past its start. So the parent's threads here are the same all the time.
+fn a_fork_beside_threads_that_open_lives() {
     let parent = Stop::new("parent");
-    let over = Stop::new("over");
-    let late = Io::new(&over).expect("a backend");
-    let report = over.shutdown(Plan::within(GUARD));
-    assert!(report.is_clean(), "{report}");
+    let io = Io::builder(&parent).threads(2).build().expect("a backend");
     for _ in 0..2 {
-        let (own, io, late) = (parent.clone(), Io::new(&parent).expect("a backend"), late.clone());
+        let (own, io) = (parent.clone(), io.clone());
         let opens = move || {
             while !own.is_requested() {
-                // Where the file is, is asked of the process's table of mounts. Waited for, so that no more is begun than ends.
+                // Where the file is, is asked of the process's table of mounts.
                 drop(io.open("/proc/self", READ).wait());
-                // Its service is over: another thread closes it. (That one may be late, and have all the descriptors that there are.)
-                if let Ok(null) = std::fs::File::open("/dev/null") {
-                    drop(late.attach(null, "null"));
-                }
             }
         };
         parent.spawn("opens", opens).expect("a thread");
     }
+    // Until the service has all its threads.
+    std::thread::sleep(Duration::from_millis(200));
     for _ in 0..300 {
         let went = in_a_child_beside_others(|| {
             let stop = Stop::new("in the child");

@@ -88,6 +88,9 @@
 //! [error that says so](IoError::is_forked) (or are [`Abandoned`](crate::Abandoned) where the error is that), and none hangs. What was begun
 //! before the fork is the parent's: in the child nobody completes it, and a wait for it there ends by a stop or a deadline alone. A daemon that forks
 //! to go into the background makes its [`Stop`] before or after, and its `Io` and threads after.
+//!
+//! It must fork while no other thread of the process starts or ends. Rust's std keeps a table of its threads' stacks, behind a lock: in a child that was copied
+//! while a thread had that lock, no thread that is started, an `Io`'s included, gets past its start (seen with Rust 1.95).
 
 use std::{fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
