@@ -240,7 +240,8 @@ fn each_form_has_the_phases() {
         let mut text = written();
         until("its thread runs", || {
             text = written();
-            text.contains("thread \"save table\" (tid ")
+            // In this line: another one of the same text may be written after it has begun.
+            text.contains(" s left: thread \"save table\" (tid ")
         });
         let line =
             |part: &str| text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} in\n{text}"));
