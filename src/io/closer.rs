@@ -9,11 +9,8 @@
 
 use std::{collections::VecDeque, mem::ManuallyDrop, os::fd::OwnedFd};
 
-use super::fork::Birth;
-use crate::sys::{Mutex, pause, spawn_service};
-
-/// How often the lock is looked for: it is held for a few instructions, and towards the end the processor is offered to who has it.
-const LOOKS: u32 = 100;
+use super::fork::{Birth, lock_if_free};
+use crate::sys::{Mutex, spawn_service};
 
 struct Closer {
     queue: VecDeque<OwnedFd>,
@@ -27,14 +24,7 @@ static CLOSER: Mutex<Closer> = Mutex::new(Closer { queue: VecDeque::new(), proce
 
 /// Closes `fd` on another thread. If no thread can be made, with the next descriptor that comes.
 pub(super) fn close(fd: OwnedFd) {
-    let look = |round| {
-        let closer = CLOSER.try_lock();
-        if closer.is_none() {
-            pause(round);
-        }
-        closer
-    };
-    let Some(mut closer) = (0..LOOKS).find_map(look) else {
+    let Some(mut closer) = lock_if_free(&CLOSER) else {
         // Kept open if no thread can be made: what drops it here might hang.
         let fd = ManuallyDrop::new(fd);
         drop(spawn_service("uw-close", move || drop(ManuallyDrop::into_inner(fd))));

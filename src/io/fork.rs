@@ -6,7 +6,7 @@
 //! A handler that the C library runs in the child of a `fork` counts the forks that led to this process; comparing that costs a load, where asking for
 //! the process's number costs a system call. A raw `clone` system call goes past it.
 
-use crate::sys::{Acquire, PlainU8, PlainU32, Relaxed, Release};
+use crate::sys::{Acquire, Mutex, MutexGuard, PlainU8, PlainU32, Relaxed, Release, pause};
 
 /// Grows with each fork that led to this process since the handler was set. Written in the child of a fork, by the only thread that it has.
 static FORKS: PlainU32 = PlainU32::new(0);
@@ -39,6 +39,20 @@ impl Birth {
     pub(super) fn is_here(self) -> bool {
         FORKS.load(Relaxed) == self.0
     }
+}
+
+/// How often a lock of the process's is looked for: it is held for a few instructions, and towards the end the processor is offered to who has it.
+const LOOKS: u32 = 100;
+
+/// A lock of the whole process, which who has it may have taken along, out of this process: `None` if it does not come free in a moment.
+pub(super) fn lock_if_free<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    (0..LOOKS).find_map(|round| {
+        let guard = mutex.try_lock();
+        if guard.is_none() {
+            pause(round);
+        }
+        guard
+    })
 }
 
 extern "C" fn forked() {

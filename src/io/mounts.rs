@@ -24,13 +24,11 @@ use std::{
 
 use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 
-use super::file::device_number;
+use super::{file::device_number, fork::lock_if_free};
 use crate::sys::{Mutex, PlainU64, Relaxed, coarse_millis};
 
 /// How long a table is good, in milliseconds.
 const GOOD: u64 = 1000;
-/// How often the last table is looked for, where another thread has it just then.
-const LOOKS: u32 = 100;
 /// `STATX_MNT_ID_UNIQUE`: a kernel that does not know it leaves it unanswered.
 const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
@@ -61,16 +59,11 @@ static TABLE: Mutex<Option<(u64, Arc<Mounts>)>> = Mutex::new(None);
 /// The table as it is, or was a second ago; `None` where there is no `/proc`.
 pub(super) fn now() -> Option<Arc<Mounts>> {
     let time = coarse_millis();
-    for _ in 0..LOOKS {
-        if let Some(last) = TABLE.try_lock() {
-            match &*last {
-                Some((read, table)) if time < read + GOOD => return Some(Arc::clone(table)),
-                _ => break,
-            }
-        }
-        std::hint::spin_loop();
-    }
-    read()
+    let good = lock_if_free(&TABLE).and_then(|last| {
+        let (read, table) = last.as_ref()?;
+        (time < read + GOOD).then(|| Arc::clone(table))
+    });
+    good.or_else(read)
 }
 
 /// The table as it is. Two may read it at once, and either's is right.

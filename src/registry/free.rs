@@ -7,7 +7,7 @@
 //!   it; where the head is still the same, count included, that is still so. (A head to which four thousand million steps lead back between a read and its
 //!   compare-and-swap would deceive it.)
 //!
-//! The model `free_list` runs this very code, and its twin without the count gives one slot to two. In the other models the list is plain (`sys`).
+//! The model `free_list` runs this very code, and its twin without the count gives one slot to two. In the other models the list is plain (`arena`).
 
 use crate::sys::{AcqRel, Acquire, AtomicU64, PlainU32, Relaxed};
 

@@ -164,6 +164,13 @@ impl Member {
     }
 }
 
+impl SeenMember {
+    /// Whether it belongs to that domain, if there is one, or to a part of it.
+    pub(crate) fn is_within(&self, domain: Option<DomainRef>) -> bool {
+        domain.is_some_and(|whole| self.domain.is_some_and(|own| own.is_within(whole)))
+    }
+}
+
 /// Room for so many members holds them all, but for those that come.
 pub(crate) fn most() -> usize {
     members().count()

@@ -129,8 +129,7 @@ fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
 /// The phases that shutdowns wait for now, or have left, and where their steps are.
 fn write_current_phases(out: &mut Out<'_>) -> fmt::Result {
     for phase in phase::look().filter(|phase| phase.state.may_run()) {
-        let Some(own) = phase.own else { continue };
-        for step in member::look().filter(|seen| seen.domain.is_some_and(|domain| domain.is_within(own))) {
+        for step in member::look().filter(|seen| seen.is_within(phase.own)) {
             write!(out, "stop of {} waits for phase {}, ", LastName(phase.domain), phase.name)?;
             write_time_left(out, &phase)?;
             write!(out, ": ")?;

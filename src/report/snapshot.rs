@@ -174,9 +174,7 @@ impl Snapshot {
     pub(super) fn steps_of(&self, phases: &[SeenPhase]) -> Vec<PhaseStep> {
         let mut steps = Vec::new();
         for phase in phases.iter().filter(|phase| phase.state.may_run()) {
-            let of_phase = |(_, seen): &(u32, &SeenMember)| {
-                phase.own.is_some_and(|own| seen.domain.is_some_and(|domain| domain.is_within(own)))
-            };
+            let of_phase = |(_, seen): &(u32, &SeenMember)| seen.is_within(phase.own);
             let name: Arc<str> = phase.name.to_string().into();
             steps.extend((0..).zip(&self.members).filter(of_phase).map(|(place, _)| PhaseStep {
                 place,

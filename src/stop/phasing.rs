@@ -71,10 +71,9 @@ impl Drop for HasPhases<'_> {
 
 /// Whether this is a member of a phase of one of these shutdowns that runs, or was left, or of a part of such a phase, for which that waits as well.
 pub(super) fn is_step_of(me: MemberRef, shutdowns: &[Stop]) -> bool {
-    let Some(domain) = me.look().and_then(|seen| seen.domain) else { return false };
+    let Some(me) = me.look() else { return false };
     let is_of = |phase: &SeenPhase| shutdowns.iter().any(|of| of.domain == phase.domain);
-    let has_it = |phase: &SeenPhase| phase.own.is_some_and(|own| domain.is_within(own));
-    phase::look().any(|phase| phase.state.may_run() && is_of(&phase) && has_it(&phase))
+    phase::look().any(|phase| phase.state.may_run() && is_of(&phase) && me.is_within(phase.own))
 }
 
 /// Whether one of these shutdowns waits for this member, or a phase of theirs may.
