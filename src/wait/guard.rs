@@ -148,7 +148,7 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     /// As with every condition variable it may return without a notification: wait in a loop, or with [`wait_while`](Self::wait_while).
     ///
     /// # Errors
-    /// [`Stopped`]: *without* the lock. A notification that had reached this waiter has gone on to the next.
+    /// [`Stopped`]: *without* the lock. A notification that had reached this waiter goes on to the next: it may still be on its way, by the thread that stops.
     ///
     /// # Deadlocks
     /// None that a stop of the domain does not end.
