@@ -1,6 +1,6 @@
 //! Compiles this package, and it alone, with `cfg(unwedge_loom)`; and writes the life of the example's metadata server out a second time, with lines of its
 //! stop path that can be broken (see `tests/models/mutants.rs`), and files of the registry, with what can be left out (`tests/models/records.rs`,
-//! `tests/models/free_list.rs`).
+//! `tests/models/free_set.rs`).
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ const RECORDS: [(&str, &[Replaced]); 3] = [
         &[
             ("crate::sys::", "super::sys::"),
             ("const fn new", "fn new"),
-            ("wrapping_add(1 << 32)", "wrapping_add(super::one_step() << 32)"),
+            ("word(*at).fetch_or(0, ", "super::LookAgain(word(*at)).fetch_or(0, "),
         ],
     ),
     (

@@ -1,27 +1,71 @@
-//! Memory of cells that a thread keeps for its next completions: a completion that is soon over costs as much as the allocator takes for it.
+//! Memory of cells: a thread keeps some for its next completions, so that one that is soon over costs as much as its stores; the others are the process's.
 //!
 //! Blocks of one size, for every cell that fits; a larger one goes through the allocator. Nothing here knows what lies in a block.
+//!
+//! Why they are not the allocator's: a task that is started has a result that lives for as long as nobody has said whether it is wanted. Of thousands of tasks
+//! each such cell would lie between two of the runtime's, and leave a hole there, in which the next life's tasks were put in no order: they ended a third slower.
 
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 
+use crate::sys::{PlainU32, PlainU64, Relaxed};
+
+/// How many words a block has room for.
+const WORDS: usize = 31;
+
 /// Room for what most completions carry: a number, a buffer with its length, an error.
-#[repr(align(16))]
-struct Block {
-    _room: [u8; 256],
+#[repr(C, align(64))]
+pub(crate) struct Block {
+    /// Words that may be written through a shared reference; a cell is made in them by who has the block, and by nobody else.
+    room: [PlainU64; WORDS],
+    /// Its place among the process's; 0 for one of the allocator's.
+    index: PlainU32,
+}
+
+impl Block {
+    const fn new() -> Self {
+        Block { room: [const { PlainU64::new(0) }; WORDS], index: PlainU32::new(0) }
+    }
 }
 
 /// Whether a `T` lies in a block.
 const fn fits<T>() -> bool {
-    size_of::<T>() <= size_of::<Block>() && align_of::<T>() <= align_of::<Block>()
+    size_of::<T>() <= std::mem::offset_of!(Block, index) && align_of::<T>() <= align_of::<Block>()
+}
+
+/// A block with nothing in it, the holder's alone.
+struct Empty(NonNull<Block>);
+
+impl Empty {
+    #[cold]
+    fn new() -> Self {
+        pool::claim().unwrap_or_else(|| Empty(NonNull::from(Box::leak(Box::new(Block::new())))))
+    }
+
+    fn into_raw(self) -> NonNull<Block> {
+        ManuallyDrop::new(self).0
+    }
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        // SAFETY: it lives until it is given back here, or for good.
+        let index = unsafe { self.0.as_ref() }.index.load(Relaxed);
+        if index == 0 {
+            // SAFETY: `new` leaked this box, and its holder is the only one who makes a box of it again.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        } else {
+            pool::release(index);
+        }
+    }
 }
 
 /// Memory for one `T`, with nothing in it, to be given to [`give_back`] as a `T` again.
 #[inline]
 pub(super) fn take<T>() -> NonNull<T> {
     if const { fits::<T>() } {
-        let block = kept::take().unwrap_or_else(Box::new_uninit);
-        NonNull::from(Box::leak(block)).cast()
+        // The room is what comes first in it.
+        kept::take().unwrap_or_else(Empty::new).into_raw().cast()
     } else {
         NonNull::from(Box::leak(Box::<T>::new_uninit())).cast()
     }
@@ -34,29 +78,54 @@ pub(super) fn take<T>() -> NonNull<T> {
 #[inline]
 pub(super) unsafe fn give_back<T>(place: NonNull<T>) {
     if const { fits::<T>() } {
-        // SAFETY: `take` leaked a box of a block where a `T` fits, and the caller is the only one who makes a box of it again.
-        kept::keep(unsafe { Box::from_raw(place.as_ptr().cast::<MaybeUninit<Block>>()) });
+        // What `take` had of it, whole, the index included: the pointer is of the block.
+        kept::keep(Empty(place.cast()));
     } else {
-        // SAFETY: as above, of a `T` where it does not fit.
+        // SAFETY: `take` leaked a box of a `T`, and the caller is the only one who makes a box of it again.
         drop(unsafe { Box::from_raw(place.as_ptr().cast::<MaybeUninit<T>>()) });
+    }
+}
+
+#[cfg(not(any(unwedge_loom, unwedge_asan)))]
+mod pool {
+    use std::ptr::NonNull;
+
+    use super::{Block, Empty};
+    use crate::registry::arena::arena;
+    use crate::sys::Relaxed;
+
+    /// The most that the process keeps: 16 MiB. What is needed beyond is the allocator's.
+    pub(super) const MOST: usize = 1 << 16;
+
+    arena!(
+        /// Memory of cells.
+        blocks: Block = Block::new
+    );
+
+    pub(super) fn claim() -> Option<Empty> {
+        let index = blocks().claim_within(MOST)?;
+        let block = blocks().get(index);
+        block.index.store(index, Relaxed);
+        Some(Empty(NonNull::from(block)))
+    }
+
+    pub(super) fn release(index: u32) {
+        blocks().release(index);
     }
 }
 
 #[cfg(not(any(unwedge_loom, unwedge_asan)))]
 mod kept {
     use std::cell::Cell;
-    use std::mem::MaybeUninit;
 
-    use super::Block;
+    use super::Empty;
 
     /// The most that a thread keeps: 4 KiB.
     const MOST: usize = 16;
 
-    type Place = Cell<Option<Box<MaybeUninit<Block>>>>;
-
     struct Spare {
         /// The first `count` have one.
-        blocks: [Place; MOST],
+        blocks: [Cell<Option<Empty>>; MOST],
         count: Cell<usize>,
     }
 
@@ -66,7 +135,7 @@ mod kept {
 
     /// One that this thread has kept.
     #[inline]
-    pub(super) fn take() -> Option<Box<MaybeUninit<Block>>> {
+    pub(super) fn take() -> Option<Empty> {
         SPARE
             .try_with(|spare| {
                 let last = spare.count.get().checked_sub(1)?;
@@ -78,7 +147,7 @@ mod kept {
 
     /// Keeps one, unless this thread has kept enough or is at its end.
     #[inline]
-    pub(super) fn keep(block: Box<MaybeUninit<Block>>) {
+    pub(super) fn keep(block: Empty) {
         // (What the closure does not use it drops, and so does one that is not called.)
         let _ = SPARE.try_with(|spare| {
             let count = spare.count.get();
@@ -92,16 +161,83 @@ mod kept {
 
 /// Where it is looked for that memory is touched after it was given back, the allocator is to know of every block; and loom of every cell.
 #[cfg(any(unwedge_loom, unwedge_asan))]
-mod kept {
-    use std::mem::MaybeUninit;
+mod pool {
+    use super::Empty;
 
-    use super::Block;
-
-    pub(super) fn take() -> Option<Box<MaybeUninit<Block>>> {
+    pub(super) fn claim() -> Option<Empty> {
         None
     }
 
-    pub(super) fn keep(block: Box<MaybeUninit<Block>>) {
+    pub(super) fn release(_: u32) {}
+}
+
+/// As above.
+#[cfg(any(unwedge_loom, unwedge_asan))]
+mod kept {
+    use super::Empty;
+
+    pub(super) fn take() -> Option<Empty> {
+        None
+    }
+
+    pub(super) fn keep(block: Empty) {
         drop(block);
+    }
+}
+
+#[cfg(all(test, not(unwedge_loom), not(unwedge_asan)))]
+mod tests {
+    use super::pool::{MOST, blocks};
+    use crate::completion::{Completer, Completion};
+    use crate::registry::domain::DomainRef;
+
+    fn completion(domain: DomainRef) -> (Completer<u64>, Completion<u64>) {
+        Completion::new_in("read", domain)
+    }
+
+    /// In this order, and one after the other: the second part takes all that there is.
+    #[test]
+    fn blocks_are_given_back_and_what_is_beyond_is_the_allocator_s() {
+        let domain = DomainRef::claim("life");
+        what_nobody_wants_is_given_back(domain);
+        who_comes_when_the_process_has_no_more_has_one_of_the_allocator_s(domain);
+        domain.release();
+    }
+
+    /// A result that nobody wants costs nothing from when that is seen, however long its completer is kept; nor does one that is over.
+    fn what_nobody_wants_is_given_back(domain: DomainRef) {
+        const EACH: usize = 5000;
+        let before = blocks().count();
+        let kept: Vec<_> = (0..EACH)
+            .map(|_| {
+                let (mut completer, completion) = completion(domain);
+                drop(completion);
+                completer.rest_if_unwanted();
+                completer
+            })
+            .collect();
+        for _ in 0..EACH {
+            let (completer, mut completion) = completion(domain);
+            assert_eq!(completer.complete(7), Ok(()));
+            assert_eq!(completion.wait().ok().and_then(Result::ok), Some(7));
+        }
+        // (Other tests have completions meanwhile.)
+        let grown = blocks().count() - before;
+        assert!(grown < EACH / 2, "{grown} blocks more");
+        for completer in kept {
+            assert_eq!(completer.complete(7), Err(7));
+        }
+    }
+
+    fn who_comes_when_the_process_has_no_more_has_one_of_the_allocator_s(domain: DomainRef) {
+        let mut all: Vec<_> = (0..MOST + 1000).map(|_| completion(domain)).collect();
+        assert!(blocks().count() >= MOST);
+        for (number, (completer, completion)) in (0..).zip(&mut all) {
+            let (own, _) = self::completion(domain);
+            assert_eq!(std::mem::replace(completer, own).complete(number), Ok(()));
+            assert_eq!(completion.wait().ok().and_then(Result::ok), Some(number));
+        }
+        // Some threads may have claimed one of the last at once.
+        assert!(blocks().count() < MOST + 64, "{}", blocks().count());
     }
 }

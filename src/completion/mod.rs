@@ -414,6 +414,12 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     /// Nobody wants it any more: the result comes back.
     #[inline]
     pub fn finish(mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
+        self.settle(result)
+    }
+
+    /// As [`finish`](Self::finish), once: what comes later nobody wants.
+    #[inline]
+    pub(crate) fn settle(&mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
         match self.sender.take() {
             Some(sender) => match sender.send(Some(result)) {
                 Err(Some(unwanted)) => Err(unwanted),
@@ -460,6 +466,13 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     pub(crate) fn owed_by(&self, debtor: Debtor) {
         if let Some(sender) = &self.sender {
             sender.owed_by(debtor);
+        }
+    }
+
+    /// Gives back what is kept for the result, if nobody wants it any more.
+    pub(crate) fn rest_if_unwanted(&mut self) {
+        if !self.is_wanted() {
+            *self = Completer { sender: None };
         }
     }
 

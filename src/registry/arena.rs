@@ -1,15 +1,15 @@
 //! An arena of type-stable slots: indices that never dangle.
 //!
 //! Chunk `k` holds `FIRST << k` slots, so that a slot never moves and an index leads to it in a few instructions. `len` only grows. Slots that are given
-//! back are in a list (`free`).
+//! back are in a set (`free`), and the lowest one is claimed first.
 
-use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, PlainU32, Relaxed};
+use crate::sys::{ARENA_SHIFT, AcqRel, AtomicU32, Relaxed};
 
 #[cfg(not(unwedge_loom))]
-use super::free::FreeList;
+use super::free::{BITS, FreeSet, Word};
 use super::link::Made;
 #[cfg(unwedge_loom)]
-use plain::FreeList;
+use plain::{BITS, FreeSet, Word};
 
 const FIRST: u32 = 1 << ARENA_SHIFT;
 const CHUNKS: usize = 24;
@@ -20,27 +20,27 @@ pub(crate) struct Arena<T: Sync + 'static> {
     /// One past the highest index that was ever given out.
     len: AtomicU32,
     /// Those that were given back.
-    free: FreeList,
+    free: FreeSet,
     make: fn() -> T,
 }
 
 struct Chunk<T> {
     slots: Box<[T]>,
-    /// Of each slot in the list of those that were given back, the index of the next one; 0: none.
-    next: Box<[PlainU32]>,
+    /// A bit for each slot: whether it was given back.
+    free: Box<[Word]>,
 }
 
 impl<T> Chunk<T> {
     fn new(chunk: u32, make: fn() -> T) -> Self {
-        let places = 0..FIRST << chunk;
-        Chunk { slots: places.clone().map(|_| make()).collect(), next: places.map(|_| PlainU32::new(0)).collect() }
+        let places = FIRST << chunk;
+        Chunk { slots: (0..places).map(|_| make()).collect(), free: (0..places / BITS).map(|_| Word::new(0)).collect() }
     }
 }
 
 impl<T: Sync> Arena<T> {
     #[cfg(not(unwedge_loom))]
     pub(crate) const fn new(make: fn() -> T) -> Self {
-        Arena { chunks: [const { Made::new() }; CHUNKS], len: AtomicU32::new(1), free: FreeList::new(), make }
+        Arena { chunks: [const { Made::new() }; CHUNKS], len: AtomicU32::new(1), free: FreeSet::new(), make }
     }
 
     /// In a model the first chunk is made at once: what it is made of must be there before every thread of the model.
@@ -48,7 +48,7 @@ impl<T: Sync> Arena<T> {
     pub(crate) fn new(make: fn() -> T) -> Self {
         let chunks = [const { Made::new() }; CHUNKS];
         chunks[0].set(Chunk::new(0, make));
-        Arena { chunks, len: AtomicU32::new(1), free: FreeList::new(), make }
+        Arena { chunks, len: AtomicU32::new(1), free: FreeSet::new(), make }
     }
 
     fn place(index: u32) -> (usize, usize) {
@@ -69,17 +69,29 @@ impl<T: Sync> Arena<T> {
         self.chunks[chunk].get_or_make(|| Chunk::new(chunk as u32, self.make))
     }
 
-    /// Which slot comes after this one in the list.
-    fn next(&'static self, index: u32) -> &'static PlainU32 {
-        let (chunk, at) = Self::place(index);
-        &self.chunk(chunk).next[at]
+    /// The word with the bits of the slots from `BITS * number` on. (A chunk is a multiple of that.)
+    fn word(&'static self, number: u32) -> &'static Word {
+        let (chunk, at) = Self::place(number * BITS);
+        &self.chunk(chunk).free[at / BITS as usize]
     }
 
     /// A slot for the caller alone, until it gives it back.
     pub(crate) fn claim(&'static self) -> u32 {
-        if let Some(index) = self.free.pop(|index| self.next(index)) {
-            return index;
-        }
+        self.claim_freed().unwrap_or_else(|| self.grow())
+    }
+
+    /// As [`claim`](Self::claim), of so many at the most, but for some that several claim at once.
+    #[cfg(not(any(unwedge_loom, unwedge_asan)))]
+    pub(crate) fn claim_within(&'static self, most: usize) -> Option<u32> {
+        self.claim_freed().or_else(|| (self.count() < most).then(|| self.grow()))
+    }
+
+    fn claim_freed(&'static self) -> Option<u32> {
+        let words = self.len.load(Relaxed).div_ceil(BITS);
+        self.free.take(words, |number| self.word(number))
+    }
+
+    fn grow(&'static self) -> u32 {
         // Ordering: AcqRel, partner of the read-modify-write in `scan`: see there.
         let index = self.len.fetch_add(1, AcqRel);
         assert!(Self::place(index).0 < CHUNKS, "more than a billion waits at once");
@@ -88,7 +100,7 @@ impl<T: Sync> Arena<T> {
 
     /// Gives a slot back for others to claim.
     pub(crate) fn release(&'static self, index: u32) {
-        self.free.push(index, |index| self.next(index));
+        self.free.give(index, |number| self.word(number));
     }
 
     /// Every slot that was ever given out, in use or not.
@@ -130,34 +142,37 @@ impl<T: Sync> Arena<T> {
     }
 }
 
-/// A model's list: loom sees one step, for what it orders. The shipped one has a model of its own.
+/// A model's set: loom sees one step, for what it orders. The shipped one has a model of its own.
 #[cfg(unwedge_loom)]
 mod plain {
-    use crate::sys::{AcqRel, AtomicU32, PlainU32, Relaxed};
+    use crate::sys::{AcqRel, AtomicU32, PlainU64, Relaxed};
 
-    pub(super) struct FreeList {
+    pub(super) const BITS: u32 = super::FIRST;
+
+    pub(super) type Word = PlainU64;
+
+    pub(super) struct FreeSet {
         steps: AtomicU32,
-        first: PlainU32,
     }
 
-    impl FreeList {
+    impl FreeSet {
         pub(super) fn new() -> Self {
-            FreeList { steps: AtomicU32::new(0), first: PlainU32::new(0) }
+            FreeSet { steps: AtomicU32::new(0) }
         }
 
-        pub(super) fn pop<'a>(&self, next: impl Fn(u32) -> &'a PlainU32) -> Option<u32> {
+        pub(super) fn take<'a>(&self, words: u32, word: impl Fn(u32) -> &'a Word) -> Option<u32> {
             self.steps.fetch_add(1, AcqRel);
-            let first = self.first.load(Relaxed);
-            (first != 0).then(|| {
-                self.first.store(next(first).load(Relaxed), Relaxed);
-                first
+            (0..words).find_map(|at| {
+                let free = word(at).load(Relaxed);
+                word(at).store(free & free.wrapping_sub(1), Relaxed);
+                (free != 0).then(|| at * BITS + free.trailing_zeros())
             })
         }
 
-        pub(super) fn push<'a>(&self, slot: u32, next: impl Fn(u32) -> &'a PlainU32) {
+        pub(super) fn give<'a>(&self, slot: u32, word: impl Fn(u32) -> &'a Word) {
             self.steps.fetch_add(1, AcqRel);
-            next(slot).store(self.first.load(Relaxed), Relaxed);
-            self.first.store(slot, Relaxed);
+            let word = word(slot / BITS);
+            word.store(word.load(Relaxed) | 1 << (slot % BITS), Relaxed);
         }
     }
 }

@@ -195,11 +195,7 @@ pub(crate) fn set_shuts_down(index: u32, count: u32) {
 }
 
 /// A slot for as long as this lives.
-pub(crate) struct Membership {
-    member: MemberRef,
-    /// As in the slot: who runs need not look there, where nothing was looked at for long.
-    kind: Kind,
-}
+pub(crate) struct Membership(MemberRef);
 
 impl Membership {
     /// A member that `domain` starts.
@@ -222,36 +218,35 @@ impl Membership {
         let life = moving_in + 1;
         // Ordering: Release, partner of the Acquire in `Member::look`.
         member.life.store(life, Release);
-        Membership { member: MemberRef::new(index, life), kind }
-    }
-
-    pub(crate) fn index(&self) -> u32 {
-        self.member.index()
+        Membership(MemberRef::new(index, life))
     }
 
     pub(crate) fn member(&self) -> MemberRef {
-        self.member
+        self.0
     }
 
     /// It has ended: no reader sees it from now on. The slot is nobody else's until this is dropped.
     pub(crate) fn retire(&self) {
         // Ordering: Release, as in `new`.
-        members().get(self.index()).life.store(ended(self.member.life()), Release);
+        members().get(self.0.index()).life.store(ended(self.0.life()), Release);
+    }
+
+    /// What runs on this thread from now on is this task. (The slot, where nothing was looked at for long, is not looked at.)
+    pub(crate) fn enter(&self) -> Entered {
+        Entered(sys::set_current_member(self.0.word()))
     }
 
     /// Runs on the member's own thread: what runs here from now on is this member.
-    pub(crate) fn enter(&self) -> Entered {
-        if self.kind == Kind::Thread {
-            members().get(self.index()).tid.store(thread_id(), Relaxed);
-        }
-        Entered(sys::set_current_member(self.member.word()))
+    pub(crate) fn enter_thread(&self) -> Entered {
+        members().get(self.0.index()).tid.store(thread_id(), Relaxed);
+        self.enter()
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         self.retire();
-        members().release(self.index());
+        members().release(self.0.index());
     }
 }
 

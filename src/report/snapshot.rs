@@ -73,6 +73,19 @@ pub(super) struct Lock {
     pub(super) queue: usize,
 }
 
+/// All of them, `most` at the most: with room for so many from when it is seen that they are not just a few, as after a stop that thousands have followed.
+fn gathered<T>(all: impl Iterator<Item = T>, most: usize) -> Vec<T> {
+    const FEW: usize = 256;
+    let mut gathered = Vec::with_capacity(FEW.min(most));
+    all.for_each(|one| {
+        if gathered.len() == gathered.capacity() {
+            gathered.reserve_exact(most.saturating_sub(gathered.len()).max(FEW));
+        }
+        gathered.push(one);
+    });
+    gathered
+}
+
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
@@ -85,10 +98,8 @@ impl fmt::Debug for Snapshot {
 impl Snapshot {
     pub(super) fn take() -> Self {
         // Members after waits: who has begun to wait since is not seen, and who has ended since has no waits.
-        let mut waits = Vec::with_capacity(look::most());
-        look::look().for_each(|wait| waits.push(wait));
-        let mut members = Vec::with_capacity(member::most());
-        member::look().for_each(|member| members.push(member));
+        let waits = gathered(look::look(), look::most());
+        let members = gathered(member::look(), member::most());
         let slots = members.last().map_or(0, |last: &SeenMember| last.member.index() as usize + 1);
         let mut places = vec![0; slots];
         for (place, seen) in members.iter().enumerate() {

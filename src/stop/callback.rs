@@ -176,7 +176,7 @@ impl Shared {
     /// The thread's loop.
     fn serve(&self, hook: Option<StartHook>) {
         let membership = Membership::new("uw-callback", Kind::Thread, None);
-        let _entered = membership.enter();
+        let _entered = membership.enter_thread();
         self.state.lock().member = membership.member();
         if let Some(hook) = hook {
             waiter::contain(|| hook("uw-callback"));

@@ -51,24 +51,25 @@ pub(crate) trait Service: Send + Sync {
 
 /// The thread or task that shuts a domain down: nobody waits for it there (L7). Until this is dropped: then it is a member like any other.
 pub(super) struct Stopper {
-    /// In which domains it is a member, and under which number there.
-    marks: Vec<(Stop, u64)>,
+    member: MemberRef,
+    /// The domain of which it is a member, and its place there.
+    mark: Option<(Stop, u32)>,
 }
 
 impl Stopper {
     fn new(family: &[Stop], me: MemberRef) -> Self {
         // A member is one of one domain: nobody is looked for among the thousands of another.
         let domain = me.look().and_then(|seen| seen.domain);
-        let own = family.iter().filter(|stop| Some(stop.domain) == domain);
-        let mark = |stop: &Stop| Some((stop.clone(), stop.inner.members.begin_shutdown(me)?));
-        Stopper { marks: own.filter_map(mark).collect() }
+        let own = family.iter().find(|stop| Some(stop.domain) == domain);
+        let mark = own.and_then(|stop| Some((stop.clone(), stop.inner.members.begin_shutdown(me)?)));
+        Stopper { member: me, mark }
     }
 }
 
 impl Drop for Stopper {
     fn drop(&mut self) {
-        for (stop, number) in &self.marks {
-            stop.inner.members.end_shutdown(*number);
+        if let Some((stop, place)) = &self.mark {
+            stop.inner.members.end_shutdown(*place, self.member);
         }
     }
 }

@@ -1,19 +1,14 @@
-//! Things by a number that is never used again, close together: thousands of them come and go, each once.
+//! Things by their places, close together: thousands of them come and go.
 //!
-//! A number is a place and how often that place was taken before: `times << 32 | place`. (A place that was taken four thousand million times begins anew.)
+//! A place serves one after the other. Who asks for what is there looks whether that is what it means.
 
 /// See the head of this file. Places that are not taken are a list of their own, in the places themselves: thousands are given back one after the other, and
 /// nothing is allocated then.
 pub(super) struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Vec<Place<T>>,
     /// The first place that is not taken, if it is one of `slots`.
     free: u32,
     taken: usize,
-}
-
-struct Slot<T> {
-    times: u32,
-    place: Place<T>,
 }
 
 enum Place<T> {
@@ -25,24 +20,20 @@ enum Place<T> {
 /// None is free.
 const NONE: u32 = u32::MAX;
 
-impl<T> Slot<T> {
+impl<T> Place<T> {
     fn get(&self) -> Option<&T> {
-        match &self.place {
+        match self {
             Place::Taken(it) => Some(it),
             Place::Free(_) => None,
         }
     }
 
     fn get_mut(&mut self) -> Option<&mut T> {
-        match &mut self.place {
+        match self {
             Place::Taken(it) => Some(it),
             Place::Free(_) => None,
         }
     }
-}
-
-fn number(times: u32, place: usize) -> u64 {
-    u64::from(times) << 32 | place as u64
 }
 
 impl<T> Slots<T> {
@@ -50,35 +41,29 @@ impl<T> Slots<T> {
         Slots { slots: Vec::new(), free: NONE, taken: 0 }
     }
 
-    /// Puts it in, and gives its number.
-    pub(super) fn insert(&mut self, it: T) -> u64 {
+    /// Puts it in, and gives its place.
+    pub(super) fn insert(&mut self, it: T) -> u32 {
         self.taken += 1;
-        let place = self.free as usize;
-        if let Some(slot) = self.slots.get_mut(place) {
-            if let Place::Free(next) = std::mem::replace(&mut slot.place, Place::Taken(it)) {
+        let place = self.free;
+        if let Some(slot) = self.slots.get_mut(place as usize) {
+            if let Place::Free(next) = std::mem::replace(slot, Place::Taken(it)) {
                 self.free = next;
             }
-            return number(slot.times, place);
+            return place;
         }
-        self.slots.push(Slot { times: 0, place: Place::Taken(it) });
-        number(0, self.slots.len() - 1)
+        self.slots.push(Place::Taken(it));
+        self.slots.len() as u32 - 1
     }
 
-    fn slot(&mut self, number: u64) -> Option<&mut Slot<T>> {
-        self.slots.get_mut(number as u32 as usize).filter(|slot| slot.times == (number >> 32) as u32)
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.slots.get_mut(place as usize)?.get_mut()
     }
 
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        self.slot(number)?.get_mut()
-    }
-
-    pub(super) fn remove(&mut self, number: u64) -> Option<T> {
-        let free = self.free;
-        let slot = self.slot(number)?;
+    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
+        let slot = self.slots.get_mut(place as usize)?;
         slot.get()?;
-        slot.times = slot.times.wrapping_add(1);
-        let Place::Taken(it) = std::mem::replace(&mut slot.place, Place::Free(free)) else { return None };
-        self.free = number as u32;
+        let Place::Taken(it) = std::mem::replace(slot, Place::Free(self.free)) else { return None };
+        self.free = place;
         self.taken -= 1;
         Some(it)
     }
@@ -88,13 +73,12 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().filter_map(Slot::get)
+        self.slots.iter().filter_map(Place::get)
     }
 
-    /// Each with its number.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
-        let slots = self.slots.iter_mut().enumerate();
-        slots.filter_map(|(place, slot)| Some((number(slot.times, place), slot.get_mut()?)))
+    /// Each with its place.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        self.slots.iter_mut().enumerate().filter_map(|(place, slot)| Some((place as u32, slot.get_mut()?)))
     }
 }
 
@@ -103,21 +87,19 @@ mod tests {
     use super::Slots;
 
     #[test]
-    fn a_number_is_of_one_thing_only() {
+    fn a_place_is_of_one_thing_at_a_time() {
         let mut slots = Slots::new();
         let [a, b, c] = ["a", "b", "c"].map(|it| slots.insert(it));
         assert_eq!((slots.remove(b), slots.remove(b), slots.get_mut(b).copied()), (Some("b"), None, None));
         assert!(!slots.is_empty());
         let d = slots.insert("d");
-        assert_eq!((slots.get_mut(b).copied(), slots.get_mut(d).copied()), (None, Some("d")));
-        assert!(![a, b, c].contains(&d));
+        assert_eq!((d, slots.get_mut(d).copied()), (b, Some("d")));
         assert_eq!(slots.iter().collect::<Vec<_>>(), [&"a", &"d", &"c"]);
-        assert_eq!(slots.iter_mut().map(|(number, _)| number).collect::<Vec<_>>(), [a, d, c]);
-        assert_eq!([a, c, d].map(|number| slots.remove(number)), [Some("a"), Some("c"), Some("d")]);
+        assert_eq!(slots.iter_mut().map(|(place, _)| place).collect::<Vec<_>>(), [a, d, c]);
+        assert_eq!([a, c, d].map(|place| slots.remove(place)), [Some("a"), Some("c"), Some("d")]);
         assert_eq!((slots.iter().count(), slots.get_mut(7).copied(), slots.is_empty()), (0, None, true));
         let again = ["e", "f", "g", "h"].map(|it| slots.insert(it));
         assert_eq!(slots.iter().count(), 4);
-        assert!(again.iter().all(|number| ![a, b, c, d].contains(number)));
-        assert_eq!(again.map(|number| slots.remove(number)), ["e", "f", "g", "h"].map(Some));
+        assert_eq!(again.map(|place| slots.remove(place)), ["e", "f", "g", "h"].map(Some));
     }
 }

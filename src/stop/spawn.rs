@@ -30,7 +30,7 @@ use super::{Inner, Stop};
 pub(super) struct Members(LightMutex<State>);
 
 struct State {
-    /// By a number that is never used again: a member's slot may be another's by the time its handle is known.
+    /// A member's place may be another's by the time its handle is known: who asks says which one it means.
     running: Slots<Running>,
     /// Names that were given last: many have the same, and then share it.
     names: Vec<Object>,
@@ -73,6 +73,11 @@ pub(super) enum Whom {
 const NAMES: usize = 8;
 
 impl State {
+    /// What is kept of a member, unless it has ended and the place is another's or nobody's.
+    fn running(&mut self, place: u32, member: MemberRef) -> Option<&mut Running> {
+        self.running.get_mut(place).filter(|running| running.member == member)
+    }
+
     /// A name, shared with who was given the same one lately.
     fn name(&mut self, name: &str) -> Object {
         if let Some(known) = self.names.iter().find(|known| ***known == *name) {
@@ -118,19 +123,19 @@ impl Members {
         }))
     }
 
-    /// Enters a member, and gives the number it is known by, and its name.
-    fn add(&self, member: MemberRef, name: &str) -> (u64, Object) {
+    /// Enters a member, and gives its place, and its name.
+    fn add(&self, member: MemberRef, name: &str) -> (u32, Object) {
         let mut state = self.0.lock();
         state.awaited += 1;
-        let number = state.running.insert(Running { member, handle: Handle::None, shuts_down: 0 });
-        (number, state.name(name))
+        let place = state.running.insert(Running { member, handle: Handle::None, shuts_down: 0 });
+        (place, state.name(name))
     }
 
     /// Keeps the handle of a thread that was just started, wherever it has come to meanwhile. Joins who has ended before, and waits for nobody: who
     /// does not get past its end (a thread-local's destructor that blocks) is left to the shutdown.
-    fn started(&self, number: u64, handle: JoinHandle<()>) {
+    fn started(&self, (place, member): (u32, MemberRef), handle: JoinHandle<()>) {
         let mut state = self.0.lock();
-        match state.running.get_mut(number) {
+        match state.running(place, member) {
             Some(running) => running.handle = Handle::Thread(Box::new(handle)),
             None => state.ended.push(handle),
         }
@@ -140,13 +145,13 @@ impl Members {
     }
 
     /// `panicked`: its name, if it did.
-    fn end(&self, number: u64, panicked: Option<String>) {
+    fn end(&self, place: u32, panicked: Option<String>) {
         // What a task's executor gave is dropped without the lock (L6).
         let (watchers, _task) = {
             let mut state = self.0.lock();
             state.panicked.extend(panicked);
             let mut task = Handle::None;
-            if let Some(ended) = state.running.remove(number) {
+            if let Some(ended) = state.running.remove(place) {
                 state.awaited -= usize::from(ended.shuts_down == 0);
                 match ended.handle {
                     Handle::Thread(handle) => state.ended.push(*handle),
@@ -176,28 +181,28 @@ impl Members {
         left
     }
 
-    /// Marks a member as one that shuts down, and gives its number. Nobody waits for it then.
-    pub(super) fn begin_shutdown(&self, member: MemberRef) -> Option<u64> {
-        let (number, watchers) = {
+    /// Marks a member as one that shuts down, and gives its place. Nobody waits for it then.
+    pub(super) fn begin_shutdown(&self, member: MemberRef) -> Option<u32> {
+        let (place, watchers) = {
             let mut state = self.0.lock();
-            let (number, running) = state.running.iter_mut().find(|(_, running)| running.member == member)?;
+            let (place, running) = state.running.iter_mut().find(|(_, running)| running.member == member)?;
             running.shuts_down += 1;
             member::set_shuts_down(running.member.index(), running.shuts_down);
             if running.shuts_down == 1 {
                 state.awaited -= 1;
             }
-            (number, state.watchers_to_tell())
+            (place, state.watchers_to_tell())
         };
         for watcher in watchers {
             watcher.notify();
         }
-        Some(number)
+        Some(place)
     }
 
     /// It is through with that, and may have ended meanwhile.
-    pub(super) fn end_shutdown(&self, number: u64) {
+    pub(super) fn end_shutdown(&self, place: u32, member: MemberRef) {
         let mut state = self.0.lock();
-        let Some(running) = state.running.get_mut(number) else { return };
+        let Some(running) = state.running(place, member) else { return };
         running.shuts_down -= 1;
         member::set_shuts_down(running.member.index(), running.shuts_down);
         if running.shuts_down == 0 {
@@ -297,7 +302,7 @@ impl From<Stopped> for JoinError {
 pub struct Spawned<T> {
     completion: Completion<T, JoinError>,
     member: MemberRef,
-    number: u64,
+    place: u32,
     name: Object,
 }
 
@@ -357,12 +362,14 @@ impl<T> fmt::Debug for Spawned<T> {
 pub(super) struct Ending {
     domain: Arc<Inner>,
     membership: Membership,
-    number: u64,
+    place: u32,
     panicked: bool,
+    /// Here, where there is room for it.
+    was_polled: bool,
 }
 
 impl Ending {
-    /// What runs on this thread from now on is this member.
+    /// What runs on this thread from now on is this task.
     pub(super) fn enter(&self) -> Entered {
         self.membership.enter()
     }
@@ -370,13 +377,18 @@ impl Ending {
     pub(super) fn has_panicked(&mut self) {
         self.panicked = true;
     }
+
+    /// Whether nobody has asked this before.
+    pub(super) fn is_first_poll(&mut self) -> bool {
+        !std::mem::replace(&mut self.was_polled, true)
+    }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.membership.retire();
         let name = || self.membership.member().last_name().map(|name| name.to_string()).unwrap_or_default();
-        self.domain.members.end(self.number, self.panicked.then(name));
+        self.domain.members.end(self.place, self.panicked.then(name));
     }
 }
 
@@ -384,12 +396,12 @@ impl Stop {
     fn member<T>(&self, name: &str, kind: Kind) -> (Ending, Completer<T, JoinError>, Spawned<T>) {
         let membership = Membership::new(name, kind, Some(*self.domain()));
         let member = membership.member();
-        let (number, name) = self.inner.members.add(member, name);
+        let (place, name) = self.inner.members.add(member, name);
         let owed = Owed { operation: "end of", object: Some(name.clone()), ..Owed::default() };
         let (completer, completion) = Completion::new(owed, self);
         completer.owed_as_end_of(member, &name);
-        let ending = Ending { domain: self.inner.clone(), membership, number, panicked: false };
-        (ending, completer, Spawned { completion, member, number, name })
+        let ending = Ending { domain: self.inner.clone(), membership, place, panicked: false, was_polled: false };
+        (ending, completer, Spawned { completion, member, place, name })
     }
 
     /// Starts a thread that belongs to this domain: a shutdown waits for it, and a report names it. (The kernel keeps 15 bytes of the name.)
@@ -404,11 +416,11 @@ impl Stop {
         f: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<Spawned<T>> {
         let (mut ending, completer, spawned) = self.member(name, Kind::Thread);
-        let number = spawned.number;
+        let place = (spawned.place, spawned.member);
         let hook = self.inner.hook.clone();
         let thread_name = spawned.name.clone();
         let handle = sys::spawn(name, move || {
-            let entered = ending.enter();
+            let entered = ending.membership.enter_thread();
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(hook) = hook {
                     hook(&thread_name);
@@ -424,7 +436,7 @@ impl Stop {
             drop(entered);
             drop(ending);
         })?;
-        self.inner.members.started(number, handle);
+        self.inner.members.started(place, handle);
         Ok(spawned)
     }
 
@@ -441,7 +453,7 @@ impl Stop {
         let (ending, completer, spawned) = self.member(name, Kind::Task);
         let future = Tracked::new(future, completer, ending);
         let task = tokio::spawn(future).abort_handle();
-        if let Some(running) = self.inner.members.0.lock().running.get_mut(spawned.number) {
+        if let Some(running) = self.inner.members.0.lock().running(spawned.place, spawned.member) {
             running.handle = Handle::Task(task);
         }
         spawned

@@ -17,15 +17,13 @@ use super::spawn::{Ending, JoinError};
 /// See the head of this file. Its parts are dropped in the order of the head of `spawn`.
 pub(super) struct Tracked<T, F> {
     future: Option<F>,
-    /// `None` where nobody wants the result.
-    completer: Option<Completer<T, JoinError>>,
+    completer: Completer<T, JoinError>,
     ending: Option<Ending>,
-    was_polled: bool,
 }
 
 impl<T, F> Tracked<T, F> {
     pub(super) fn new(future: F, completer: Completer<T, JoinError>, ending: Ending) -> Self {
-        Tracked { future: Some(future), completer: Some(completer), ending: Some(ending), was_polled: false }
+        Tracked { future: Some(future), completer, ending: Some(ending) }
     }
 }
 
@@ -44,10 +42,10 @@ impl<T, F: Future<Output = T>> Future for Tracked<T, F> {
         let result = match catch_unwind(AssertUnwindSafe(|| running.poll(cx))) {
             Ok(Poll::Pending) => {
                 drop(entered);
-                if !std::mem::replace(&mut this.was_polled, true) {
+                if ending.is_first_poll() {
                     // Most of thousands of tasks were let go of as soon as they were started: what is kept for their results is given back now, and not
                     // when all of them end at once. (Later it is not looked at: that would cost more than it gives.)
-                    drop(this.completer.take_if(|completer| !completer.is_wanted()));
+                    this.completer.rest_if_unwanted();
                 }
                 return Poll::Pending;
             }
@@ -59,10 +57,7 @@ impl<T, F: Future<Output = T>> Future for Tracked<T, F> {
         };
         future.set(None);
         drop(entered);
-        let unwanted = match this.completer.take() {
-            Some(completer) => completer.finish(result),
-            None => Err(result),
-        };
+        let unwanted = this.completer.settle(result);
         // A result that nobody wants is dropped here, and its drop may panic as well.
         waiter::contain(|| drop(unwanted));
         // Now, and not when the executor drops this: it may keep a future that has ended.

@@ -8,7 +8,7 @@ mod common;
 mod coordinator;
 mod domains;
 mod foreign;
-mod free_list;
+mod free_set;
 mod law1;
 mod law2;
 mod law3;
