@@ -22,8 +22,8 @@ use std::time::Duration;
 use crate::registry::flight;
 use crate::registry::member::MemberRef;
 use crate::wait::debtor::Debtor;
-use crate::wait::line::SeenLock;
-use crate::wait::look::{Seen, Stage};
+use crate::wait::line::{MonitorCell, SeenLock};
+use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
 use super::parts::{Party, WaitReport};
@@ -442,15 +442,20 @@ pub(super) fn lead(wait: &Seen, lock: Option<SeenLock>) -> Lead {
     }
 }
 
+/// Whether this very wait leads there also now. Of one to whom it leads who has ended: then that one has left something behind, and has not given it before its end.
+pub(super) fn still_leads_to(wait: &Seen, member: MemberRef) -> bool {
+    let now = look::look_at(wait.index).filter(|now| now.began == wait.began && now.member == wait.member);
+    now.is_some_and(|now| matches!(lead(&now, now.monitor.map(MonitorCell::look)), Lead::To(to) if to == member))
+}
+
 /// Where a wait leads in a snapshot.
 fn lead_in(snapshot: &Snapshot, wait: &Seen) -> Follow {
-    let lock = wait.monitor.and_then(|cell| snapshot.lock_of(cell)).map(|lock| lock.seen);
-    match lead(wait, lock) {
+    match snapshot.lead(wait) {
         Lead::Ends(kind) => Follow::Ends(kind),
         Lead::To(member) => match snapshot.place(member) {
             Some(place) => Follow::To(place),
-            // It has begun since.
-            None if member.look().is_some() => Follow::Ends(CauseKind::Outside),
+            // It has begun since, and may have ended since.
+            None if member.look().is_some() || !still_leads_to(wait, member) => Follow::Ends(CauseKind::Outside),
             None => Follow::Ends(CauseKind::Gone),
         },
     }

@@ -19,7 +19,7 @@ use crate::wait::line::monitors;
 use crate::wait::look::{self, Seen};
 use crate::wait::waiter::What;
 
-use super::explain::{CauseKind, Lead, lead};
+use super::explain::{CauseKind, Lead, lead, still_leads_to};
 use super::text::{Grouped, Seconds, TimeLeft, is_endless};
 
 /// Writes who waits for what in this process, in all domains and outside of them, to a file descriptor: in the first lines what is to blame.
@@ -206,7 +206,9 @@ fn wait_of(member: MemberRef) -> Option<Seen> {
 fn follow(member: MemberRef) -> Lead {
     let Some(wait) = wait_of(member) else { return Lead::Ends(CauseKind::Outside) };
     match lead(&wait, wait.monitor.map(|cell| cell.look())) {
-        Lead::To(next) if next.look().is_none() => Lead::Ends(CauseKind::Gone),
+        Lead::To(next) if next.look().is_some() => Lead::To(next),
+        Lead::To(next) if still_leads_to(&wait, next) => Lead::Ends(CauseKind::Gone),
+        Lead::To(_) => Lead::Ends(CauseKind::Outside),
         lead => lead,
     }
 }

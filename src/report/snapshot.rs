@@ -18,6 +18,7 @@ use crate::wait::line::{MonitorCell, SeenLock, monitors};
 use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
+use super::explain::{Lead, lead, still_leads_to};
 use super::parts::{HeldBy, LockReport, MemberReport, Notified, OwedBy, Party, WaitReport, WaitsFor};
 use super::quick::QuickMap;
 
@@ -105,16 +106,22 @@ impl Snapshot {
             results: Vec::new(),
             phases: phase::look().collect(),
         };
-        this.note_order();
         this.note_locks();
+        let over = this.take_out_what_is_over();
+        this.note_order(over);
         this
     }
 
-    fn note_order(&mut self) {
+    /// `over`: the places of waits that are nobody's any more, in order.
+    fn note_order(&mut self, mut over: Vec<u32>) {
         self.first = vec![NONE; self.members.len()];
         self.next = vec![NONE; self.waits.len()];
         // From the last one, so that each member's waits come in their order.
         for at in (0..self.waits.len()).rev() {
+            if over.last().is_some_and(|last| *last as usize == at) {
+                over.pop();
+                continue;
+            }
             if let Some(place) = self.place(self.waits[at].member) {
                 self.next[at] = std::mem::replace(&mut self.first[place as usize], at as u32);
             }
@@ -155,6 +162,31 @@ impl Snapshot {
             }
         }
         count(&mut self.locks, last, &mut queue);
+    }
+
+    /// Finds the waits that ended while all was read: whose lock has come to the waiter itself, or whose debtor has paid, and has ended since. Those are no
+    /// deadlock, and nobody is gone.
+    fn take_out_what_is_over(&mut self) -> Vec<u32> {
+        let is_over = |(_, wait): &(u32, &Seen)| match self.lead(wait) {
+            Lead::To(own) if own == wait.member => !wait.still_waits(),
+            Lead::To(gone) if self.place(gone).is_none() => gone.look().is_none() && !still_leads_to(wait, gone),
+            _ => false,
+        };
+        let over: Vec<u32> = (0..).zip(&self.waits).filter(is_over).map(|(at, _)| at).collect();
+        for at in &over {
+            let wait = &self.waits[*at as usize];
+            if let Some(lock) =
+                wait.monitor.filter(|_| wait.wants_lock()).and_then(|cell| self.locks.get_mut(&slot(cell)))
+            {
+                lock.queue -= 1;
+            }
+        }
+        over
+    }
+
+    /// Where a wait leads.
+    pub(super) fn lead(&self, wait: &Seen) -> Lead {
+        lead(wait, wait.monitor.and_then(|cell| self.lock_of(cell)).map(|lock| lock.seen))
     }
 
     /// The place of a member that has not ended.
@@ -289,7 +321,9 @@ impl Snapshot {
         let on = self.on(seen);
         let holder = match &on {
             WaitsFor::Lock { held_by: HeldBy::Member(holder), .. } if holder.id == seen.member.word() => {
-                Some(format!("{}, which is itself: a deadlock", holder.name))
+                // A task with another wait lets the lock go where that one ends, for all that is known.
+                let has_another = self.place(seen.member).is_some_and(|place| self.waits_of(place).nth(1).is_some());
+                Some(format!("{}, which is itself{}", holder.name, if has_another { "" } else { ": a deadlock" }))
             }
             WaitsFor::Lock { held_by: HeldBy::Member(holder), .. } => Some(holder.name.clone()),
             _ => None,
