@@ -331,15 +331,7 @@ impl<'a> Graph<'a> {
 
     /// The less, the worse.
     fn rank(&self, group: &Group) -> (Reverse<u8>, u8, Reverse<(usize, u64)>, u32) {
-        let class = match self.kind(group.end) {
-            CauseKind::Deadlock => 0,
-            CauseKind::Gone => 1,
-            CauseKind::Storage | CauseKind::Unpolled => 2,
-            CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if group.in_turn > 0 => 2,
-            CauseKind::Outside => 3,
-            CauseKind::Unknown | CauseKind::Several => 4,
-            CauseKind::Idle => 5,
-        };
+        let class = class(self.kind(group.end), group.in_turn > 0);
         (Reverse(group.weight), class, Reverse((group.blocked, self.age(group.end))), group.end)
     }
 
@@ -379,9 +371,32 @@ impl<'a> Graph<'a> {
     }
 }
 
+/// How bad the end of a chain is: the less, the worse. `is_waited_for`: somebody else's chain ends there.
+pub(super) fn class(kind: CauseKind, is_waited_for: bool) -> u8 {
+    match kind {
+        CauseKind::Deadlock => 0,
+        CauseKind::Gone => 1,
+        CauseKind::Storage | CauseKind::Unpolled => 2,
+        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if is_waited_for => 2,
+        CauseKind::Outside => 3,
+        CauseKind::Unknown | CauseKind::Several => 4,
+        CauseKind::Idle => 5,
+    }
+}
+
+/// Whether a wait says something beside another one: that for the stop does not.
+pub(super) fn is_real(wait: &Seen) -> bool {
+    wait.what != What::Stop || wait.stage != Stage::Waiting
+}
+
+/// Whether of two waits of one member the first is rather followed.
+pub(super) fn is_rather_followed(wait: &Seen, than: &Seen) -> bool {
+    than.woken_ms.is_none() && (wait.woken_ms.is_some() || wait.age_ms > than.age_ms)
+}
+
 /// The wait of a member that is followed, and where it leads.
 fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
-    let mut real = snapshot.waits_of(place).filter(|wait| wait.what != What::Stop || wait.stage != Stage::Waiting);
+    let mut real = snapshot.waits_of(place).filter(|wait| is_real(wait));
     let Some(first) = real.next() else {
         return match snapshot.waits_of(place).next() {
             Some(idle) => (Some(idle), Follow::Ends(CauseKind::Idle)),
@@ -394,8 +409,7 @@ fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
     for wait in real {
         count += 1;
         all_storage &= is_storage(wait);
-        let is_sooner = wait.woken_ms.is_some() && oldest.woken_ms.is_none();
-        if is_sooner || (wait.age_ms > oldest.age_ms && oldest.woken_ms.is_none()) {
+        if is_rather_followed(wait, oldest) {
             oldest = wait;
         }
     }
@@ -407,7 +421,7 @@ fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
     (Some(oldest), leads)
 }
 
-fn is_storage(wait: &Seen) -> bool {
+pub(super) fn is_storage(wait: &Seen) -> bool {
     wait.what == What::Completion && wait.debtor == Debtor::Storage && wait.stage == Stage::Waiting
 }
 

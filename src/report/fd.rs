@@ -3,12 +3,13 @@
 //! It walks the registry itself and keeps nothing but a buffer on the stack. What it has to remember of a member (the wait in which it saw it, how many
 //! chains end there) it notes in that member's slot.
 
+use std::cmp::Reverse;
 use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::registry::domain::LastName;
+use crate::registry::domain::{DomainRef, LastName};
 use crate::registry::flight::{self, SeenFlight};
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::order;
@@ -19,7 +20,7 @@ use crate::wait::line::monitors;
 use crate::wait::look::{self, Seen};
 use crate::wait::waiter::What;
 
-use super::explain::{CauseKind, Lead, lead, still_leads_to};
+use super::explain::{CauseKind, Lead, class, is_rather_followed, is_real, is_storage, lead, still_leads_to};
 use super::text::{Grouped, Seconds, TimeLeft, is_endless};
 
 /// Writes who waits for what in this process, in all domains and outside of them, to a file descriptor: in the first lines what is to blame.
@@ -186,26 +187,49 @@ fn note_waits() -> (u32, u32) {
         let Some(slot) = wait.member.slot() else { continue };
         let known = slot.seen_in.load(Relaxed);
         waiting += u32::from(known == 0);
-        // A wait for the stop says nothing beside another one.
-        if known == 0 || wait.what != What::Stop {
-            slot.seen_in.store(wait.index, Relaxed);
-        }
+        slot.seen_in.store(note(known, &wait), Relaxed);
     }
     (count, waiting)
 }
 
+/// The same choice as in `explain`: what is noted of a member with these two waits.
+fn note(known: u32, wait: &Seen) -> u32 {
+    if known != 0 && !is_real(wait) {
+        return known;
+    }
+    let Some((before, are_several)) = noted(known, wait.member).filter(|(before, _)| is_real(before)) else {
+        return wait.index;
+    };
+    let are_several = are_several || !is_storage(&before) || !is_storage(wait);
+    let followed = if is_rather_followed(wait, &before) { wait.index } else { before.index };
+    followed | if are_several { SEVERAL } else { 0 }
+}
+
+/// In a note: it is one of several waits that are not all for storage. No index has this bit.
+const SEVERAL: u32 = 1 << 31;
+
+/// The wait in a note, if this member still waits there, and whether it is one of several.
+fn noted(note: u32, member: MemberRef) -> Option<(Seen, bool)> {
+    let wait = look::look_at(note & !SEVERAL).filter(|wait| wait.member == member)?;
+    Some((wait, note & SEVERAL != 0))
+}
+
+/// What was noted of a member.
+fn note_of(member: MemberRef) -> Option<(Seen, bool)> {
+    noted(member.slot()?.seen_in.load(Relaxed), member)
+}
+
 /// The wait that was noted of a member, if it still waits there.
 fn wait_of(member: MemberRef) -> Option<Seen> {
-    match member.slot()?.seen_in.load(Relaxed) {
-        0 => None,
-        index => look::look_at(index).filter(|wait| wait.member == member),
-    }
+    note_of(member).map(|(wait, _)| wait)
 }
 
 /// Where a member's wait leads.
 fn follow(member: MemberRef) -> Lead {
-    let Some(wait) = wait_of(member) else { return Lead::Ends(CauseKind::Outside) };
+    let Some((wait, is_of_several)) = note_of(member) else { return Lead::Ends(CauseKind::Outside) };
     match lead(&wait, wait.monitor.map(|cell| cell.look())) {
+        Lead::Ends(CauseKind::Unpolled) => Lead::Ends(CauseKind::Unpolled),
+        _ if is_of_several => Lead::Ends(CauseKind::Several),
         Lead::To(next) if next.look().is_some() => Lead::To(next),
         Lead::To(next) if still_leads_to(&wait, next) => Lead::Ends(CauseKind::Gone),
         Lead::To(_) => Lead::Ends(CauseKind::Outside),
@@ -261,9 +285,9 @@ fn note_ends() {
     }
 }
 
-/// The deadlocks, and the end of waits for which most wait.
+/// The deadlocks, and the worst of the other ends.
 fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
-    let mut worst: Option<(u32, SeenMember)> = None;
+    let mut worst: Option<((u8, Reverse<u32>), SeenMember)> = None;
     for seen in member::look() {
         let (end, is_cycle) = end_of(seen.member);
         if end != seen.member {
@@ -275,17 +299,34 @@ fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
             }
             continue;
         }
-        let blocked = seen.member.slot().map_or(0, |slot| slot.seen_blocked.load(Relaxed));
-        let is_idle = matches!(follow(seen.member), Lead::Ends(CauseKind::Idle));
-        if blocked > 0 && !is_idle && worst.is_none_or(|(most, _)| blocked > most) {
-            worst = Some((blocked, seen));
+        if let Some(rank) = rank(&seen).filter(|rank| worst.is_none_or(|(least, _)| *rank < least)) {
+            worst = Some((rank, seen));
         }
     }
-    let Some((blocked, seen)) = worst else { return Ok(()) };
+    let Some(((_, Reverse(blocked)), seen)) = worst else { return Ok(()) };
     write!(out, "to blame: ")?;
     write_party(out, &seen)?;
     write_wait_of(out, seen.member)?;
-    writeln!(out, "; {blocked} wait for that")
+    if blocked == 0 { writeln!(out) } else { writeln!(out, "; {blocked} wait for that") }
+}
+
+/// How bad it is that chains end at this one, and how many do; the less, the worse. `None`: there is nothing to be said against it.
+fn rank(end: &SeenMember) -> Option<(u8, Reverse<u32>)> {
+    let Lead::Ends(kind) = follow(end.member) else { return None };
+    let wait = wait_of(end.member);
+    let blocked = end.member.slot().map_or(0, |slot| slot.seen_blocked.load(Relaxed));
+    let is_waited_for = blocked > u32::from(wait.is_some());
+    let is_told = match kind {
+        CauseKind::Idle => false,
+        // Who runs, or waits for work, is to blame where others wait for it, or where it should have ended.
+        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several => {
+            is_waited_for || end.domain.is_some_and(DomainRef::is_over)
+        }
+        _ => true,
+    };
+    // Who shuts down waits for the others.
+    let shuts_down = wait.is_some_and(|wait| wait.what == What::End);
+    (is_told && !shuts_down).then_some((class(kind, is_waited_for), Reverse(blocked)))
 }
 
 fn write_cycle(out: &mut Out<'_>, first: MemberRef) -> fmt::Result {
@@ -353,8 +394,9 @@ fn write_ref(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
 
 /// What a member waits for, and who owes or holds it.
 fn write_wait_of(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
-    let Some(wait) = wait_of(member) else { return write!(out, " runs, or blocks outside unwedge") };
-    write!(out, " waits {} for ", seconds(wait.age_ms))?;
+    let Some((wait, is_of_several)) = note_of(member) else { return write!(out, " runs, or blocks outside unwedge") };
+    let several = if is_of_several { " for several things at once, one of them" } else { "" };
+    write!(out, " waits{several} {} for ", seconds(wait.age_ms))?;
     let lock = wait.monitor.filter(|_| wait.wants_lock());
     match (wait.what, lock) {
         (_, Some(cell)) => write!(out, "lock {}", cell.name.copy())?,
