@@ -211,7 +211,7 @@ impl Membership {
         // Ordering: Release, partner of the Acquire fences in `Member::look` and `last_name`: who sees a field of this occupant sees that the last one is gone,
         // and its name too.
         sys::plain_fence(Release);
-        member.name.set(name);
+        member.name.set_name(name);
         member.tid.store(0, Relaxed);
         member.kind.store(u8::from(kind == Kind::Task), Relaxed);
         let (cell, live) = domain.map(DomainRef::parts).unzip();
@@ -297,7 +297,7 @@ fn adopt_thread() -> MemberRef {
         }
         fn claim() -> Membership {
             let thread = std::thread::current();
-            Membership::new(thread.name().unwrap_or("unnamed"), Kind::Thread, None)
+            Membership::new(thread.name().unwrap_or_default(), Kind::Thread, None)
         }
         std::thread_local! {
             static GUEST: Guest = Guest(claim());

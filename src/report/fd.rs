@@ -21,7 +21,7 @@ use crate::wait::look::{self, Seen};
 use crate::wait::waiter::What;
 
 use super::explain::{CauseKind, Lead, class, is_rather_followed, is_real, is_storage, lead, still_leads_to};
-use super::text::{Grouped, Seconds, TimeLeft, is_endless};
+use super::text::{Grouped, Seconds, TimeLeft, in_line, is_endless};
 
 /// Writes who waits for what in this process, in all domains and outside of them, to a file descriptor: in the first lines what is to blame.
 ///
@@ -73,8 +73,13 @@ impl Out<'_> {
     }
 }
 
-impl Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Out<'_> {
+    /// The line ends.
+    fn end(&mut self) -> fmt::Result {
+        self.put("\n")
+    }
+
+    fn put(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             if self.len == SIZE {
@@ -89,13 +94,20 @@ impl Write for Out<'_> {
     }
 }
 
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        in_line(text, |part| self.put(part))
+    }
+}
+
 /// The longest chain that is followed.
 const LONGEST: u32 = 64;
 
 fn write_all(out: &mut Out<'_>) -> fmt::Result {
     let (count, waiting) = note_waits();
     note_ends();
-    writeln!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
+    write!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
+    out.end()?;
     write_current_phases(out)?;
     write_blamed(out)?;
     for phase in phase::look() {
@@ -109,7 +121,8 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
         write_flight(out, &flight)?;
     }
     for inversion in order::latest() {
-        writeln!(out, "  {inversion}")?;
+        write!(out, "  {inversion}")?;
+        out.end()?;
     }
     Ok(())
 }
@@ -124,7 +137,8 @@ fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
     if *length != 0 {
         write!(out, " at {}, {} bytes", Grouped(*offset), Grouped(*length))?;
     }
-    writeln!(out, ", for {}", seconds(*age_ms))
+    write!(out, ", for {}", seconds(*age_ms))?;
+    out.end()
 }
 
 /// The phases that shutdowns wait for now, or have left, and where their steps are.
@@ -136,7 +150,7 @@ fn write_current_phases(out: &mut Out<'_>) -> fmt::Result {
             write!(out, ": ")?;
             write_party(out, &step)?;
             write_wait_of(out, step.member)?;
-            writeln!(out)?;
+            out.end()?;
         }
     }
     Ok(())
@@ -169,7 +183,7 @@ fn write_phase(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
         State::Over(Ended::Left) => write!(out, "its time was up, and its thread has not ended")?,
         State::Over(Ended::Skipped) => write!(out, "not begun: the stop was hurried")?,
     }
-    writeln!(out)
+    out.end()
 }
 
 /// Notes in each member's slot a wait of it. How many members there are, and how many wait.
@@ -307,7 +321,10 @@ fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
     write!(out, "to blame: ")?;
     write_party(out, &seen)?;
     write_wait_of(out, seen.member)?;
-    if blocked == 0 { writeln!(out) } else { writeln!(out, "; {blocked} wait for that") }
+    if blocked != 0 {
+        write!(out, "; {blocked} wait for that")?;
+    }
+    out.end()
 }
 
 /// How bad it is that chains end at this one, and how many do; the less, the worse. `None`: there is nothing to be said against it.
@@ -343,7 +360,7 @@ fn write_cycle(out: &mut Out<'_>, first: MemberRef) -> fmt::Result {
             _ => break,
         }
     }
-    writeln!(out)
+    out.end()
 }
 
 fn write_member(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
@@ -353,7 +370,7 @@ fn write_member(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
     }
     write_party(out, seen)?;
     write_wait_of(out, seen.member)?;
-    writeln!(out)
+    out.end()
 }
 
 fn write_locks(out: &mut Out<'_>) -> fmt::Result {
@@ -368,7 +385,7 @@ fn write_locks(out: &mut Out<'_>) -> fmt::Result {
         if let Some(since) = seen.since {
             write!(out, " for at least {}", seconds(now.saturating_sub(since)))?;
         }
-        writeln!(out)?;
+        out.end()?;
     }
     Ok(())
 }

@@ -416,7 +416,7 @@ impl MonitorCell {
     /// A cell for a new monitor.
     pub(super) fn claim(name: &str) -> u32 {
         let index = monitors().claim();
-        monitors().get(index).name.set(name);
+        monitors().get(index).name.set_name(name);
         index
     }
 
