@@ -59,11 +59,15 @@ fn a_read_among_those_who_wait_for_work() {
     assert_eq!(blamed(), "", "it waits for work, and nobody for it");
     let owed = Owed { operation: "read", object: Some("200.00000001".into()), offset: 1 << 20, length: 4096 };
     let (frozen, mut journal) = io.external::<u8, IoError>(owed);
-    stop.spawn("replay", move || journal.wait().map(drop)).expect("a thread");
+    let mds = Monitor::new("mds_lock", Mutex::new(0), &stop);
+    stop.spawn("replay", move || mds.lock()?.wait_for(&mut journal).map(drop)).expect("a thread");
     until_waits(&stop, "replay", "read 200.00000001 at 1048576, 4096 bytes");
     let line = blamed();
     assert!(line.starts_with("to blame: thread \"replay\" (tid "), "{line}");
-    assert!(line.contains("for read 200.00000001 at 1,048,576") && line.ends_with("; 1 wait for that"), "{line}");
+    assert!(
+        line.contains("for read 200.00000001 at 1,048,576, 4,096 bytes (") && line.ends_with("; 1 wait for that"),
+        "{line}"
+    );
     drop(frozen);
     end(&stop);
 }

@@ -424,7 +424,9 @@ fn write_wait_of(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
         (What::Stop, None) => write!(out, "the stop")?,
         (What::End, None) => write!(out, "threads and tasks to end")?,
     }
-    if let (Some(cell), None) = (wait.monitor, lock) {
+    if let Some(cell) =
+        wait.monitor.filter(|_| lock.is_none() && matches!(wait.what, What::Condition | What::Predicate))
+    {
         write!(out, " of {}", cell.name.copy())?;
     }
     if let Some(location) = wait.location {

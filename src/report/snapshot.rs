@@ -49,6 +49,8 @@ const NONE: u32 = u32::MAX;
 pub(super) struct PhaseStep {
     pub(super) place: u32,
     pub(super) phase: Arc<str>,
+    /// Which plan that is of, and its place there.
+    pub(super) at: (u64, u32),
     /// Whether the shutdown waits for the phase now, and has not left it.
     pub(super) is_current: bool,
 }
@@ -211,6 +213,7 @@ impl Snapshot {
             steps.extend((0..).zip(&self.members).filter(of_phase).map(|(place, _)| PhaseStep {
                 place,
                 phase: name.clone(),
+                at: (phase.plan, phase.place),
                 is_current: phase.state.is_current(),
             }));
         }
@@ -336,6 +339,11 @@ impl Snapshot {
             holder,
             woken: matches!(seen.stage, Stage::Woken | Stage::Stopped),
             woken_for: seen.woken_ms.map(Duration::from_millis),
+            slot: match (seen.condition.map(slot), seen.monitor.map(slot)) {
+                (Some(condition), _) if !seen.wants_lock() => condition as u64,
+                (_, Some(monitor)) if seen.what != What::Completion => monitor as u64,
+                _ => seen.index.into(),
+            },
         }
     }
 

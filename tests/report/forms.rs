@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use unwedge::io::{Io, IoError};
 use unwedge::report::{CauseKind, Report, report_fd};
-use unwedge::{Completion, Monitor, Owed, Plan, Stop};
+use unwedge::{Completion, Condvar, Monitor, Owed, Plan, Stop};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
@@ -116,6 +116,53 @@ fn as_written_to_a_file_descriptor() {
     assert!(report_fd(std::fs::File::open("/dev/null").expect("a file")).is_err(), "it is open for reading");
 }
 
+/// A daemon has a lock for each rank or inode, all of one name.
+#[test]
+fn locks_and_conditions_of_one_name_are_nodes_of_their_own() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (mut go, mut ids) = (Vec::new(), Vec::new());
+        for (holder, waits, idle) in [("holder 0", "waits 0", "idle 0"), ("holder 1", "waits 1", "idle 1")] {
+            let lock = Arc::new(Monitor::new("inode_lock", Mutex::new(0), &stop));
+            let own = lock.clone();
+            stop.spawn(idle, move || own.lock()?.wait(&Condvar::new()).map(drop)).expect("a thread");
+            until_waits(&stop, idle, "a condition variable of inode_lock");
+            let (send, gone) = mpsc::channel::<()>();
+            let own = lock.clone();
+            stop.spawn(holder, move || {
+                let _held = own.lock();
+                gone.recv().ok();
+            })
+            .expect("a thread");
+            until("it holds the lock", || matches!(lock.try_lock(), Ok(None)));
+            stop.spawn(waits, move || lock.lock().map(drop)).expect("a thread");
+            until_waits(&stop, waits, "lock inode_lock");
+            go.push(send);
+            ids.push([holder, waits, idle]);
+        }
+        let report = stop.report();
+        let graph = report.to_dot();
+        let member = |name: &str| {
+            let id = report.members().iter().find(|member| member.name == name).expect("a member").id;
+            format!("\"member {id}\"")
+        };
+        let edge_from = |id: &str| -> Vec<String> {
+            let from = format!("  {id} -> ");
+            let edges = graph.lines().filter_map(|line| line.strip_prefix(&from));
+            edges.map(|edge| format!("\"{}\"", edge.split('"').nth(1).expect("a node"))).collect()
+        };
+        for [holder, waits, idle] in &ids {
+            let lock = edge_from(&member(waits));
+            assert_eq!(edge_from(&lock[0]), [member(holder)], "{graph}");
+            assert!(graph.contains(&format!("{} [label=\"lock inode_lock\"", lock[0])), "{graph}");
+            assert_eq!(edge_from(&member(idle)).len(), 1, "{graph}");
+        }
+        assert_ne!(edge_from(&member("idle 0")), edge_from(&member("idle 1")), "{graph}");
+        drop(go);
+        end(&stop);
+    });
+}
+
 /// Names may be anybody's: of a file, of an object.
 #[test]
 fn what_is_in_a_name_is_neither_a_line_s_end_nor_an_order_to_the_terminal() {
@@ -195,13 +242,11 @@ fn no_line_and_no_list_is_without_an_end() {
         .expect("a thread");
         until("it holds all", || locks.iter().all(|lock| matches!(lock.try_lock(), Ok(None))));
         let (owed, waits): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Completion::<u8>::new("read", &stop)).unzip();
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| ()));
         for _ in 0..MANY {
-            let panics = stop.spawn("panics", || panic!("a test")).expect("a thread");
-            assert!(panics.join().is_err());
+            // As a panic, of which no hook tells.
+            stop.spawn("panics", || std::panic::resume_unwind(Box::new(()))).expect("a thread");
         }
-        std::panic::set_hook(hook);
+        until("they have ended", || stop.report().panicked().len() == MANY);
         let (_spawned, task) = stop.track("replay", async {
             let mut waits: Vec<_> = waits.into_iter().map(Box::pin).collect();
             std::future::poll_fn(|cx| {
@@ -213,7 +258,8 @@ fn no_line_and_no_list_is_without_an_end() {
         let mut task = Box::pin(task);
         assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let report = stop.report();
-        assert_eq!((report.members()[0].holds.len(), report.members()[1].waits.len()), (MANY, MANY), "holder, replay");
+        let member = |name: &str| report.members().iter().find(|member| member.name == name).expect("a member");
+        assert_eq!((member("holder").holds.len(), member("replay").waits.len()), (MANY, MANY));
         let text = report.to_string();
         let line = text.lines().find(|line| line.starts_with("  task replay")).expect("a line");
         assert_eq!(line.matches(" for read").count(), 4, "{line}");
@@ -249,9 +295,10 @@ fn what_is_not_worth_a_line_is_not_counted() {
             let (completer, mut reply) =
                 io.external::<u8, IoError>(Owed { object: Some(name.into()), ..Owed::from("read") });
             stop.spawn(name, move || reply.wait().map(drop)).expect("a thread");
-            until_waits(&stop, name, &format!("read {name}"));
             frozen.push(completer);
         }
+        let storage = |report: &Report| report.causes().iter().filter(|it| it.kind == CauseKind::Storage).count();
+        until("all three wait", || storage(&stop.report()) == 3);
         let text = stop.report().to_string();
         assert_eq!(text.lines().nth(3), Some("  and 1 more"), "{text}");
         drop((frozen, tasks, owed));
