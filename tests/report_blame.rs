@@ -17,13 +17,18 @@ use unwedge::{Completion, Condvar, Monitor, Owed, Plan, Stop, Stopped};
 use common::{GUARD, guarded};
 use seen::{until, until_waits};
 
-/// The line that says who is to blame; empty, if none does.
-fn blamed() -> String {
+fn written() -> String {
     let mut file = tempfile::tempfile().expect("a file");
     report_fd(&file).expect("written");
     file.rewind().expect("a file");
     let mut text = String::new();
     file.read_to_string(&mut text).expect("UTF-8");
+    text
+}
+
+/// The line that says who is to blame; empty, if none does.
+fn blamed() -> String {
+    let text = written();
     let line = text.lines().nth(1).expect("a second line");
     if line.starts_with("to blame: ") { line.to_owned() } else { String::new() }
 }
@@ -126,11 +131,30 @@ fn who_keeps_a_shutdown_from_its_end() {
     end(&ops);
 }
 
+/// Two threads may panic at once.
+fn several_reports_at_once() {
+    let stop = Stop::new("mds.a");
+    idle(&stop);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..1_000 {
+                    let text = written();
+                    let worker = text.lines().find(|line| line.starts_with("  mds.a: thread \"worker\" "));
+                    assert!(worker.is_some_and(|line| line.contains(" for a condition variable of queue (")), "{text}");
+                }
+            });
+        }
+    });
+    end(&stop);
+}
+
 #[test]
 fn the_culprit_is_blamed_among_the_innocent() {
     guarded(|| {
         a_read_among_those_who_wait_for_work();
         a_task_that_waits_for_several_things();
         who_keeps_a_shutdown_from_its_end();
+        several_reports_at_once();
     });
 }

@@ -42,11 +42,11 @@ pub(crate) struct Member {
     shuts_down: PlainU32,
     /// For the order of locks.
     pub(super) held: HeldList,
-    // A reader's notes, for one that may not allocate: of two readers at once each may find the other's.
+    // A reader's notes, for one that may not allocate: with its number in the high half, so that of several at once the last one finds its own.
     /// The wait in which it saw this member. Whoever uses it looks whether that is still so.
-    pub(crate) seen_in: PlainU32,
+    pub(crate) seen_in: PlainU64,
     /// How many chains of waits it saw end here.
-    pub(crate) seen_blocked: PlainU32,
+    pub(crate) seen_blocked: PlainU64,
 }
 
 arena!(
@@ -60,8 +60,8 @@ arena!(
         domain_live: PlainU64::new(0),
         shuts_down: PlainU32::new(0),
         held: HeldList::new(),
-        seen_in: PlainU32::new(0),
-        seen_blocked: PlainU32::new(0),
+        seen_in: PlainU64::new(0),
+        seen_blocked: PlainU64::new(0),
     }
 );
 

@@ -2,6 +2,10 @@
 //!
 //! It walks the registry itself and keeps nothing but a buffer on the stack. What it has to remember of a member (the wait in which it saw it, how many
 //! chains end there) it notes in that member's slot.
+//!
+//! # Notes
+//! Two threads may crash at once. A report has a number, and takes a note of a later one for its own rather than undo it: so nobody who waits is said to run by
+//! any of them, and the last one has counted right.
 
 use std::cmp::Reverse;
 use std::fmt::{self, Write};
@@ -14,7 +18,7 @@ use crate::registry::flight::{self, SeenFlight};
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::order;
 use crate::registry::phase::{self, Ended, SeenPhase, State};
-use crate::sys::{self, Relaxed};
+use crate::sys::{self, PlainU64, Relaxed};
 use crate::wait::debtor::Debtor;
 use crate::wait::line::monitors;
 use crate::wait::look::{self, Seen};
@@ -104,12 +108,13 @@ impl Write for Out<'_> {
 const LONGEST: u32 = 64;
 
 fn write_all(out: &mut Out<'_>) -> fmt::Result {
-    let (count, waiting) = note_waits();
-    note_ends();
+    let number = Number::next();
+    note_waits(number);
+    let (count, waiting) = note_ends(number);
     write!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
     out.end()?;
     write_current_phases(out)?;
-    write_blamed(out)?;
+    write_blamed(out, number)?;
     for phase in phase::look() {
         write_phase(out, &phase)?;
     }
@@ -186,24 +191,47 @@ fn write_phase(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
     out.end()
 }
 
-/// Notes in each member's slot a wait of it. How many members there are, and how many wait.
-fn note_waits() -> (u32, u32) {
-    let mut count = 0;
-    for seen in member::look() {
-        if let Some(slot) = seen.member.slot() {
-            slot.seen_in.store(0, Relaxed);
-            slot.seen_blocked.store(0, Relaxed);
+/// The number of a report: see "Notes".
+#[derive(Clone, Copy)]
+struct Number(u32);
+
+static NUMBERS: PlainU64 = PlainU64::new(0);
+
+impl Number {
+    fn next() -> Self {
+        Number(NUMBERS.fetch_add(1, Relaxed) as u32 + 1)
+    }
+
+    /// Changes a note of this report or of an earlier one, which is none of this one's and counts as 0.
+    fn change(self, note: &PlainU64, change: impl Fn(u32) -> u32) {
+        let mut known = note.load(Relaxed);
+        loop {
+            let of = (known >> 32) as u32;
+            if of > self.0 {
+                return;
+            }
+            let changed = change(if of == self.0 { known as u32 } else { 0 });
+            match note.compare_exchange(known, u64::from(self.0) << 32 | u64::from(changed), Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(now) => known = now,
+            }
         }
-        count += 1;
     }
-    let mut waiting = 0;
+
+    /// What was counted by this report, or by a later one so far.
+    fn count(self, note: &PlainU64) -> u32 {
+        let known = note.load(Relaxed);
+        if (known >> 32) as u32 >= self.0 { known as u32 } else { 0 }
+    }
+}
+
+/// Notes in each member's slot a wait of it.
+fn note_waits(number: Number) {
     for wait in look::look() {
-        let Some(slot) = wait.member.slot() else { continue };
-        let known = slot.seen_in.load(Relaxed);
-        waiting += u32::from(known == 0);
-        slot.seen_in.store(note(known, &wait), Relaxed);
+        if let Some(slot) = wait.member.slot() {
+            number.change(&slot.seen_in, |known| note(known, &wait));
+        }
     }
-    (count, waiting)
 }
 
 /// The same choice as in `explain`: what is noted of a member with these two waits.
@@ -230,7 +258,7 @@ fn noted(note: u32, member: MemberRef) -> Option<(Seen, bool)> {
 
 /// What was noted of a member.
 fn note_of(member: MemberRef) -> Option<(Seen, bool)> {
-    noted(member.slot()?.seen_in.load(Relaxed), member)
+    noted(member.slot()?.seen_in.load(Relaxed) as u32, member)
 }
 
 /// The wait that was noted of a member, if it still waits there.
@@ -290,17 +318,24 @@ fn end_of(member: MemberRef) -> (MemberRef, bool) {
     (lowest, true)
 }
 
-/// Notes at the end of each chain how many lead to it.
-fn note_ends() {
-    for seen in member::look().filter(|seen| wait_of(seen.member).is_some()) {
+/// Notes at the end of each chain how many lead to it. How many members there are, and how many wait.
+fn note_ends(number: Number) -> (u32, u32) {
+    let (mut count, mut waiting) = (0, 0);
+    for seen in member::look() {
+        count += 1;
+        if wait_of(seen.member).is_none() {
+            continue;
+        }
+        waiting += 1;
         if let Some(slot) = end_of(seen.member).0.slot() {
-            slot.seen_blocked.fetch_add(1, Relaxed);
+            number.change(&slot.seen_blocked, |known| known + 1);
         }
     }
+    (count, waiting)
 }
 
 /// The deadlocks, and the worst of the other ends.
-fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
+fn write_blamed(out: &mut Out<'_>, number: Number) -> fmt::Result {
     let mut worst: Option<((u8, Reverse<u32>), SeenMember)> = None;
     for seen in member::look() {
         let (end, is_cycle) = end_of(seen.member);
@@ -313,7 +348,7 @@ fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
             }
             continue;
         }
-        if let Some(rank) = rank(&seen).filter(|rank| worst.is_none_or(|(least, _)| *rank < least)) {
+        if let Some(rank) = rank(&seen, number).filter(|rank| worst.is_none_or(|(least, _)| *rank < least)) {
             worst = Some((rank, seen));
         }
     }
@@ -328,10 +363,10 @@ fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
 }
 
 /// How bad it is that chains end at this one, and how many do; the less, the worse. `None`: there is nothing to be said against it.
-fn rank(end: &SeenMember) -> Option<(u8, Reverse<u32>)> {
+fn rank(end: &SeenMember, number: Number) -> Option<(u8, Reverse<u32>)> {
     let Lead::Ends(kind) = follow(end.member) else { return None };
     let wait = wait_of(end.member);
-    let blocked = end.member.slot().map_or(0, |slot| slot.seen_blocked.load(Relaxed));
+    let blocked = end.member.slot().map_or(0, |slot| number.count(&slot.seen_blocked));
     let is_waited_for = blocked > u32::from(wait.is_some());
     let is_told = match kind {
         CauseKind::Idle => false,
