@@ -131,6 +131,36 @@ fn who_keeps_a_shutdown_from_its_end() {
     end(&ops);
 }
 
+/// A step may start thousands.
+fn a_phase_of_many() {
+    const MANY: usize = 20_000;
+    let stop = Stop::new("mds.a");
+    let own = stop.clone();
+    let (go, gone) = mpsc::channel::<()>();
+    let (told, begun) = mpsc::channel();
+    let plan = Plan::within(20 * GUARD).phase("save", 10 * GUARD, move |phase| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (owed, waits): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Completion::<u8>::new("write", phase)).unzip();
+        let tasks: Vec<_> = waits.into_iter().map(|wait| Box::pin(phase.track("writer", wait).1)).collect();
+        let tasks: Vec<_> =
+            tasks.into_iter().map(|mut task| (task.as_mut().poll(&mut cx).is_pending(), task)).collect();
+        told.send(())?;
+        gone.recv()?;
+        drop((tasks, owed));
+        Ok(())
+    });
+    let shutdown = std::thread::spawn(move || own.shutdown(plan).is_clean());
+    begun.recv().expect("it runs");
+    assert_eq!(stop.report().members().len(), MANY + 1);
+    let text = written();
+    let heads: Vec<_> = text.lines().skip(1).take_while(|line| !line.starts_with("  ")).collect();
+    assert!(heads.len() <= 4, "{} lines", heads.len());
+    assert!(heads[0].starts_with("stop of mds.a waits for phase save, "), "{heads:?}");
+    assert_eq!(heads[3], "stop of mds.a waits for phase save: and 19998 more threads and tasks");
+    go.send(()).expect("it waits");
+    assert!(shutdown.join().expect("no panic"));
+}
+
 /// Two threads may panic at once.
 fn several_reports_at_once() {
     let stop = Stop::new("mds.a");
@@ -156,5 +186,6 @@ fn the_culprit_is_blamed_among_the_innocent() {
         a_task_that_waits_for_several_things();
         who_keeps_a_shutdown_from_its_end();
         several_reports_at_once();
+        a_phase_of_many();
     });
 }

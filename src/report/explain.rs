@@ -134,8 +134,9 @@ struct Graph<'a> {
     /// For each place: the place where its chain ends; in a cycle the lowest.
     ends: Vec<u32>,
     in_cycle: Vec<bool>,
-    /// Those that run phases.
+    /// Those that run phases; and for each place which of them it is, plus one.
     steps: &'a [PhaseStep],
+    step_of: Vec<u32>,
 }
 
 /// The most causes that are told: a daemon may have thousands of operations out.
@@ -198,7 +199,12 @@ impl<'a> Graph<'a> {
         let count = snapshot.members.len();
         let follows = (0..count as u32).map(|place| follow(snapshot, place)).collect();
         let (ends, in_cycle) = (vec![0; count], vec![false; count]);
-        let mut this = Graph { snapshot, follows, ends, in_cycle, steps };
+        let mut step_of = vec![0; count];
+        for (at, step) in (1..).zip(steps) {
+            let known = &mut step_of[step.place as usize];
+            *known = if *known == 0 { at } else { *known };
+        }
+        let mut this = Graph { snapshot, follows, ends, in_cycle, steps, step_of };
         this.follow_shutdowns();
         while let Some(moved_on) = this.find_ends() {
             this.follows[moved_on as usize] = (None, Follow::Ends(CauseKind::Outside));
@@ -308,7 +314,7 @@ impl<'a> Graph<'a> {
     }
 
     fn step_at(&self, place: u32) -> Option<&PhaseStep> {
-        self.steps.iter().find(|step| step.place == place)
+        self.steps.get((self.step_of[place as usize] as usize).checked_sub(1)?)
     }
 
     /// 2 where the shutdown waits for this one's phase, 1 where it has left it, 0 for all others.

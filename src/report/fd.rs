@@ -146,15 +146,25 @@ fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
     out.end()
 }
 
+/// How many of those whom a phase waits for are named in its line's place: all come later.
+const STEPS: usize = 3;
+
 /// The phases that shutdowns wait for now, or have left, and where their steps are.
 fn write_current_phases(out: &mut Out<'_>) -> fmt::Result {
     for phase in phase::look().filter(|phase| phase.state.may_run()) {
-        for step in member::look().filter(|seen| seen.is_within(phase.own)) {
+        let mut steps = member::look().filter(|seen| seen.is_within(phase.own));
+        for step in steps.by_ref().take(STEPS) {
             write!(out, "stop of {} waits for phase {}, ", LastName(phase.domain), phase.name)?;
             write_time_left(out, &phase)?;
             write!(out, ": ")?;
             write_party(out, &step)?;
             write_wait_of(out, step.member)?;
+            out.end()?;
+        }
+        let more = steps.count();
+        if more != 0 {
+            let (domain, name) = (LastName(phase.domain), phase.name);
+            write!(out, "stop of {domain} waits for phase {name}: and {more} more threads and tasks")?;
             out.end()?;
         }
     }
