@@ -24,7 +24,7 @@ use super::{
     gather::Gather,
     meter::Operation,
     mounts::{self, Mounts},
-    pool::{Place, Pool},
+    pool::{Job, Place, Pool},
 };
 use crate::{
     Completion,
@@ -416,11 +416,11 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
         state.jobs += 1;
         drop(state);
         let line = Arc::clone(self);
-        self.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(move || line.work()));
+        self.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(Work(line)));
     }
 
     /// A job: works until nothing is left, or the service is closed.
-    fn work(self: Arc<Self>) {
+    fn work(self: &Arc<Self>) {
         while self.closed.load(Relaxed) == 0 {
             let mut state = self.state.lock();
             let Some(batch) = state.batches.pop_front() else {
@@ -444,6 +444,20 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
                 });
             });
         }
+    }
+}
+
+/// A job that works on a line.
+struct Work<P: AsRef<Path>>(Arc<Line<P>>);
+
+impl<P: AsRef<Path> + Send + 'static> Job for Work<P> {
+    fn run(self: Box<Self>) {
+        self.0.work();
+    }
+
+    fn is_wanted(&self) -> bool {
+        // One that finds nothing says so: the line counts it.
+        self.0.state.lock().batches.front().is_none_or(|batch| batch.gather.is_wanted())
     }
 }
 

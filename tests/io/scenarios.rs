@@ -10,6 +10,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -506,6 +507,51 @@ pub fn unwanted_reads_make_room(backend: Backend) {
     // Lets the threads of the pool go.
     get(io.write_at(&stuck, vec![0; 4096], 0)).expect("written");
     drop((file, stuck));
+    end(&stop);
+}
+
+/// Says in its drop on which thread that is.
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.lock().expect("no panic").push(thread::current().name().unwrap_or_default().to_owned());
+    }
+}
+
+/// What waits for a share that will never be free, and that nobody waits for any more, is let go of: by the pool, whose threads run whatever a drop does.
+pub fn unwanted_jobs_are_let_go_of(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(backend).threads(2).build().expect("a backend");
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (stuck, go): (Vec<_>, Vec<_>) = (0..64)
+        .map(|_| {
+            let (go, gone) = mpsc::channel::<()>();
+            let begun = Arc::clone(&begun);
+            let job = move || {
+                begun.fetch_add(1, Relaxed);
+                gone.recv().is_ok()
+            };
+            (io.run_blocking("stuck", job), go)
+        })
+        .unzip();
+    until("their share is taken", || begun.load(Relaxed) == 64);
+    let dropped = Arc::new(Mutex::new(Vec::new()));
+    let mut aside: Vec<_> = (0..100)
+        .map(|_| {
+            let told = Told(Arc::clone(&dropped));
+            io.run_blocking("aside", move || drop(told))
+        })
+        .collect();
+    drop(aside.split_off(50));
+    until("they are let go of", || dropped.lock().expect("no panic").len() == 50);
+    stop.request("test");
+    assert!(aside.iter_mut().all(|job| job.wait().is_err()));
+    drop(aside);
+    until("these too", || dropped.lock().expect("no panic").len() == 100);
+    let names = std::mem::take(&mut *dropped.lock().expect("no panic"));
+    assert!(names.iter().all(|name| name.starts_with("uw-pool-")), "{names:?}");
+    drop((go, stuck));
     end(&stop);
 }
 
