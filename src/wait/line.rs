@@ -369,16 +369,22 @@ impl MonitorCell {
         }
     }
 
-    /// Gives the first in line its turn.
+    /// Gives the first in line its turn, and wakes it.
     #[cold]
     pub(crate) fn wake_next(&self) {
+        self.next_turn().into_iter().flatten().for_each(Wake::wake);
+    }
+
+    /// Gives the first in line its turn. Whom the caller is to wake.
+    #[cold]
+    pub(super) fn next_turn(&self) -> [Option<Wake>; 2] {
         // A task, and the thread behind it.
         let (mut task, mut thread) = (None, None);
         {
             let mut line = self.line.lock();
             if let Some(turn) = line.turn {
                 if turn.is(TURN) {
-                    return;
+                    return [None, None];
                 }
                 // Stopped, or has the lock already and is on its way to say so.
                 line.turn = None;
@@ -410,7 +416,7 @@ impl MonitorCell {
                 self.hot.word.fetch_and(!NEED, AcqRel);
             }
         }
-        task.into_iter().chain(thread).for_each(Wake::wake);
+        [task, thread]
     }
 
     /// A cell for a new monitor.
