@@ -368,8 +368,9 @@ fn processors() -> usize {
     number
 }
 
-/// The batches of one mount that nobody has begun, and the jobs that work on them. With the last job they are dropped, if any are left: that answers them.
-/// (So what a list has left is kept for as long as one of its jobs is stuck in the kernel.)
+/// The batches of one mount that nobody has begun, and the jobs that work on them. When the service is closed the next job drops what is left, and with the last
+/// job it is dropped in any case: that answers it. (So while all of its jobs are stuck in the kernel what a list has left is kept. Of such lists there are few: the
+/// jobs of one for which the device has no share left are swept out of the pool when nobody wants them, and it goes with them.)
 struct Line<P: AsRef<Path>> {
     on: Option<u64>,
     state: Mutex<Waiting<P>>,
@@ -379,8 +380,9 @@ struct Line<P: AsRef<Path>> {
 
 impl<P: AsRef<Path>> Drop for Line<P> {
     fn drop(&mut self) {
+        let batches = std::mem::take(&mut self.state.lock().batches);
         // Each alone: an `as_ref` or a destructor that panics ends no other's answer.
-        for batch in std::mem::take(&mut self.state.lock().batches) {
+        for batch in batches {
             guarded(|| drop(batch));
         }
     }
@@ -419,15 +421,19 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
         self.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(Work(line)));
     }
 
-    /// A job: works until nothing is left, or the service is closed.
+    /// A job: works until nothing is left. Once the service is closed that is to drop it.
     fn work(self: &Arc<Self>) {
-        while self.closed.load(Relaxed) == 0 {
+        loop {
             let mut state = self.state.lock();
             let Some(batch) = state.batches.pop_front() else {
                 state.jobs -= 1;
                 return;
             };
             drop(state);
+            if self.closed.load(Relaxed) != 0 {
+                guarded(|| drop(batch));
+                continue;
+            }
             let mut begun = now();
             // A path's `as_ref` that panics is answered by its batch, and ends no job.
             guarded(|| {

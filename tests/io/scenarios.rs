@@ -6,9 +6,9 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, RwLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
@@ -550,9 +550,65 @@ pub fn unwanted_jobs_are_let_go_of(backend: Backend) {
     drop(aside);
     until("these too", || dropped.lock().expect("no panic").len() == 100);
     let names = std::mem::take(&mut *dropped.lock().expect("no panic"));
-    assert!(names.iter().all(|name| name.starts_with("uw-pool-")), "{names:?}");
+    assert!(names.iter().all(|name| is_of_the_pool(name)), "{names:?}");
     drop((go, stuck));
     end(&stop);
+}
+
+/// A path that a thread of the pool may not have before its gate is open.
+struct Gated {
+    path: PathBuf,
+    gate: Option<Arc<RwLock<()>>>,
+    /// How many came to a gate.
+    came: Arc<AtomicUsize>,
+    _told: Told,
+}
+
+impl AsRef<Path> for Gated {
+    fn as_ref(&self) -> &Path {
+        if let Some(gate) = self.gate.as_ref().filter(|_| thread::current().name().is_some_and(is_of_the_pool)) {
+            self.came.fetch_add(1, Relaxed);
+            drop(gate.read());
+        }
+        &self.path
+    }
+}
+
+fn is_of_the_pool(name: &str) -> bool {
+    name.starts_with("uw-pool-")
+}
+
+/// When the service is closed a job that is stuck keeps what it has in hand, and no more of its list.
+pub fn a_stuck_job_keeps_its_share_of_a_list_alone(backend: Backend) {
+    const BATCH: usize = 64;
+    const BATCHES: usize = 40;
+    if thread::available_parallelism().map_or(1, usize::from) == 1 {
+        eprintln!("not tested: on one processor a list has one job");
+        return;
+    }
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let (stuck, slow) = (Arc::new(RwLock::new(())), Arc::new(RwLock::new(())));
+    let (shut, held_up) = (stuck.write().expect("no panic"), slow.write().expect("no panic"));
+    let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let paths = (0..BATCHES * BATCH).map(|at| Gated {
+        path: path.clone(),
+        gate: (at % BATCH == 0).then(|| Arc::clone(if at == 0 { &stuck } else { &slow })),
+        came: Arc::clone(&came),
+        _told: Told(Arc::clone(&dropped)),
+    });
+    let list = io.stat_many(paths.collect::<Vec<_>>());
+    until("two jobs at least are in it", || came.load(Relaxed) >= 2);
+    let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
+    assert!(report.leaked_threads() >= 2, "{report}");
+    drop(list);
+    drop(held_up);
+    let count = || dropped.lock().expect("no panic").len();
+    until("the others have given it back", || count() == (BATCHES - 1) * BATCH);
+    assert!(dropped.lock().expect("no panic").iter().all(|name| is_of_the_pool(name)));
+    drop(shut);
+    until("the stuck one has", || count() == BATCHES * BATCH);
 }
 
 /// A buffer that panics where it is told to.
