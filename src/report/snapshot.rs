@@ -3,6 +3,7 @@
 //! The parts are read one after the other, so what moves meanwhile may be seen at two moments; what has hung for a while is seen as it is. Nobody is taken
 //! for somebody else: references carry the life of the member that is meant.
 
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +70,17 @@ fn count(locks: &mut QuickMap<Slot, Lock>, of: Option<Slot>, queue: &mut usize) 
     }
 }
 
+impl Lock {
+    fn of(cell: &MonitorCell) -> Option<Self> {
+        let (life, name, seen) = cell.look_by_name()?;
+        Some(Lock { life, name, seen, queue: 0 })
+    }
+}
+
 /// A monitor's lock.
 pub(super) struct Lock {
+    /// Which monitor it is of those whose cell it has been.
+    life: u32,
     pub(super) name: Copied<4>,
     pub(super) seen: SeenLock,
     pub(super) queue: usize,
@@ -132,10 +142,8 @@ impl Snapshot {
 
     fn note_locks(&mut self) {
         for (_, cell) in monitors().look() {
-            let seen = cell.look();
-            if seen.holder != MemberRef::NOBODY || seen.readers != 0 {
-                self.locks.insert(slot(cell), Lock { name: cell.name.copy(), seen, queue: 0 });
-            }
+            let lock = Lock::of(cell).filter(|lock| lock.seen.holder != MemberRef::NOBODY || lock.seen.readers != 0);
+            self.locks.extend(lock.map(|lock| (slot(cell), lock)));
         }
         self.results.reserve(self.waits.len());
         // Most wait for the lock of the one before.
@@ -148,11 +156,9 @@ impl Snapshot {
             if let Some(cell) = wait.monitor {
                 if last != Some(slot(cell)) {
                     count(&mut self.locks, last, &mut queue);
-                    self.locks.entry(slot(cell)).or_insert_with(|| Lock {
-                        name: cell.name.copy(),
-                        seen: cell.look(),
-                        queue: 0,
-                    });
+                    if let Entry::Vacant(vacant) = self.locks.entry(slot(cell)) {
+                        Lock::of(cell).map(|lock| vacant.insert(lock));
+                    }
                     last = Some(slot(cell));
                 }
                 queue += usize::from(wait.wants_lock());
@@ -166,10 +172,12 @@ impl Snapshot {
         count(&mut self.locks, last, &mut queue);
     }
 
-    /// Finds the waits that ended while all was read: whose lock has come to the waiter itself, or whose debtor has paid, and has ended since. Those are no
-    /// deadlock, and nobody is gone.
+    /// Finds the waits that ended while all was read: whose monitor is gone and its cell another one's, whose lock has come to the waiter itself, or whose debtor
+    /// has paid, and has ended since. Those are no deadlock, nobody is gone, and nobody waits for another monitor's holder.
     fn take_out_what_is_over(&mut self) -> Vec<u32> {
+        let is_others = |wait: &Seen, cell| self.lock_of(cell).is_none_or(|lock| lock.life != wait.monitor_life);
         let is_over = |(_, wait): &(u32, &Seen)| match self.lead(wait) {
+            _ if wait.monitor.is_some_and(|cell| is_others(wait, cell)) => true,
             Lead::To(own) if own == wait.member => !wait.still_waits(),
             Lead::To(gone) if self.place(gone).is_none() => gone.look().is_none() && !still_leads_to(wait, gone),
             _ => false,

@@ -49,10 +49,10 @@ use crossbeam_utils::CachePadded;
 
 use crate::registry::arena::arena;
 use crate::registry::member::{self, MemberRef};
-use crate::registry::text::Text;
-#[cfg(not(unwedge_loom))]
-use crate::sys;
-use crate::sys::{AcqRel, Acquire, AtomicU32, AtomicU64, LightGuard, LightMutex, PlainU64, Relaxed};
+use crate::registry::text::{Copied, Text};
+use crate::sys::{
+    self, AcqRel, Acquire, AtomicU32, AtomicU64, LightGuard, LightMutex, PlainU32, PlainU64, Relaxed, Release,
+};
 
 use super::condition::Condition;
 use super::list::List;
@@ -79,6 +79,8 @@ pub(crate) struct MonitorCell {
     /// `CLOSED`, once more, for a writer that comes: see "Cache lines". Written under the line's lock.
     closed: AtomicU32,
     pub(crate) name: Text<4>,
+    /// Counts the monitors whose cell this has been. Written by who claims it.
+    pub(super) life: PlainU32,
 }
 
 /// What every holder writes.
@@ -148,6 +150,7 @@ arena!(
         when: Condition::new(),
         closed: AtomicU32::new(0),
         name: Text::new(),
+        life: PlainU32::new(0),
     }
 );
 
@@ -266,6 +269,15 @@ impl MonitorCell {
             since: (holder & STAMPED != 0 && stamp != 0).then_some(stamp),
             readers: self.hot.word.load(Relaxed) / READER,
         }
+    }
+
+    /// The same with the monitor's name, and which monitor it is; `None` where another one has come into the cell meanwhile.
+    pub(crate) fn look_by_name(&self) -> Option<(u32, Copied<4>, SeenLock)> {
+        let life = self.life.load(Acquire);
+        let seen = (life, self.name.copy(), self.look());
+        // Ordering: Acquire, partner of the Release fence in `claim`: who reads what the next monitor has sees that this one is gone.
+        sys::plain_fence(Acquire);
+        (self.life.load(Relaxed) == life).then_some(seen)
     }
 
     /// See "Since when". Under the line's lock.
@@ -422,7 +434,11 @@ impl MonitorCell {
     /// A cell for a new monitor.
     pub(super) fn claim(name: &str) -> u32 {
         let index = monitors().claim();
-        monitors().get(index).name.set_name(name);
+        let cell = monitors().get(index);
+        cell.life.store(cell.life.load(Relaxed).wrapping_add(1), Relaxed);
+        // Ordering: Release, partner of the Acquire fence in `look_by_name`.
+        sys::plain_fence(Release);
+        cell.name.set_name(name);
         index
     }
 

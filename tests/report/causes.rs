@@ -372,3 +372,43 @@ fn who_ends_when_it_has_given_all_is_not_said_to_have_left_it_behind() {
         });
     });
 }
+
+/// A monitor may be another one's place when the locks are read: a daemon has one for each inode.
+#[test]
+fn a_lock_that_is_gone_is_not_taken_for_the_one_that_came_after_it() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        for (name, waits) in [("even", "even waiter"), ("odd", "odd waiter")].into_iter().cycle().take(8) {
+            let (give, given) = mpsc::channel::<Arc<Monitor<Mutex<()>>>>();
+            let (done, is_done) = mpsc::channel::<()>();
+            let own = stop.clone();
+            stop.spawn(name, move || {
+                while !own.is_requested() {
+                    let monitor = Arc::new(Monitor::new(name, Mutex::new(()), &own));
+                    let held = monitor.lock();
+                    give.send(monitor.clone()).ok();
+                    thread::sleep(std::time::Duration::from_micros(20));
+                    drop(held);
+                    is_done.recv().ok();
+                }
+            })
+            .expect("a thread");
+            stop.spawn(waits, move || {
+                while let Ok(monitor) = given.recv() {
+                    drop(monitor.lock());
+                    drop(monitor);
+                    done.send(()).ok();
+                }
+            })
+            .expect("a thread");
+        }
+        look_often(&stop, |report| {
+            for member in report.members() {
+                let other = if member.name.starts_with("even") { "odd" } else { "even" };
+                let is_other_s = |what: &str| what.contains(other);
+                assert!(!member.waits.iter().any(|wait| is_other_s(&wait.what)), "{report}");
+                assert!(!member.holds.iter().any(|lock| is_other_s(lock)), "{report}");
+            }
+        });
+    });
+}
