@@ -462,7 +462,7 @@ pub(super) fn lead(wait: &Seen, lock: Option<SeenLock>) -> Lead {
     }
 }
 
-/// Whether this very wait leads there also now. Of one to whom it leads who has ended: then that one has left something behind, and has not given it before its end.
+/// Whether this very wait leads there also now. Of one who has ended: then it has left something behind, and has not given it before its end.
 pub(super) fn still_leads_to(wait: &Seen, member: MemberRef) -> bool {
     let now = look::look_at(wait.index).filter(|now| now.began == wait.began && now.member == wait.member);
     now.is_some_and(|now| matches!(lead(&now, now.monitor.map(MonitorCell::look)), Lead::To(to) if to == member))
