@@ -537,7 +537,7 @@ fn an_interrupted_main_job_leaves_nothing() {
         std::thread::sleep(Duration::from_millis(after));
         server.signal(libc::SIGINT);
         let (status, said, _) = server.wait();
-        assert_eq!((status.code(), said.as_str()), (Some(1), "mds: interrupted\n"), "after {after} ms");
+        assert_eq!((status.code(), said.as_str()), (Some(130), "mds: interrupted\n"), "after {after} ms");
         assert_eq!(fs::read_dir(temporary.path()).expect("a folder").count(), 0, "everything temporary has gone");
     }
 }

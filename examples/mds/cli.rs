@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// A metadata server that boots from a captured Ceph metadata pool, serves it read-only, and always stops.
 ///
 /// Without a command it is the main job: it boots from the pool that comes with the project, serves it for a second, and then stops many
-/// times while the storage below it does not answer, in each state of its life. Exit status 0 means that every stop was clean.
+/// times while the storage below it does not answer, in each state of its life.
+///
+/// Exit status 0: every stop was clean. 1: not so; what was wrong has been said. 130: interrupted by SIGINT or SIGTERM before its end.
 #[derive(Debug, Parser)]
 #[command(name = "mds", version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -28,7 +30,7 @@ pub enum Job {
     /// Have thousands of lives, each frozen at a random point and stopped, with random faults of the storage.
     ///
     /// Exit status 0: every stop came before its deadline, and what was left the reports say. 1: not so; what was wrong has been said, with the seed.
-    /// 3: a life hung. 130: interrupted, and all was well until then.
+    /// 3: a life hung. 130: interrupted by SIGINT or SIGTERM, and all was well until then.
     Soak(Soak),
 }
 
@@ -77,7 +79,7 @@ pub enum Command {
         /// What to print.
         what: What,
     },
-    /// Serve a pool until SIGTERM or SIGINT.
+    /// Serve a pool until SIGTERM or SIGINT. That is its end, and no interruption: the exit status is 0.
     ///
     /// One JSON object a line each way: {"op":"lookup","parent":1,"name":"a"}, {"op":"getattr","ino":1}, {"op":"readdir","ino":1},
     /// {"op":"readlink","ino":9}, {"op":"refresh"}; an "id" comes back with the reply. The root is inode 1.

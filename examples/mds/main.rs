@@ -52,8 +52,7 @@ fn main() -> ExitCode {
 /// Does what was asked for. What did not go well has been said.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Some(job) = cli.command else {
-        let is_clean = drill::run(&cli.drill)?;
-        return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return drill::run(&cli.drill);
     };
     match job {
         Job::Soak(options) => return soak::run(&options),

@@ -1,6 +1,11 @@
 //! The user's own blocking work, as a completion.
 
-use super::{Io, meter::Operation, pool::Place, reply::Reply};
+use super::{
+    Io,
+    meter::Operation,
+    pool::{Job, Place},
+    reply::Reply,
+};
 use crate::{Abandoned, Completion};
 
 /// Jobs.
@@ -25,13 +30,27 @@ impl Io {
         }
         let (completer, completion) = Completion::new(name, self.domain());
         let reply = Reply::new(completer, Operation::Job, self.meter(), self.flight(name, "", 0, 0));
-        let work = move || {
-            if reply.is_wanted() {
-                reply.owed_by_me();
-                reply.finish(Ok(job()));
-            }
-        };
-        self.run(Place::Anywhere, Box::new(work));
+        self.run(Place::Anywhere, Box::new(Blocking { reply, job }));
         completion
+    }
+}
+
+/// A job of the user's, and to whom its result is owed.
+struct Blocking<T: Send + 'static, F> {
+    reply: Reply<T, Abandoned>,
+    job: F,
+}
+
+impl<T: Send + 'static, F: FnOnce() -> T + Send> Job for Blocking<T, F> {
+    fn run(self: Box<Self>) {
+        let Blocking { reply, job } = *self;
+        if reply.is_wanted() {
+            reply.owed_by_me();
+            reply.finish(Ok(job()));
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.reply.is_wanted()
     }
 }

@@ -266,7 +266,7 @@ impl Io {
         }
     }
 
-    fn run(&self, place: pool::Place, job: pool::Job) {
+    fn run(&self, place: pool::Place, job: Box<dyn pool::Job>) {
         self.backends.pool.run(place, job);
     }
 

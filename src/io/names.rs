@@ -12,7 +12,7 @@ use super::{
     meter::Operation,
     op::{Op, Open},
     options::OpenOptions,
-    pool::Place,
+    pool::{Job, Place},
     quick,
     reply::Reply,
 };
@@ -153,7 +153,7 @@ impl Io {
         }
         let (reply, completion) = self.owe(kind, name, &path, None);
         let owing = Owing { name, path, reply: Some(reply) };
-        self.run(place, Box::new(move || owing.settle(idle, job)));
+        self.run(place, Box::new(Question { owing, idle, job }));
         completion
     }
 
@@ -172,16 +172,29 @@ struct Owing<T: Send + 'static> {
     reply: Option<Reply<T>>,
 }
 
-impl<T: Send + 'static> Owing<T> {
-    fn settle(mut self, idle: bool, job: impl FnOnce(&Path) -> io::Result<T>) {
-        if idle && self.reply.as_ref().is_some_and(|reply| !reply.is_wanted()) {
-            self.reply = None;
+/// A job on a path. An idle one is left undone if nobody wants its result any more.
+struct Question<T: Send + 'static, F> {
+    owing: Owing<T>,
+    idle: bool,
+    job: F,
+}
+
+impl<T: Send + 'static, F: FnOnce(&Path) -> io::Result<T> + Send> Job for Question<T, F> {
+    fn run(self: Box<Self>) {
+        let is_wanted = self.is_wanted();
+        let Question { mut owing, job, .. } = *self;
+        if !is_wanted {
+            owing.reply = None;
             return;
         }
-        let result = job(&self.path);
-        if let Some(reply) = self.reply.take() {
-            reply.finish(result.map_err(|error| IoError::failed(self.name, self.path.clone(), error)));
+        let result = job(&owing.path);
+        if let Some(reply) = owing.reply.take() {
+            reply.finish(result.map_err(|error| IoError::failed(owing.name, owing.path.clone(), error)));
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.idle || self.owing.reply.as_ref().is_some_and(Reply::is_wanted)
     }
 }
 

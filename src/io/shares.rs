@@ -72,15 +72,17 @@ impl<O> Shares<O> {
 /// What the ring asks besides, which cannot set aside without end.
 #[cfg(any(feature = "uring", unwedge_loom, test))]
 impl<O> Shares<O> {
-    /// How many are set aside.
-    pub(crate) fn aside(&self) -> usize {
-        self.aside
-    }
-
     /// The device for which most is set aside, if any is.
     pub(crate) fn fullest(&self) -> Option<u64> {
         let some = self.devices.iter().filter(|device| !device.aside.is_empty());
         some.max_by_key(|device| device.aside.len()).map(|device| device.id)
+    }
+}
+
+impl<O> Shares<O> {
+    /// How many are set aside.
+    pub(crate) fn aside(&self) -> usize {
+        self.aside
     }
 
     /// Takes out of what is set aside what is no longer wanted.

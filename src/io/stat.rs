@@ -24,7 +24,7 @@ use super::{
     gather::Gather,
     meter::Operation,
     mounts::{self, Mounts},
-    pool::{Place, Pool},
+    pool::{Job, Place, Pool},
 };
 use crate::{
     Completion,
@@ -368,8 +368,9 @@ fn processors() -> usize {
     number
 }
 
-/// The batches of one mount that nobody has begun, and the jobs that work on them. With the last job they are dropped, if any are left: that answers them.
-/// (So what a list has left is kept for as long as one of its jobs is stuck in the kernel.)
+/// The batches of one mount that nobody has begun, and the jobs that work on them. When the service is closed the next job drops what is left, and with the last
+/// job it is dropped in any case: that answers it. (So while all of its jobs are stuck in the kernel what a list has left is kept. Of such lists there are few: the
+/// jobs of one for which the device has no share left are swept out of the pool when nobody wants them, and it goes with them.)
 struct Line<P: AsRef<Path>> {
     on: Option<u64>,
     state: Mutex<Waiting<P>>,
@@ -379,8 +380,9 @@ struct Line<P: AsRef<Path>> {
 
 impl<P: AsRef<Path>> Drop for Line<P> {
     fn drop(&mut self) {
+        let batches = std::mem::take(&mut self.state.lock().batches);
         // Each alone: an `as_ref` or a destructor that panics ends no other's answer.
-        for batch in std::mem::take(&mut self.state.lock().batches) {
+        for batch in batches {
             guarded(|| drop(batch));
         }
     }
@@ -416,18 +418,22 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
         state.jobs += 1;
         drop(state);
         let line = Arc::clone(self);
-        self.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(move || line.work()));
+        self.pool.run(self.on.map_or(Place::Anywhere, Place::Device), Box::new(Work(line)));
     }
 
-    /// A job: works until nothing is left, or the service is closed.
-    fn work(self: Arc<Self>) {
-        while self.closed.load(Relaxed) == 0 {
+    /// A job: works until nothing is left. Once the service is closed that is to drop it.
+    fn work(self: &Arc<Self>) {
+        loop {
             let mut state = self.state.lock();
             let Some(batch) = state.batches.pop_front() else {
                 state.jobs -= 1;
                 return;
             };
             drop(state);
+            if self.closed.load(Relaxed) != 0 {
+                guarded(|| drop(batch));
+                continue;
+            }
             let mut begun = now();
             // A path's `as_ref` that panics is answered by its batch, and ends no job.
             guarded(|| {
@@ -444,6 +450,20 @@ impl<P: AsRef<Path> + Send + 'static> Line<P> {
                 });
             });
         }
+    }
+}
+
+/// A job that works on a line.
+struct Work<P: AsRef<Path>>(Arc<Line<P>>);
+
+impl<P: AsRef<Path> + Send + 'static> Job for Work<P> {
+    fn run(self: Box<Self>) {
+        self.0.work();
+    }
+
+    fn is_wanted(&self) -> bool {
+        // One that finds nothing says so: the line counts it.
+        self.0.state.lock().batches.front().is_none_or(|batch| batch.gather.is_wanted())
     }
 }
 

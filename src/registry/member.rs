@@ -42,11 +42,11 @@ pub(crate) struct Member {
     shuts_down: PlainU32,
     /// For the order of locks.
     pub(super) held: HeldList,
-    // A reader's notes, for one that may not allocate: of two readers at once each may find the other's.
+    // A reader's notes, for one that may not allocate: with its number in the high half, so that of several at once the last one finds its own.
     /// The wait in which it saw this member. Whoever uses it looks whether that is still so.
-    pub(crate) seen_in: PlainU32,
+    pub(crate) seen_in: PlainU64,
     /// How many chains of waits it saw end here.
-    pub(crate) seen_blocked: PlainU32,
+    pub(crate) seen_blocked: PlainU64,
 }
 
 arena!(
@@ -60,8 +60,8 @@ arena!(
         domain_live: PlainU64::new(0),
         shuts_down: PlainU32::new(0),
         held: HeldList::new(),
-        seen_in: PlainU32::new(0),
-        seen_blocked: PlainU32::new(0),
+        seen_in: PlainU64::new(0),
+        seen_blocked: PlainU64::new(0),
     }
 );
 
@@ -207,7 +207,7 @@ impl Membership {
         // Ordering: Release, partner of the Acquire fences in `Member::look` and `last_name`: who sees a field of this occupant sees that the last one is gone,
         // and its name too.
         sys::plain_fence(Release);
-        member.name.set(name);
+        member.name.set_name(name);
         member.tid.store(0, Relaxed);
         member.kind.store(u8::from(kind == Kind::Task), Relaxed);
         let (cell, live) = domain.map(DomainRef::parts).unzip();
@@ -292,7 +292,7 @@ fn adopt_thread() -> MemberRef {
         }
         fn claim() -> Membership {
             let thread = std::thread::current();
-            Membership::new(thread.name().unwrap_or("unnamed"), Kind::Thread, None)
+            Membership::new(thread.name().unwrap_or_default(), Kind::Thread, None)
         }
         std::thread_local! {
             static GUEST: Guest = Guest(claim());

@@ -46,6 +46,12 @@ impl<const WORDS: usize> Text<WORDS> {
         if text.is_empty() { self.clear() } else { self.set_some(text) }
     }
 
+    /// Makes it a name. What has none, or one that begins with a NUL, is called so: in a report an empty name would say that nobody knows it.
+    #[inline]
+    pub(crate) fn set_name(&self, name: &str) {
+        self.set(if name.is_empty() || name.starts_with('\0') { "unnamed" } else { name });
+    }
+
     fn set_some(&self, text: &str) {
         let full = text.as_bytes()[..fitting(text, WORDS * 8)].chunks_exact(8);
         if let Some(word) = self.0.get(full.len()) {

@@ -1,6 +1,6 @@
 //! The report as a graph for Graphviz: threads and tasks, locks, operations, and who waits for what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::Report;
@@ -13,9 +13,21 @@ use super::text::{For, Seconds, TimeLeft};
 struct Graph {
     nodes: BTreeSet<String>,
     edges: BTreeSet<String>,
+    /// What tells those of one name apart, in the order in which they came.
+    named: BTreeMap<String, Vec<(u64, u32)>>,
 }
 
 impl Graph {
+    /// The id of a node by its name and what tells it from others of that name.
+    fn id(&mut self, name: String, one: (u64, u32)) -> String {
+        let known = self.named.entry(name.clone()).or_default();
+        let at = known.iter().position(|known| *known == one).unwrap_or_else(|| {
+            known.push(one);
+            known.len() - 1
+        });
+        if at == 0 { name } else { format!("{name} ({})", at + 1) }
+    }
+
     fn node(&mut self, id: &str, label: impl Display, shape: &str, is_blamed: bool) {
         let color = if is_blamed { ", color=red, penwidth=2" } else { "" };
         self.nodes.insert(format!("  {} [label={}, shape={shape}{color}];", quoted(id), quoted(label)));
@@ -37,7 +49,7 @@ impl Graph {
         let label = format!("{}{place}", Seconds(wait.age));
         match &wait.on {
             WaitsFor::Lock { name, held_by, .. } => {
-                let id = format!("lock {name}");
+                let id = self.id(format!("lock {name}"), (wait.slot, 0));
                 self.node(&id, For(&wait.on), "box", false);
                 self.edge(from, &id, label);
                 if let HeldBy::Member(holder) = held_by {
@@ -54,9 +66,14 @@ impl Graph {
                 self.node(&id, &id, "cylinder", false);
                 self.edge(from, &id, label);
             }
-            _ => {
+            WaitsFor::Stop | WaitsFor::End { .. } => {
                 let id = For(&wait.on).to_string();
                 self.node(&id, &id, "plain", false);
+                self.edge(from, &id, label);
+            }
+            _ => {
+                let id = self.id(For(&wait.on).to_string(), (wait.slot, 0));
+                self.node(&id, For(&wait.on), "plain", false);
                 self.edge(from, &id, label);
             }
         }
@@ -67,7 +84,7 @@ fn member_id(id: u64) -> String {
     format!("member {id}")
 }
 
-fn phase_id(name: &str) -> String {
+fn phase_name(name: &str) -> String {
     format!("phase {name}")
 }
 
@@ -106,7 +123,7 @@ impl Report {
             .map(|step| step.member.id)
             .collect();
         let mut graph = Graph::default();
-        for member in self.members() {
+        for (at, member) in self.members().iter().enumerate() {
             let party = Party {
                 id: member.id,
                 name: member.name.clone(),
@@ -115,8 +132,10 @@ impl Report {
                 has_ended: false,
             };
             let id = graph.party(&party, &blamed);
-            if let Some(phase) = &member.phase {
-                graph.edge(&phase_id(phase), &id, "runs in");
+            // Those that run phases come first.
+            if let Some(step) = self.steps.get(at) {
+                let phase = graph.id(phase_name(&step.phase), step.at);
+                graph.edge(&phase, &id, "runs in");
             }
             for wait in &member.waits {
                 graph.wait(&id, wait, &blamed);
@@ -131,7 +150,8 @@ impl Report {
                 Outcome::Left => "left".to_owned(),
                 _ => TimeLeft(phase.left, phase.limit).to_string(),
             };
-            graph.node(&phase_id(&phase.name), format!("phase {}\n{left}", phase.name), "folder", false);
+            let id = graph.id(phase_name(&phase.name), (phase.plan, phase.place));
+            graph.node(&id, format!("phase {}\n{left}", phase.name), "folder", false);
         }
         for step in self.causes.iter().flat_map(|cause| &cause.chain) {
             let id = graph.party(&step.member, &blamed);

@@ -22,8 +22,8 @@ use std::time::Duration;
 use crate::registry::flight;
 use crate::registry::member::MemberRef;
 use crate::wait::debtor::Debtor;
-use crate::wait::line::SeenLock;
-use crate::wait::look::{Seen, Stage};
+use crate::wait::line::{MonitorCell, SeenLock};
+use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
 use super::parts::{Party, WaitReport};
@@ -134,8 +134,9 @@ struct Graph<'a> {
     /// For each place: the place where its chain ends; in a cycle the lowest.
     ends: Vec<u32>,
     in_cycle: Vec<bool>,
-    /// Those that run phases.
+    /// Those that run phases; and for each place which of them it is, plus one.
     steps: &'a [PhaseStep],
+    step_of: Vec<u32>,
 }
 
 /// The most causes that are told: a daemon may have thousands of operations out.
@@ -198,7 +199,12 @@ impl<'a> Graph<'a> {
         let count = snapshot.members.len();
         let follows = (0..count as u32).map(|place| follow(snapshot, place)).collect();
         let (ends, in_cycle) = (vec![0; count], vec![false; count]);
-        let mut this = Graph { snapshot, follows, ends, in_cycle, steps };
+        let mut step_of = vec![0; count];
+        for (at, step) in (1..).zip(steps) {
+            let known = &mut step_of[step.place as usize];
+            *known = if *known == 0 { at } else { *known };
+        }
+        let mut this = Graph { snapshot, follows, ends, in_cycle, steps, step_of };
         this.follow_shutdowns();
         while let Some(moved_on) = this.find_ends() {
             this.follows[moved_on as usize] = (None, Follow::Ends(CauseKind::Outside));
@@ -308,7 +314,7 @@ impl<'a> Graph<'a> {
     }
 
     fn step_at(&self, place: u32) -> Option<&PhaseStep> {
-        self.steps.iter().find(|step| step.place == place)
+        self.steps.get((self.step_of[place as usize] as usize).checked_sub(1)?)
     }
 
     /// 2 where the shutdown waits for this one's phase, 1 where it has left it, 0 for all others.
@@ -331,15 +337,7 @@ impl<'a> Graph<'a> {
 
     /// The less, the worse.
     fn rank(&self, group: &Group) -> (Reverse<u8>, u8, Reverse<(usize, u64)>, u32) {
-        let class = match self.kind(group.end) {
-            CauseKind::Deadlock => 0,
-            CauseKind::Gone => 1,
-            CauseKind::Storage | CauseKind::Unpolled => 2,
-            CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if group.in_turn > 0 => 2,
-            CauseKind::Outside => 3,
-            CauseKind::Unknown | CauseKind::Several => 4,
-            CauseKind::Idle => 5,
-        };
+        let class = class(self.kind(group.end), group.in_turn > 0);
         (Reverse(group.weight), class, Reverse((group.blocked, self.age(group.end))), group.end)
     }
 
@@ -379,9 +377,32 @@ impl<'a> Graph<'a> {
     }
 }
 
+/// How bad the end of a chain is: the less, the worse. `is_waited_for`: somebody else's chain ends there.
+pub(super) fn class(kind: CauseKind, is_waited_for: bool) -> u8 {
+    match kind {
+        CauseKind::Deadlock => 0,
+        CauseKind::Gone => 1,
+        CauseKind::Storage | CauseKind::Unpolled => 2,
+        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several if is_waited_for => 2,
+        CauseKind::Outside => 3,
+        CauseKind::Unknown | CauseKind::Several => 4,
+        CauseKind::Idle => 5,
+    }
+}
+
+/// Whether a wait says something beside another one: that for the stop does not.
+pub(super) fn is_real(wait: &Seen) -> bool {
+    wait.what != What::Stop || wait.stage != Stage::Waiting
+}
+
+/// Whether of two waits of one member the first is rather followed.
+pub(super) fn is_rather_followed(wait: &Seen, than: &Seen) -> bool {
+    than.woken_ms.is_none() && (wait.woken_ms.is_some() || wait.age_ms > than.age_ms)
+}
+
 /// The wait of a member that is followed, and where it leads.
 fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
-    let mut real = snapshot.waits_of(place).filter(|wait| wait.what != What::Stop || wait.stage != Stage::Waiting);
+    let mut real = snapshot.waits_of(place).filter(|wait| is_real(wait));
     let Some(first) = real.next() else {
         return match snapshot.waits_of(place).next() {
             Some(idle) => (Some(idle), Follow::Ends(CauseKind::Idle)),
@@ -394,8 +415,7 @@ fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
     for wait in real {
         count += 1;
         all_storage &= is_storage(wait);
-        let is_sooner = wait.woken_ms.is_some() && oldest.woken_ms.is_none();
-        if is_sooner || (wait.age_ms > oldest.age_ms && oldest.woken_ms.is_none()) {
+        if is_rather_followed(wait, oldest) {
             oldest = wait;
         }
     }
@@ -407,7 +427,7 @@ fn follow(snapshot: &Snapshot, place: u32) -> (Option<&Seen>, Follow) {
     (Some(oldest), leads)
 }
 
-fn is_storage(wait: &Seen) -> bool {
+pub(super) fn is_storage(wait: &Seen) -> bool {
     wait.what == What::Completion && wait.debtor == Debtor::Storage && wait.stage == Stage::Waiting
 }
 
@@ -442,15 +462,20 @@ pub(super) fn lead(wait: &Seen, lock: Option<SeenLock>) -> Lead {
     }
 }
 
+/// Whether this very wait leads there also now. Of one who has ended: then it has left something behind, and has not given it before its end.
+pub(super) fn still_leads_to(wait: &Seen, member: MemberRef) -> bool {
+    let now = look::look_at(wait.index).filter(|now| now.began == wait.began && now.member == wait.member);
+    now.is_some_and(|now| matches!(lead(&now, now.monitor.map(MonitorCell::look)), Lead::To(to) if to == member))
+}
+
 /// Where a wait leads in a snapshot.
 fn lead_in(snapshot: &Snapshot, wait: &Seen) -> Follow {
-    let lock = wait.monitor.and_then(|cell| snapshot.lock_of(cell)).map(|lock| lock.seen);
-    match lead(wait, lock) {
+    match snapshot.lead(wait) {
         Lead::Ends(kind) => Follow::Ends(kind),
         Lead::To(member) => match snapshot.place(member) {
             Some(place) => Follow::To(place),
-            // It has begun since.
-            None if member.look().is_some() => Follow::Ends(CauseKind::Outside),
+            // It has begun since, and may have ended since.
+            None if member.look().is_some() || !still_leads_to(wait, member) => Follow::Ends(CauseKind::Outside),
             None => Follow::Ends(CauseKind::Gone),
         },
     }

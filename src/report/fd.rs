@@ -2,25 +2,30 @@
 //!
 //! It walks the registry itself and keeps nothing but a buffer on the stack. What it has to remember of a member (the wait in which it saw it, how many
 //! chains end there) it notes in that member's slot.
+//!
+//! # Notes
+//! Two threads may crash at once. A report has a number, and takes a note of a later one for its own rather than undo it: so nobody who waits is said to run by
+//! any of them, and the last one has counted right.
 
+use std::cmp::Reverse;
 use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::registry::domain::LastName;
+use crate::registry::domain::{DomainRef, LastName};
 use crate::registry::flight::{self, SeenFlight};
 use crate::registry::member::{self, Kind, MemberRef, SeenMember};
 use crate::registry::order;
 use crate::registry::phase::{self, Ended, SeenPhase, State};
-use crate::sys::{self, Relaxed};
+use crate::sys::{self, PlainU64, Relaxed};
 use crate::wait::debtor::Debtor;
 use crate::wait::line::monitors;
 use crate::wait::look::{self, Seen};
 use crate::wait::waiter::What;
 
-use super::explain::{CauseKind, Lead, lead};
-use super::text::{Grouped, Seconds, TimeLeft, is_endless};
+use super::explain::{CauseKind, Lead, class, is_rather_followed, is_real, is_storage, lead, still_leads_to};
+use super::text::{Grouped, Seconds, TimeLeft, in_line, is_endless};
 
 /// Writes who waits for what in this process, in all domains and outside of them, to a file descriptor: in the first lines what is to blame.
 ///
@@ -72,8 +77,13 @@ impl Out<'_> {
     }
 }
 
-impl Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Out<'_> {
+    /// The line ends.
+    fn end(&mut self) -> fmt::Result {
+        self.put("\n")
+    }
+
+    fn put(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             if self.len == SIZE {
@@ -88,15 +98,23 @@ impl Write for Out<'_> {
     }
 }
 
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        in_line(text, |part| self.put(part))
+    }
+}
+
 /// The longest chain that is followed.
 const LONGEST: u32 = 64;
 
 fn write_all(out: &mut Out<'_>) -> fmt::Result {
-    let (count, waiting) = note_waits();
-    note_ends();
-    writeln!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
+    let number = Number::next();
+    note_waits(number);
+    let (count, waiting) = note_ends(number);
+    write!(out, "unwedge: {count} threads and tasks, {waiting} wait")?;
+    out.end()?;
     write_current_phases(out)?;
-    write_blamed(out)?;
+    write_blamed(out, number)?;
     for phase in phase::look() {
         write_phase(out, &phase)?;
     }
@@ -108,7 +126,8 @@ fn write_all(out: &mut Out<'_>) -> fmt::Result {
         write_flight(out, &flight)?;
     }
     for inversion in order::latest() {
-        writeln!(out, "  {inversion}")?;
+        write!(out, "  {inversion}")?;
+        out.end()?;
     }
     Ok(())
 }
@@ -123,19 +142,30 @@ fn write_flight(out: &mut Out<'_>, flight: &SeenFlight) -> fmt::Result {
     if *length != 0 {
         write!(out, " at {}, {} bytes", Grouped(*offset), Grouped(*length))?;
     }
-    writeln!(out, ", for {}", seconds(*age_ms))
+    write!(out, ", for {}", seconds(*age_ms))?;
+    out.end()
 }
+
+/// How many of those whom a phase waits for are named in its line's place: all come later.
+const STEPS: usize = 3;
 
 /// The phases that shutdowns wait for now, or have left, and where their steps are.
 fn write_current_phases(out: &mut Out<'_>) -> fmt::Result {
     for phase in phase::look().filter(|phase| phase.state.may_run()) {
-        for step in member::look().filter(|seen| seen.is_within(phase.own)) {
+        let mut steps = member::look().filter(|seen| seen.is_within(phase.own));
+        for step in steps.by_ref().take(STEPS) {
             write!(out, "stop of {} waits for phase {}, ", LastName(phase.domain), phase.name)?;
             write_time_left(out, &phase)?;
             write!(out, ": ")?;
             write_party(out, &step)?;
             write_wait_of(out, step.member)?;
-            writeln!(out)?;
+            out.end()?;
+        }
+        let more = steps.count();
+        if more != 0 {
+            let (domain, name) = (LastName(phase.domain), phase.name);
+            write!(out, "stop of {domain} waits for phase {name}: and {more} more threads and tasks")?;
+            out.end()?;
         }
     }
     Ok(())
@@ -168,45 +198,93 @@ fn write_phase(out: &mut Out<'_>, phase: &SeenPhase) -> fmt::Result {
         State::Over(Ended::Left) => write!(out, "its time was up, and its thread has not ended")?,
         State::Over(Ended::Skipped) => write!(out, "not begun: the stop was hurried")?,
     }
-    writeln!(out)
+    out.end()
 }
 
-/// Notes in each member's slot a wait of it. How many members there are, and how many wait.
-fn note_waits() -> (u32, u32) {
-    let mut count = 0;
-    for seen in member::look() {
-        if let Some(slot) = seen.member.slot() {
-            slot.seen_in.store(0, Relaxed);
-            slot.seen_blocked.store(0, Relaxed);
-        }
-        count += 1;
+/// The number of a report: see "Notes".
+#[derive(Clone, Copy)]
+struct Number(u32);
+
+static NUMBERS: PlainU64 = PlainU64::new(0);
+
+impl Number {
+    fn next() -> Self {
+        Number(NUMBERS.fetch_add(1, Relaxed) as u32 + 1)
     }
-    let mut waiting = 0;
+
+    /// Changes a note of this report or of an earlier one, which is none of this one's and counts as 0.
+    fn change(self, note: &PlainU64, change: impl Fn(u32) -> u32) {
+        let mut known = note.load(Relaxed);
+        loop {
+            let of = (known >> 32) as u32;
+            if of > self.0 {
+                return;
+            }
+            let changed = change(if of == self.0 { known as u32 } else { 0 });
+            match note.compare_exchange(known, u64::from(self.0) << 32 | u64::from(changed), Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(now) => known = now,
+            }
+        }
+    }
+
+    /// What was counted by this report, or by a later one so far.
+    fn count(self, note: &PlainU64) -> u32 {
+        let known = note.load(Relaxed);
+        if (known >> 32) as u32 >= self.0 { known as u32 } else { 0 }
+    }
+}
+
+/// Notes in each member's slot a wait of it.
+fn note_waits(number: Number) {
     for wait in look::look() {
-        let Some(slot) = wait.member.slot() else { continue };
-        let known = slot.seen_in.load(Relaxed);
-        waiting += u32::from(known == 0);
-        // A wait for the stop says nothing beside another one.
-        if known == 0 || wait.what != What::Stop {
-            slot.seen_in.store(wait.index, Relaxed);
+        if let Some(slot) = wait.member.slot() {
+            number.change(&slot.seen_in, |known| note(known, &wait));
         }
     }
-    (count, waiting)
+}
+
+/// The same choice as in `explain`: what is noted of a member with these two waits.
+fn note(known: u32, wait: &Seen) -> u32 {
+    if known != 0 && !is_real(wait) {
+        return known;
+    }
+    let Some((before, are_several)) = noted(known, wait.member).filter(|(before, _)| is_real(before)) else {
+        return wait.index;
+    };
+    let are_several = are_several || !is_storage(&before) || !is_storage(wait);
+    let followed = if is_rather_followed(wait, &before) { wait.index } else { before.index };
+    followed | if are_several { SEVERAL } else { 0 }
+}
+
+/// In a note: it is one of several waits that are not all for storage. No index has this bit.
+const SEVERAL: u32 = 1 << 31;
+
+/// The wait in a note, if this member still waits there, and whether it is one of several.
+fn noted(note: u32, member: MemberRef) -> Option<(Seen, bool)> {
+    let wait = look::look_at(note & !SEVERAL).filter(|wait| wait.member == member)?;
+    Some((wait, note & SEVERAL != 0))
+}
+
+/// What was noted of a member.
+fn note_of(member: MemberRef) -> Option<(Seen, bool)> {
+    noted(member.slot()?.seen_in.load(Relaxed) as u32, member)
 }
 
 /// The wait that was noted of a member, if it still waits there.
 fn wait_of(member: MemberRef) -> Option<Seen> {
-    match member.slot()?.seen_in.load(Relaxed) {
-        0 => None,
-        index => look::look_at(index).filter(|wait| wait.member == member),
-    }
+    note_of(member).map(|(wait, _)| wait)
 }
 
 /// Where a member's wait leads.
 fn follow(member: MemberRef) -> Lead {
-    let Some(wait) = wait_of(member) else { return Lead::Ends(CauseKind::Outside) };
+    let Some((wait, is_of_several)) = note_of(member) else { return Lead::Ends(CauseKind::Outside) };
     match lead(&wait, wait.monitor.map(|cell| cell.look())) {
-        Lead::To(next) if next.look().is_none() => Lead::Ends(CauseKind::Gone),
+        Lead::Ends(CauseKind::Unpolled) => Lead::Ends(CauseKind::Unpolled),
+        _ if is_of_several => Lead::Ends(CauseKind::Several),
+        Lead::To(next) if next.look().is_some() => Lead::To(next),
+        Lead::To(next) if still_leads_to(&wait, next) => Lead::Ends(CauseKind::Gone),
+        Lead::To(_) => Lead::Ends(CauseKind::Outside),
         lead => lead,
     }
 }
@@ -250,18 +328,25 @@ fn end_of(member: MemberRef) -> (MemberRef, bool) {
     (lowest, true)
 }
 
-/// Notes at the end of each chain how many lead to it.
-fn note_ends() {
-    for seen in member::look().filter(|seen| wait_of(seen.member).is_some()) {
+/// Notes at the end of each chain how many lead to it. How many members there are, and how many wait.
+fn note_ends(number: Number) -> (u32, u32) {
+    let (mut count, mut waiting) = (0, 0);
+    for seen in member::look() {
+        count += 1;
+        if wait_of(seen.member).is_none() {
+            continue;
+        }
+        waiting += 1;
         if let Some(slot) = end_of(seen.member).0.slot() {
-            slot.seen_blocked.fetch_add(1, Relaxed);
+            number.change(&slot.seen_blocked, |known| known + 1);
         }
     }
+    (count, waiting)
 }
 
-/// The deadlocks, and the end of waits for which most wait.
-fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
-    let mut worst: Option<(u32, SeenMember)> = None;
+/// The deadlocks, and the worst of the other ends.
+fn write_blamed(out: &mut Out<'_>, number: Number) -> fmt::Result {
+    let mut worst: Option<((u8, Reverse<u32>), SeenMember)> = None;
     for seen in member::look() {
         let (end, is_cycle) = end_of(seen.member);
         if end != seen.member {
@@ -273,17 +358,37 @@ fn write_blamed(out: &mut Out<'_>) -> fmt::Result {
             }
             continue;
         }
-        let blocked = seen.member.slot().map_or(0, |slot| slot.seen_blocked.load(Relaxed));
-        let is_idle = matches!(follow(seen.member), Lead::Ends(CauseKind::Idle));
-        if blocked > 0 && !is_idle && worst.is_none_or(|(most, _)| blocked > most) {
-            worst = Some((blocked, seen));
+        if let Some(rank) = rank(&seen, number).filter(|rank| worst.is_none_or(|(least, _)| *rank < least)) {
+            worst = Some((rank, seen));
         }
     }
-    let Some((blocked, seen)) = worst else { return Ok(()) };
+    let Some(((_, Reverse(blocked)), seen)) = worst else { return Ok(()) };
     write!(out, "to blame: ")?;
     write_party(out, &seen)?;
     write_wait_of(out, seen.member)?;
-    writeln!(out, "; {blocked} wait for that")
+    if blocked != 0 {
+        write!(out, "; {blocked} wait for that")?;
+    }
+    out.end()
+}
+
+/// How bad it is that chains end at this one, and how many do; the less, the worse. `None`: there is nothing to be said against it.
+fn rank(end: &SeenMember, number: Number) -> Option<(u8, Reverse<u32>)> {
+    let Lead::Ends(kind) = follow(end.member) else { return None };
+    let wait = wait_of(end.member);
+    let blocked = end.member.slot().map_or(0, |slot| number.count(&slot.seen_blocked));
+    let is_waited_for = blocked > u32::from(wait.is_some());
+    let is_told = match kind {
+        CauseKind::Idle => false,
+        // Who runs, or waits for work, is to blame where others wait for it, or where it should have ended.
+        CauseKind::Outside | CauseKind::Unknown | CauseKind::Several => {
+            is_waited_for || end.domain.is_some_and(DomainRef::is_over)
+        }
+        _ => true,
+    };
+    // Who shuts down waits for the others.
+    let shuts_down = wait.is_some_and(|wait| wait.what == What::End);
+    (is_told && !shuts_down).then_some((class(kind, is_waited_for), Reverse(blocked)))
 }
 
 fn write_cycle(out: &mut Out<'_>, first: MemberRef) -> fmt::Result {
@@ -300,7 +405,7 @@ fn write_cycle(out: &mut Out<'_>, first: MemberRef) -> fmt::Result {
             _ => break,
         }
     }
-    writeln!(out)
+    out.end()
 }
 
 fn write_member(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
@@ -310,7 +415,7 @@ fn write_member(out: &mut Out<'_>, seen: &SeenMember) -> fmt::Result {
     }
     write_party(out, seen)?;
     write_wait_of(out, seen.member)?;
-    writeln!(out)
+    out.end()
 }
 
 fn write_locks(out: &mut Out<'_>) -> fmt::Result {
@@ -325,7 +430,7 @@ fn write_locks(out: &mut Out<'_>) -> fmt::Result {
         if let Some(since) = seen.since {
             write!(out, " for at least {}", seconds(now.saturating_sub(since)))?;
         }
-        writeln!(out)?;
+        out.end()?;
     }
     Ok(())
 }
@@ -351,8 +456,9 @@ fn write_ref(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
 
 /// What a member waits for, and who owes or holds it.
 fn write_wait_of(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
-    let Some(wait) = wait_of(member) else { return write!(out, " runs, or blocks outside unwedge") };
-    write!(out, " waits {} for ", seconds(wait.age_ms))?;
+    let Some((wait, is_of_several)) = note_of(member) else { return write!(out, " runs, or blocks outside unwedge") };
+    let several = if is_of_several { " for several things at once, one of them" } else { "" };
+    write!(out, " waits{several} {} for ", seconds(wait.age_ms))?;
     let lock = wait.monitor.filter(|_| wait.wants_lock());
     match (wait.what, lock) {
         (_, Some(cell)) => write!(out, "lock {}", cell.name.copy())?,
@@ -363,7 +469,9 @@ fn write_wait_of(out: &mut Out<'_>, member: MemberRef) -> fmt::Result {
         (What::Stop, None) => write!(out, "the stop")?,
         (What::End, None) => write!(out, "threads and tasks to end")?,
     }
-    if let (Some(cell), None) = (wait.monitor, lock) {
+    if let Some(cell) =
+        wait.monitor.filter(|_| lock.is_none() && matches!(wait.what, What::Condition | What::Predicate))
+    {
         write!(out, " of {}", cell.name.copy())?;
     }
     if let Some(location) = wait.location {

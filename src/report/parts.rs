@@ -71,6 +71,8 @@ pub struct WaitReport {
     pub woken: bool,
     /// Since when a task has been woken and not polled, to a few milliseconds.
     pub woken_for: Option<Duration>,
+    /// What tells the lock or condition from others of its name: nothing is read there. Of a result, which one alone waits for, the wait.
+    pub(super) slot: u64,
 }
 
 /// What a wait is for.

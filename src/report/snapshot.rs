@@ -3,6 +3,7 @@
 //! The parts are read one after the other, so what moves meanwhile may be seen at two moments; what has hung for a while is seen as it is. Nobody is taken
 //! for somebody else: references carry the life of the member that is meant.
 
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::wait::line::{MonitorCell, SeenLock, monitors};
 use crate::wait::look::{self, Seen, Stage};
 use crate::wait::waiter::What;
 
+use super::explain::{Lead, lead, still_leads_to};
 use super::parts::{HeldBy, LockReport, MemberReport, Notified, OwedBy, Party, WaitReport, WaitsFor};
 use super::quick::QuickMap;
 
@@ -48,6 +50,8 @@ const NONE: u32 = u32::MAX;
 pub(super) struct PhaseStep {
     pub(super) place: u32,
     pub(super) phase: Arc<str>,
+    /// Which plan that is of, and its place there.
+    pub(super) at: (u64, u32),
     /// Whether the shutdown waits for the phase now, and has not left it.
     pub(super) is_current: bool,
 }
@@ -66,8 +70,17 @@ fn count(locks: &mut QuickMap<Slot, Lock>, of: Option<Slot>, queue: &mut usize) 
     }
 }
 
+impl Lock {
+    fn of(cell: &MonitorCell) -> Option<Self> {
+        let (life, name, seen) = cell.look_by_name()?;
+        Some(Lock { life, name, seen, queue: 0 })
+    }
+}
+
 /// A monitor's lock.
 pub(super) struct Lock {
+    /// Which monitor it is of those whose cell it has been.
+    life: u32,
     pub(super) name: Copied<4>,
     pub(super) seen: SeenLock,
     pub(super) queue: usize,
@@ -116,16 +129,22 @@ impl Snapshot {
             results: Vec::new(),
             phases: phase::look().collect(),
         };
-        this.note_order();
         this.note_locks();
+        let over = this.take_out_what_is_over();
+        this.note_order(over);
         this
     }
 
-    fn note_order(&mut self) {
+    /// `over`: the places of waits that are nobody's any more, in order.
+    fn note_order(&mut self, mut over: Vec<u32>) {
         self.first = vec![NONE; self.members.len()];
         self.next = vec![NONE; self.waits.len()];
         // From the last one, so that each member's waits come in their order.
         for at in (0..self.waits.len()).rev() {
+            if over.last().is_some_and(|last| *last as usize == at) {
+                over.pop();
+                continue;
+            }
             if let Some(place) = self.place(self.waits[at].member) {
                 self.next[at] = std::mem::replace(&mut self.first[place as usize], at as u32);
             }
@@ -134,10 +153,8 @@ impl Snapshot {
 
     fn note_locks(&mut self) {
         for (_, cell) in monitors().look() {
-            let seen = cell.look();
-            if seen.holder != MemberRef::NOBODY || seen.readers != 0 {
-                self.locks.insert(slot(cell), Lock { name: cell.name.copy(), seen, queue: 0 });
-            }
+            let lock = Lock::of(cell).filter(|lock| lock.seen.holder != MemberRef::NOBODY || lock.seen.readers != 0);
+            self.locks.extend(lock.map(|lock| (slot(cell), lock)));
         }
         self.results.reserve(self.waits.len());
         // Most wait for the lock of the one before.
@@ -150,11 +167,9 @@ impl Snapshot {
             if let Some(cell) = wait.monitor {
                 if last != Some(slot(cell)) {
                     count(&mut self.locks, last, &mut queue);
-                    self.locks.entry(slot(cell)).or_insert_with(|| Lock {
-                        name: cell.name.copy(),
-                        seen: cell.look(),
-                        queue: 0,
-                    });
+                    if let Entry::Vacant(vacant) = self.locks.entry(slot(cell)) {
+                        Lock::of(cell).map(|lock| vacant.insert(lock));
+                    }
                     last = Some(slot(cell));
                 }
                 queue += usize::from(wait.wants_lock());
@@ -166,6 +181,33 @@ impl Snapshot {
             }
         }
         count(&mut self.locks, last, &mut queue);
+    }
+
+    /// Finds the waits that ended while all was read: whose monitor is gone and its cell another one's, whose lock has come to the waiter itself, or whose debtor
+    /// has paid, and has ended since. Those are no deadlock, nobody is gone, and nobody waits for another monitor's holder.
+    fn take_out_what_is_over(&mut self) -> Vec<u32> {
+        let is_others = |wait: &Seen, cell| self.lock_of(cell).is_none_or(|lock| lock.life != wait.monitor_life);
+        let is_over = |(_, wait): &(u32, &Seen)| match self.lead(wait) {
+            _ if wait.monitor.is_some_and(|cell| is_others(wait, cell)) => true,
+            Lead::To(own) if own == wait.member => !wait.still_waits(),
+            Lead::To(gone) if self.place(gone).is_none() => gone.look().is_none() && !still_leads_to(wait, gone),
+            _ => false,
+        };
+        let over: Vec<u32> = (0..).zip(&self.waits).filter(is_over).map(|(at, _)| at).collect();
+        for at in &over {
+            let wait = &self.waits[*at as usize];
+            if let Some(lock) =
+                wait.monitor.filter(|_| wait.wants_lock()).and_then(|cell| self.locks.get_mut(&slot(cell)))
+            {
+                lock.queue -= 1;
+            }
+        }
+        over
+    }
+
+    /// Where a wait leads.
+    pub(super) fn lead(&self, wait: &Seen) -> Lead {
+        lead(wait, wait.monitor.and_then(|cell| self.lock_of(cell)).map(|lock| lock.seen))
     }
 
     /// The place of a member that has not ended.
@@ -190,6 +232,7 @@ impl Snapshot {
             steps.extend((0..).zip(&self.members).filter(of_phase).map(|(place, _)| PhaseStep {
                 place,
                 phase: name.clone(),
+                at: (phase.plan, phase.place),
                 is_current: phase.state.is_current(),
             }));
         }
@@ -300,7 +343,9 @@ impl Snapshot {
         let on = self.on(seen);
         let holder = match &on {
             WaitsFor::Lock { held_by: HeldBy::Member(holder), .. } if holder.id == seen.member.word() => {
-                Some(format!("{}, which is itself: a deadlock", holder.name))
+                // A task with another wait lets the lock go where that one ends, for all that is known.
+                let has_another = self.place(seen.member).is_some_and(|place| self.waits_of(place).nth(1).is_some());
+                Some(format!("{}, which is itself{}", holder.name, if has_another { "" } else { ": a deadlock" }))
             }
             WaitsFor::Lock { held_by: HeldBy::Member(holder), .. } => Some(holder.name.clone()),
             _ => None,
@@ -313,6 +358,11 @@ impl Snapshot {
             holder,
             woken: matches!(seen.stage, Stage::Woken | Stage::Stopped),
             woken_for: seen.woken_ms.map(Duration::from_millis),
+            slot: match (seen.condition.map(slot), seen.monitor.map(slot)) {
+                (Some(condition), _) if !seen.wants_lock() => condition as u64,
+                (_, Some(monitor)) if seen.what != What::Completion => monitor as u64,
+                _ => seen.index.into(),
+            },
         }
     }
 

@@ -1,6 +1,6 @@
 //! The report as text for a terminal. The first lines say why it does not stop; then come those that have not ended, and what else there is.
 
-use std::fmt::{self, Formatter};
+use std::fmt::{self, Formatter, Write};
 use std::time::Duration;
 
 use super::Report;
@@ -20,6 +20,52 @@ const LOCKS: usize = 20;
 
 /// How many operations the text names that nobody waits for.
 const OPERATIONS: usize = 5;
+
+/// How many waits, or locks that it holds, the text names of a member.
+const EACH: usize = 4;
+
+/// How many of those that panicked, and how many inversions, the text names.
+const REST: usize = 10;
+
+/// Passes a text on that has to stay in its line, whoever gave it: control characters as escapes.
+pub(super) fn in_line(text: &str, mut pass_on: impl FnMut(&str) -> fmt::Result) -> fmt::Result {
+    let mut rest = text;
+    while let Some((at, control)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+        pass_on(&rest[..at])?;
+        for escaped in control.escape_default() {
+            pass_on(escaped.encode_utf8(&mut [0; 4]))?;
+        }
+        rest = &rest[at + control.len_utf8()..];
+    }
+    pass_on(rest)
+}
+
+/// Where a report is written, line by line.
+struct Lines<'a, 'f>(&'a mut Formatter<'f>);
+
+impl Lines<'_, '_> {
+    /// The next line begins.
+    fn next(&mut self) -> fmt::Result {
+        self.0.write_str("\n  ")
+    }
+
+    /// How many more there are of what was told a few of.
+    fn more(&mut self, all: usize, told: usize, what: &str) -> fmt::Result {
+        match all.saturating_sub(told) {
+            0 => Ok(()),
+            more => {
+                self.next()?;
+                write!(self, "and {more} more{what}")
+            }
+        }
+    }
+}
+
+impl Write for Lines<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        in_line(text, |part| self.0.write_str(part))
+    }
+}
 
 /// A number with a comma before each three digits.
 pub(super) struct Grouped(pub(super) u64);
@@ -49,6 +95,7 @@ impl fmt::Display for Seconds {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let f = &mut Lines(f);
         self.write_head(f)?;
         self.write_causes(f)?;
         let unwaited = self.flights.unwaited();
@@ -70,7 +117,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn write_head(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_head(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         write!(f, "{}: ", self.domain)?;
         match (&self.reason, self.elapsed) {
             (None, _) => write!(f, "no stop requested"),
@@ -82,7 +129,7 @@ impl Report {
     }
 
     /// The phase that the shutdown waits for.
-    fn write_current_phase(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_current_phase(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         let Some(phase) = self.phases.iter().find(|phase| phase.outcome.is_current()) else { return Ok(()) };
         let count = self.phases.iter().filter(|other| other.plan == phase.plan).count();
         write!(f, ", in phase {}", phase.name)?;
@@ -98,9 +145,10 @@ impl Report {
         self.reason.is_some() && self.elapsed.is_none() && self.left.is_empty()
     }
 
-    fn write_phases(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_phases(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         for phase in &self.phases {
-            write!(f, "\n  phase {}", phase.name)?;
+            f.next()?;
+            write!(f, "phase {}", phase.name)?;
             if phase.domain != self.domain {
                 write!(f, " of {}", phase.domain)?;
             }
@@ -110,18 +158,18 @@ impl Report {
         Ok(())
     }
 
-    fn write_causes(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_causes(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         let told: Vec<_> = self.causes.iter().filter(|cause| self.is_told(cause)).collect();
         for cause in told.iter().take(CAUSES) {
+            f.next()?;
             match &self.reason {
-                Some(_) => write!(f, "\n  stop waits for {cause:#}")?,
-                None => write!(f, "\n  {cause}")?,
+                Some(_) => write!(f, "stop waits for {cause:#}")?,
+                None => write!(f, "{cause}")?,
             }
         }
-        if told.len() > CAUSES {
-            write!(f, "\n  and {} more", told.len() - CAUSES + self.more_causes)?;
-        }
-        Ok(())
+        // The worst come first: behind one that is not worth a line none is.
+        let more = if told.len() == self.causes.len() { self.more_causes } else { 0 };
+        f.more(told.len() + more, CAUSES, "")
     }
 
     /// Whether a cause is worth a line: one that merely waits for the stop, or for work, is none until it should have ended.
@@ -134,79 +182,88 @@ impl Report {
         }
     }
 
-    fn write_members(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_members(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         let shown = self.first_members(MEMBERS);
         let heads: Vec<_> = shown.iter().map(head).collect();
         let width = heads.iter().map(|head| head.chars().count()).max().unwrap_or(0);
         for (member, head) in shown.iter().zip(&heads) {
-            write!(f, "\n  {head:width$}")?;
+            f.next()?;
+            write!(f, "{head:width$}")?;
             if member.waits.is_empty() {
                 write!(f, " runs, or blocks outside unwedge")?;
             }
-            for wait in &member.waits {
+            for (at, wait) in member.waits.iter().take(EACH).enumerate() {
+                write!(f, "{}", if at == 0 { "" } else { "," })?;
                 write_wait(f, wait)?;
             }
-            if !member.holds.is_empty() {
-                write!(f, "; holds {}", member.holds.join(", "))?;
+            write_more(f, member.waits.len())?;
+            for (at, lock) in member.holds.iter().take(EACH).enumerate() {
+                write!(f, "{}{lock}", if at == 0 { "; holds " } else { ", " })?;
             }
+            write_more(f, member.holds.len())?;
         }
-        if self.left.len() > MEMBERS {
-            write!(f, "\n  and {} more threads and tasks", self.left.len() - MEMBERS)?;
-        }
-        Ok(())
+        f.more(self.left.len(), MEMBERS, " threads and tasks")
     }
 
-    fn write_locks(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_locks(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         let waited_for: Vec<_> = self.locks.iter().filter(|lock| lock.queue > 0).collect();
         for lock in waited_for.iter().take(LOCKS) {
-            write!(f, "\n  lock {}: {}", lock.name, Held(&lock.held_by))?;
+            f.next()?;
+            write!(f, "lock {}: {}", lock.name, Held(&lock.held_by))?;
             if let Some(age) = lock.held_for {
                 write!(f, " for at least {}", Seconds(age))?;
             }
             write!(f, ", {} waiting", lock.queue)?;
         }
-        if waited_for.len() > LOCKS {
-            write!(f, "\n  and {} more locks", waited_for.len() - LOCKS)?;
-        }
-        Ok(())
+        f.more(waited_for.len(), LOCKS, " locks")
     }
 
-    fn write_rest(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_rest(&self, f: &mut Lines<'_, '_>) -> fmt::Result {
         let leaked = &self.rest.leaked;
         if leaked.operations != 0 {
-            write!(f, "\n  in the kernel: {} operations, {} bytes leaked", leaked.operations, leaked.bytes)?;
+            f.next()?;
+            write!(f, "in the kernel: {} operations, {} bytes leaked", leaked.operations, leaked.bytes)?;
         }
         if self.leaked_threads() != 0 {
-            write!(f, "\n  threads left: {}", self.leaked_threads())?;
+            f.next()?;
+            write!(f, "threads left: {}", self.leaked_threads())?;
         }
         if self.rest.late_callbacks != 0 {
-            write!(f, "\n  callbacks left: {}", self.rest.late_callbacks)?;
+            f.next()?;
+            write!(f, "callbacks left: {}", self.rest.late_callbacks)?;
         }
         if self.rest.busy != 0 {
-            write!(f, "\n  still being closed by another shutdown: {} domains", self.rest.busy)?;
+            f.next()?;
+            write!(f, "still being closed by another shutdown: {} domains", self.rest.busy)?;
         }
-        for inversion in &self.inversions {
-            write!(f, "\n  {inversion}")?;
+        for inversion in self.inversions.iter().take(REST) {
+            f.next()?;
+            write!(f, "{inversion}")?;
         }
-        for name in &self.panicked {
-            write!(f, "\n  panicked: {name}")?;
+        f.more(self.inversions.len(), REST, " inversions")?;
+        for name in self.panicked.iter().take(REST) {
+            f.next()?;
+            write!(f, "panicked: {name}")?;
         }
-        Ok(())
+        f.more(self.panicked.len(), REST, " that panicked")
     }
 }
 
-fn write_operations(f: &mut Formatter<'_>, what: &str, operations: &[OperationReport]) -> fmt::Result {
+/// The rest of what was told a few of in a line.
+fn write_more(f: &mut Lines<'_, '_>, all: usize) -> fmt::Result {
+    if all > EACH { write!(f, ", and {} more", all - EACH) } else { Ok(()) }
+}
+
+fn write_operations(f: &mut Lines<'_, '_>, what: &str, operations: &[OperationReport]) -> fmt::Result {
     for operation in operations.iter().take(OPERATIONS) {
-        write!(f, "\n  {what} {operation}")?;
+        f.next()?;
+        write!(f, "{what} {operation}")?;
     }
-    match operations.len().saturating_sub(OPERATIONS) {
-        0 => Ok(()),
-        more => write!(f, "\n  and {more} more operations"),
-    }
+    f.more(operations.len(), OPERATIONS, " operations")
 }
 
 /// How far a phase has come, and what becomes of it when it is late.
-fn write_phase(f: &mut Formatter<'_>, phase: &PhaseReport) -> fmt::Result {
+fn write_phase(f: &mut Lines<'_, '_>, phase: &PhaseReport) -> fmt::Result {
     let late = if phase.or_abort { "then the process is aborted" } else { "then it is stopped" };
     match &phase.outcome {
         Outcome::Planned if is_endless(phase.limit) => return f.write_str("to come"),
@@ -255,7 +312,7 @@ fn head(member: &MemberReport) -> String {
     head
 }
 
-fn write_wait(f: &mut Formatter<'_>, wait: &WaitReport) -> fmt::Result {
+fn write_wait(f: &mut Lines<'_, '_>, wait: &WaitReport) -> fmt::Result {
     write!(f, " waits {} for {}", Seconds(wait.age), wait.what)?;
     if let Some(holder) = &wait.holder {
         write!(f, ", held by {holder}")?;

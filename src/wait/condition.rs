@@ -148,20 +148,26 @@ impl Condition {
 
     /// Notifies the first waiter. Whether there was one.
     pub(crate) fn notify_one(&self) -> bool {
+        self.serve_one().map(Served::finish).is_some()
+    }
+
+    /// As [`notify_one`](Self::notify_one), for one who is to wake only later: whom, if there was a waiter.
+    pub(super) fn notify_next(&self) -> Option<[Option<Wake>; 2]> {
+        self.serve_one().map(Served::wakes)
+    }
+
+    #[inline]
+    fn serve_one(&self) -> Option<Served> {
         if !self.has_waiters() {
-            return false;
+            return None;
         }
-        let served = {
-            let mut list = self.list.lock();
-            loop {
-                let Some(next) = self.pop(&mut list) else { return false };
-                if let Some(served) = serve(next, next.condition.get(), &mut None) {
-                    break served;
-                }
+        let mut list = self.list.lock();
+        loop {
+            let next = self.pop(&mut list)?;
+            if let Some(served) = serve(next, next.condition.get(), &mut None) {
+                return Some(served);
             }
-        };
-        served.finish();
-        true
+        }
     }
 
     /// Notifies all who wait now. How many that were.
@@ -244,6 +250,14 @@ impl Served {
             Served::Wake(wake) => wake.wake(),
             Served::Moved(cell) if cell.is_held() => {}
             Served::Moved(cell) => cell.wake_next(),
+        }
+    }
+
+    fn wakes(self) -> [Option<Wake>; 2] {
+        match self {
+            Served::Wake(wake) => [Some(wake), None],
+            Served::Moved(cell) if cell.is_held() => [None, None],
+            Served::Moved(cell) => cell.next_turn(),
         }
     }
 }

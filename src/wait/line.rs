@@ -49,10 +49,10 @@ use crossbeam_utils::CachePadded;
 
 use crate::registry::arena::arena;
 use crate::registry::member::{self, MemberRef};
-use crate::registry::text::Text;
-#[cfg(not(unwedge_loom))]
-use crate::sys;
-use crate::sys::{AcqRel, Acquire, AtomicU32, AtomicU64, LightGuard, LightMutex, PlainU64, Relaxed};
+use crate::registry::text::{Copied, Text};
+use crate::sys::{
+    self, AcqRel, Acquire, AtomicU32, AtomicU64, LightGuard, LightMutex, PlainU32, PlainU64, Relaxed, Release,
+};
 
 use super::condition::Condition;
 use super::list::List;
@@ -79,6 +79,8 @@ pub(crate) struct MonitorCell {
     /// `CLOSED`, once more, for a writer that comes: see "Cache lines". Written under the line's lock.
     closed: AtomicU32,
     pub(crate) name: Text<4>,
+    /// Counts the monitors whose cell this has been. Written by who claims it.
+    pub(super) life: PlainU32,
 }
 
 /// What every holder writes.
@@ -148,6 +150,7 @@ arena!(
         when: Condition::new(),
         closed: AtomicU32::new(0),
         name: Text::new(),
+        life: PlainU32::new(0),
     }
 );
 
@@ -268,6 +271,15 @@ impl MonitorCell {
         }
     }
 
+    /// The same with the monitor's name, and which monitor it is; `None` where another one has come into the cell meanwhile.
+    pub(crate) fn look_by_name(&self) -> Option<(u32, Copied<4>, SeenLock)> {
+        let life = self.life.load(Acquire);
+        let seen = (life, self.name.copy(), self.look());
+        // Ordering: Acquire, partner of the Release fence in `claim`: who reads what the next monitor has sees that this one is gone.
+        sys::plain_fence(Acquire);
+        (self.life.load(Relaxed) == life).then_some(seen)
+    }
+
     /// See "Since when". Under the line's lock.
     #[cfg(not(unwedge_loom))]
     fn stamp_hold(&self) {
@@ -369,16 +381,22 @@ impl MonitorCell {
         }
     }
 
-    /// Gives the first in line its turn.
+    /// Gives the first in line its turn, and wakes it.
     #[cold]
     pub(crate) fn wake_next(&self) {
+        self.next_turn().into_iter().flatten().for_each(Wake::wake);
+    }
+
+    /// Gives the first in line its turn. Whom the caller is to wake.
+    #[cold]
+    pub(super) fn next_turn(&self) -> [Option<Wake>; 2] {
         // A task, and the thread behind it.
         let (mut task, mut thread) = (None, None);
         {
             let mut line = self.line.lock();
             if let Some(turn) = line.turn {
                 if turn.is(TURN) {
-                    return;
+                    return [None, None];
                 }
                 // Stopped, or has the lock already and is on its way to say so.
                 line.turn = None;
@@ -410,13 +428,17 @@ impl MonitorCell {
                 self.hot.word.fetch_and(!NEED, AcqRel);
             }
         }
-        task.into_iter().chain(thread).for_each(Wake::wake);
+        [task, thread]
     }
 
     /// A cell for a new monitor.
     pub(super) fn claim(name: &str) -> u32 {
         let index = monitors().claim();
-        monitors().get(index).name.set(name);
+        let cell = monitors().get(index);
+        cell.life.store(cell.life.load(Relaxed).wrapping_add(1), Relaxed);
+        // Ordering: Release, partner of the Acquire fence in `look_by_name`.
+        sys::plain_fence(Release);
+        cell.name.set_name(name);
         index
     }
 

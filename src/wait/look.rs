@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     /// Who waits.
     pub(crate) member: MemberRef,
     pub(crate) monitor: Option<&'static MonitorCell>,
+    /// Which one it is of those whose cell that has been.
+    pub(crate) monitor_life: u32,
     /// Whether it wants the monitor's lock for reading.
     pub(crate) shared: bool,
     pub(crate) condition: Option<&'static Condition>,
@@ -128,6 +130,7 @@ impl Waiter {
         let is_task = self.kind.load(Relaxed) == Kind::Task as u8;
         let age_ms = now.saturating_sub(self.since.load(Relaxed));
         let was_woken = is_task && matches!(stage, Stage::Woken | Stage::Stopped);
+        let monitor = self.monitor.get();
         let seen = Seen {
             index,
             began,
@@ -135,7 +138,8 @@ impl Waiter {
             what,
             is_task,
             member: MemberRef::from_word(self.member.load(Relaxed)),
-            monitor: self.monitor.get(),
+            monitor,
+            monitor_life: monitor.map_or(0, |cell| cell.life.load(Relaxed)),
             shared: self.shared.load(Relaxed) != 0,
             condition: self.condition.get(),
             debtor: self.debtor(began),

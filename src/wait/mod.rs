@@ -40,13 +40,15 @@ mod waker;
 
 use condition::Condition;
 use line::MonitorCell;
+use waiter::Wake;
 
-/// A stop ended a wait that had already consumed something: hands it to the next in line (L3).
-fn pass_on(passing: Option<&'static Condition>, monitor: Option<&'static MonitorCell>, had_turn: bool) {
-    if let Some(condition) = passing {
-        condition.notify_one();
-    }
-    if let Some(monitor) = monitor.filter(|_| had_turn) {
-        monitor.wake_next();
-    }
+/// A wait was ended that had already consumed something: hands it to the next in line (L3). Whom the caller is to wake.
+fn pass_on(
+    passing: Option<&'static Condition>,
+    monitor: Option<&'static MonitorCell>,
+    had_turn: bool,
+) -> impl Iterator<Item = Wake> {
+    let notified = passing.and_then(Condition::notify_next);
+    let next = monitor.filter(|_| had_turn).map(MonitorCell::next_turn);
+    notified.into_iter().chain(next).flatten().flatten()
 }

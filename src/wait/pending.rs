@@ -14,7 +14,7 @@ use crate::sys::Relaxed;
 use super::condition::Condition;
 use super::line::MonitorCell;
 use super::ticket::{Note, Ticket};
-use super::waiter::{IDLE, Kind, QUEUED, STOPPED, TURN, WAITING, Waiter};
+use super::waiter::{IDLE, Kind, QUEUED, STOPPED, TURN, WAITING, Waiter, Wake};
 
 /// An acquisition under way. Its slot names the monitor, and the condition on which it began.
 pub(crate) struct Pending {
@@ -165,7 +165,7 @@ impl Pending {
         }
         self.cell().leave(waiter, false);
         if matches!(state, QUEUED | TURN) {
-            super::pass_on(waiter.passing.get(), waiter.monitor.get(), state == TURN);
+            super::pass_on(waiter.passing.get(), waiter.monitor.get(), state == TURN).for_each(Wake::wake);
         }
     }
 }

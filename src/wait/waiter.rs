@@ -37,7 +37,7 @@
 //!
 //! # Wakers (L6)
 //! A task's waker lies in `waker`. It is put there before the state is looked at for the last time in a poll. Wakers are cloned, dropped and
-//! woken with no lock held.
+//! woken with no lock held. A stop wakes no task before it has ended every wait, also none to which it passes on what a stopped one had taken.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::task::Waker;
@@ -304,8 +304,9 @@ impl Waiter {
         self.domain().is_some_and(DomainRef::is_over)
     }
 
-    /// Ends the wait if its domain is over. Whether there is a task to be woken, also one whose wait another stop has ended: that one may sit in a waker.
-    fn stop(&self) -> bool {
+    /// Ends the wait if its domain is over. Whether there is a task to be woken, also one whose wait another stop has ended: that one may sit in a waker. Tasks to
+    /// which something was passed on are to be woken later, too.
+    fn stop(&self, passed_on: &mut Vec<Wake>) -> bool {
         // Ordering: Acquire, partner of the Release in `Ticket::begin`: the fields are this wait's. That it is not missed is the barrier's doing.
         let mut word = self.word.load(Acquire);
         loop {
@@ -327,7 +328,12 @@ impl Waiter {
                         self.parker.unpark();
                     }
                     if state != WAITING {
-                        super::pass_on(passing, monitor, state == TURN);
+                        for wake in super::pass_on(passing, monitor, state == TURN) {
+                            match wake {
+                                Wake::Task(_) => passed_on.push(wake),
+                                wake => wake.wake(),
+                            }
+                        }
                     }
                     return word & WAKER != 0;
                 }
@@ -349,11 +355,13 @@ pub(crate) fn contain(f: impl FnOnce()) {
 /// Ends every wait whose domain is over. The flags were set before.
 pub(crate) fn stop_all() {
     sys::heavy();
-    let mut tasks = false;
+    let (mut tasks, mut passed_on) = (false, Vec::new());
     for waiter in waiters().scan() {
-        tasks |= waiter.stop();
+        tasks |= waiter.stop(&mut passed_on);
     }
-    // Wakers are foreign code: one that blocks keeps nobody from being stopped, and no thread from being woken.
+    // Wakers are foreign code: one that blocks keeps nobody from being stopped, and no thread from being woken. First those that are only here: who is stopped
+    // keeps its waker, for another stop that comes to it.
+    passed_on.into_iter().for_each(Wake::wake);
     if tasks {
         for (_, waiter) in waiters().look() {
             let word = waiter.word.load(Acquire);

@@ -18,6 +18,8 @@ scenarios!(
     direct_reads_keep_their_memory,
     more_than_the_depth,
     unwanted_reads_make_room,
+    unwanted_jobs_are_let_go_of,
+    a_stuck_job_keeps_its_share_of_a_list_alone,
     a_dead_file_leaves_room_for_others,
     a_hurry_leaves_what_hangs,
     an_open_that_hangs_is_cancelled,

@@ -6,10 +6,11 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, RwLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -507,6 +508,107 @@ pub fn unwanted_reads_make_room(backend: Backend) {
     get(io.write_at(&stuck, vec![0; 4096], 0)).expect("written");
     drop((file, stuck));
     end(&stop);
+}
+
+/// Says in its drop on which thread that is.
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.lock().expect("no panic").push(thread::current().name().unwrap_or_default().to_owned());
+    }
+}
+
+/// What waits for a share that will never be free, and that nobody waits for any more, is let go of: by the pool, whose threads run whatever a drop does.
+pub fn unwanted_jobs_are_let_go_of(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(backend).threads(2).build().expect("a backend");
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (stuck, go): (Vec<_>, Vec<_>) = (0..64)
+        .map(|_| {
+            let (go, gone) = mpsc::channel::<()>();
+            let begun = Arc::clone(&begun);
+            let job = move || {
+                begun.fetch_add(1, Relaxed);
+                gone.recv().is_ok()
+            };
+            (io.run_blocking("stuck", job), go)
+        })
+        .unzip();
+    until("their share is taken", || begun.load(Relaxed) == 64);
+    let dropped = Arc::new(Mutex::new(Vec::new()));
+    let mut aside: Vec<_> = (0..100)
+        .map(|_| {
+            let told = Told(Arc::clone(&dropped));
+            io.run_blocking("aside", move || drop(told))
+        })
+        .collect();
+    drop(aside.split_off(50));
+    until("they are let go of", || dropped.lock().expect("no panic").len() == 50);
+    stop.request("test");
+    assert!(aside.iter_mut().all(|job| job.wait().is_err()));
+    drop(aside);
+    until("these too", || dropped.lock().expect("no panic").len() == 100);
+    let names = std::mem::take(&mut *dropped.lock().expect("no panic"));
+    assert!(names.iter().all(|name| is_of_the_pool(name)), "{names:?}");
+    drop((go, stuck));
+    end(&stop);
+}
+
+/// A path that a thread of the pool may not have before its gate is open.
+struct Gated {
+    path: PathBuf,
+    gate: Option<Arc<RwLock<()>>>,
+    /// How many came to a gate.
+    came: Arc<AtomicUsize>,
+    _told: Told,
+}
+
+impl AsRef<Path> for Gated {
+    fn as_ref(&self) -> &Path {
+        if let Some(gate) = self.gate.as_ref().filter(|_| thread::current().name().is_some_and(is_of_the_pool)) {
+            self.came.fetch_add(1, Relaxed);
+            drop(gate.read());
+        }
+        &self.path
+    }
+}
+
+fn is_of_the_pool(name: &str) -> bool {
+    name.starts_with("uw-pool-")
+}
+
+/// When the service is closed a job that is stuck keeps what it has in hand, and no more of its list.
+pub fn a_stuck_job_keeps_its_share_of_a_list_alone(backend: Backend) {
+    const BATCH: usize = 64;
+    const BATCHES: usize = 40;
+    if thread::available_parallelism().map_or(1, usize::from) == 1 {
+        eprintln!("not tested: on one processor a list has one job");
+        return;
+    }
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let (stuck, slow) = (Arc::new(RwLock::new(())), Arc::new(RwLock::new(())));
+    let (shut, held_up) = (stuck.write().expect("no panic"), slow.write().expect("no panic"));
+    let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let paths = (0..BATCHES * BATCH).map(|at| Gated {
+        path: path.clone(),
+        gate: (at % BATCH == 0).then(|| Arc::clone(if at == 0 { &stuck } else { &slow })),
+        came: Arc::clone(&came),
+        _told: Told(Arc::clone(&dropped)),
+    });
+    let list = io.stat_many(paths.collect::<Vec<_>>());
+    until("two jobs at least are in it", || came.load(Relaxed) >= 2);
+    let report = stop.shutdown(Plan::within(Duration::from_millis(20)));
+    assert!(report.leaked_threads() >= 2, "{report}");
+    drop(list);
+    drop(held_up);
+    let count = || dropped.lock().expect("no panic").len();
+    until("the others have given it back", || count() == (BATCHES - 1) * BATCH);
+    assert!(dropped.lock().expect("no panic").iter().all(|name| is_of_the_pool(name)));
+    drop(shut);
+    until("the stuck one has", || count() == BATCHES * BATCH);
 }
 
 /// A buffer that panics where it is told to.

@@ -342,3 +342,49 @@ fn law6_a_waker_whose_clone_or_drop_panics_leaves_the_queues_whole() {
         assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
     });
 }
+
+/// A stop passes on what those whom it ends had taken: a turn at a lock, to a task of another life, whose waker blocks.
+#[test]
+fn law6_a_waker_that_blocks_keeps_no_thread_from_being_stopped() {
+    guarded(|| {
+        let (stop, other) = (Stop::new("l6"), Stop::new("another life"));
+        let monitor = Monitor::new("m", Mutex::new(0_u32), &other);
+        let owed: Vec<_> = (0..20).map(|_| Completion::<u32>::new("never", &stop)).collect();
+        let (_completers, waits): (Vec<_>, Vec<_>) = owed.into_iter().unzip();
+        let mut waits = waits.into_iter().enumerate();
+        let mut wait_on_a_thread = |count| {
+            for (number, mut wait) in waits.by_ref().take(count) {
+                let name = format!("waits {number}");
+                stop.spawn(&name, move || wait.wait().is_err()).expect("a thread");
+                until_waits(&stop, &name, "never");
+            }
+        };
+        // Slots before and behind that of the one that has a turn.
+        wait_on_a_thread(10);
+        let held = monitor.lock().expect("free");
+        let quiet = Hooked::new(|_| ());
+        let mut first = monitor.lock_async_in(&stop);
+        assert!(poll(&mut first, &quiet.waker()).is_pending());
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let gone = Mutex::new(gone);
+        let blocking = Hooked::new(move |occasion| {
+            if occasion == Occasion::Wake {
+                gone.lock().expect("no panic").recv().ok();
+            }
+        });
+        let mut second = monitor.lock_async();
+        assert!(poll(&mut second, &blocking.waker()).is_pending());
+        wait_on_a_thread(10);
+        drop(held);
+        assert_eq!((quiet.woken(), blocking.woken()), (1, 0), "the first one has its turn");
+        let own = stop.clone();
+        let request = std::thread::spawn(move || own.request("test"));
+        // Here, or in another test's stop that came to it first.
+        until("it blocks", || blocking.woken() == 1);
+        until("all threads have ended", || stop.report().members().is_empty());
+        go.send(()).expect("it waits");
+        assert!(request.join().expect("no panic"));
+        let Poll::Ready(Err(_)) = poll(&mut first, &quiet.waker()) else { panic!("it is stopped") };
+        let Poll::Ready(Ok(_)) = poll(&mut second, &quiet.waker()) else { panic!("the turn came to it") };
+    });
+}

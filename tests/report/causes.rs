@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use unwedge::io::{Io, IoError};
-use unwedge::report::{CauseKind, HeldBy, OwedBy, WaitsFor};
+use unwedge::report::{CauseKind, HeldBy, OwedBy, Report, WaitsFor};
 use unwedge::{Completion, Condvar, Monitor, Owed, Stop};
 
 use crate::common::guarded;
@@ -229,6 +229,34 @@ fn a_task_that_waits_for_several_things_is_not_blamed_on_one_of_them() {
     });
 }
 
+/// One half of it waits for the lock that the other half holds until its read ends.
+#[test]
+fn a_task_whose_one_half_waits_for_the_other_is_no_deadlock() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::new(&stop).expect("I/O");
+        let mds = Arc::new(Monitor::new("mds_lock", Mutex::new(0), &stop));
+        let (frozen, journal) = io.external::<u8, IoError>(read("200.00000001", 0));
+        let (_spawned, task) = stop.track("both", async move {
+            let reads = std::pin::pin!(async {
+                let held = mds.lock_async().await;
+                drop((journal.await, held));
+            });
+            join(reads, std::pin::pin!(mds.lock_async())).await
+        });
+        let mut task = Box::pin(task);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        let report = stop.report();
+        assert_eq!(report.causes()[0].kind, CauseKind::Several, "{report}");
+        assert_eq!(report.members()[0].waits.len(), 2, "{report}");
+        assert!(report.to_string().contains("held by both, which is itself ("), "{report}");
+        assert!(!report.to_string().contains("deadlock"), "{report}");
+        drop((frozen, task));
+        end(&stop);
+    });
+}
+
 /// Polls both until both are ready.
 async fn join<A: Future + Unpin, B: Future + Unpin>(mut a: A, mut b: B) {
     let (mut a_done, mut b_done) = (false, false);
@@ -267,5 +295,120 @@ fn who_hands_work_on_all_the_time_is_never_taken_for_a_deadlock() {
             assert!(report.causes().iter().all(|cause| cause.kind != CauseKind::Deadlock), "{report}");
         }
         end(&stop);
+    });
+}
+
+/// Reports, again and again, of a domain in which everything goes on, beside so many that wait that a report takes its time.
+fn look_often(stop: &Stop, mut look: impl FnMut(&Report)) {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let crowd = Stop::new("crowd");
+    let waits: Vec<_> = (0..2_000)
+        .map(|_| {
+            let own = crowd.clone();
+            let (_, mut task) = crowd.track("idle", async move { own.requested().await });
+            assert!(Box::pin(&mut task).as_mut().poll(&mut cx).is_pending());
+            task
+        })
+        .collect();
+    for _ in 0..300 {
+        look(&stop.report());
+    }
+    drop(waits);
+    end(stop);
+}
+
+/// Who waits for a lock when the waits are read may have it when the locks are.
+#[test]
+fn who_has_just_got_the_lock_is_not_said_to_wait_for_itself() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let mds = Arc::new(Monitor::new("mds_lock", Mutex::new(0_u64), &stop));
+        for name in ["one", "two", "three"] {
+            let mds = mds.clone();
+            stop.spawn(name, move || {
+                loop {
+                    *mds.lock()? += 1;
+                    if false {
+                        return Ok::<(), unwedge::Stopped>(());
+                    }
+                }
+            })
+            .expect("a thread");
+        }
+        look_often(&stop, |report| {
+            let text = report.to_string();
+            assert!(!text.contains("deadlock"), "{text}");
+        });
+    });
+}
+
+/// Who owes when the waits are read may have paid and ended when it is asked who that is.
+#[test]
+fn who_ends_when_it_has_given_all_is_not_said_to_have_left_it_behind() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let mds = Arc::new(Monitor::new("mds_lock", Mutex::new(0_u64), &stop));
+        let own = stop.clone();
+        stop.spawn("starts", move || {
+            loop {
+                let (completer, mut answer) = Completion::<u8>::new("answer", &own);
+                let lock = mds.clone();
+                own.spawn("short", move || {
+                    completer.owed_by_me();
+                    let held = lock.lock();
+                    completer.complete(1).ok();
+                    drop(held);
+                })
+                .ok();
+                if answer.wait()?.is_err() {
+                    return Ok::<(), unwedge::Stopped>(());
+                }
+                drop(mds.lock()?);
+            }
+        })
+        .expect("a thread");
+        look_often(&stop, |report| {
+            assert!(report.causes().iter().all(|cause| cause.kind != CauseKind::Gone), "{report}");
+        });
+    });
+}
+
+/// A monitor may be another one's place when the locks are read: a daemon has one for each inode.
+#[test]
+fn a_lock_that_is_gone_is_not_taken_for_the_one_that_came_after_it() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        for (name, waits) in [("even", "even waiter"), ("odd", "odd waiter")].into_iter().cycle().take(8) {
+            let (give, given) = mpsc::channel::<Arc<Monitor<Mutex<()>>>>();
+            let (done, is_done) = mpsc::channel::<()>();
+            let own = stop.clone();
+            stop.spawn(name, move || {
+                while !own.is_requested() {
+                    let monitor = Arc::new(Monitor::new(name, Mutex::new(()), &own));
+                    let held = monitor.lock();
+                    give.send(monitor.clone()).ok();
+                    thread::sleep(std::time::Duration::from_micros(20));
+                    drop(held);
+                    is_done.recv().ok();
+                }
+            })
+            .expect("a thread");
+            stop.spawn(waits, move || {
+                while let Ok(monitor) = given.recv() {
+                    drop(monitor.lock());
+                    drop(monitor);
+                    done.send(()).ok();
+                }
+            })
+            .expect("a thread");
+        }
+        look_often(&stop, |report| {
+            for member in report.members() {
+                let other = if member.name.starts_with("even") { "odd" } else { "even" };
+                let is_other_s = |what: &str| what.contains(other);
+                assert!(!member.waits.iter().any(|wait| is_other_s(&wait.what)), "{report}");
+                assert!(!member.holds.iter().any(|lock| is_other_s(lock)), "{report}");
+            }
+        });
     });
 }

@@ -214,6 +214,37 @@ fn a_childs_phase_is_told_by_its_parent_and_by_whose_it_is() {
     });
 }
 
+/// Each rank has a phase of that name.
+#[test]
+fn phases_of_one_name_are_nodes_of_their_own() {
+    guarded(|| {
+        let node = Stop::new("node");
+        let (mut go, mut shutdowns) = (Vec::new(), Vec::new());
+        for name in ["mds.1", "mds.2"] {
+            let rank = node.child(name);
+            let (send, gone) = mpsc::channel::<()>();
+            let plan = Plan::within(20 * GUARD).phase("save", GUARD, move |_| Ok(gone.recv()?));
+            shutdowns.push(shut_down(&rank, plan));
+            until_phase(&rank, "save", &Outcome::Running);
+            go.push(send);
+        }
+        let report = node.report();
+        let graph = report.to_dot();
+        let runs: Vec<_> = graph.lines().filter(|line| line.ends_with("[label=\"runs in\"];")).collect();
+        let phase = |line: &str| line.split('"').nth(1).map(str::to_owned).expect("an id");
+        assert_eq!(runs.len(), 2, "{graph}");
+        assert_ne!(phase(runs[0]), phase(runs[1]), "{graph}");
+        for line in runs {
+            assert_eq!(graph.matches(&format!("\"{}\" [label=\"phase save\\n", phase(line))).count(), 1, "{graph}");
+        }
+        drop(go);
+        for shutdown in shutdowns {
+            assert!(shutdown.join().expect("no panic").is_clean());
+        }
+        crate::end(&node);
+    });
+}
+
 #[test]
 fn each_form_has_the_phases() {
     guarded(|| {

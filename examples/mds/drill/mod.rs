@@ -10,6 +10,7 @@ pub mod scene;
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,18 +65,29 @@ struct Booted {
     free: u64,
 }
 
-/// Runs the drill and prints what it finds. Whether every stop was clean.
-pub fn run(options: &cli::Drill) -> anyhow::Result<bool> {
+/// The exit status of what a signal has ended before its work was done, as a shell has it after Ctrl-C. (A server's work is done then.)
+pub const INTERRUPTED: u8 = 130;
+
+/// Runs the drill and prints what it finds. Its exit status says whether every stop was clean.
+pub fn run(options: &cli::Drill) -> anyhow::Result<ExitCode> {
     let runtime = daemon::runtime()?;
     let drill = Stop::new("drill");
     daemon::stop_on_signals(&runtime, &drill)?;
-    let fixture = Fixture::unpack(|| drill.is_requested())?;
+    let is_interrupted = || drill.reason().is_some_and(|reason| reason.starts_with("SIG"));
+    let interrupted = || {
+        eprintln!("mds: interrupted");
+        Ok(ExitCode::from(INTERRUPTED))
+    };
+    let fixture = match Fixture::unpack(|| drill.is_requested()) {
+        Err(_) if is_interrupted() => return interrupted(),
+        unpacked => unpacked?,
+    };
     let stage = Stage { drill: &drill, runtime: &runtime, fixture: &fixture };
     let found = stage.run(options);
     // Whatever was interrupted has been stopped with the drill; its threads are on their way out.
     drill.shutdown(Plan::within(STOP_WITHIN));
     let (findings, blemishes) = match found {
-        Err(_) if drill.reason().is_some_and(|reason| reason.starts_with("SIG")) => bail!("interrupted"),
+        Err(_) if is_interrupted() => return interrupted(),
         found => found?,
     };
     if options.json {
@@ -84,7 +96,7 @@ pub fn run(options: &cli::Drill) -> anyhow::Result<bool> {
     for blemish in &blemishes {
         eprintln!("mds: not clean: {blemish}");
     }
-    Ok(blemishes.is_empty())
+    Ok(if blemishes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints a line; a disk that is full or a reader that has gone is an error, and no panic.

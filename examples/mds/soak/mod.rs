@@ -21,14 +21,12 @@ use unwedge::{Plan, Stop};
 
 use crate::cli;
 use crate::daemon;
+use crate::drill::INTERRUPTED;
 use crate::drill::numbers::{Footprint, ms, percentile};
 use crate::drill::scene::Stage;
 use crate::fixture::Fixture;
 
 use choices::Choices;
-
-/// The exit status after Ctrl-C, as a shell has it.
-const INTERRUPTED: u8 = 130;
 
 /// The exit status where a life hangs.
 const HUNG: i32 = 3;

@@ -7,6 +7,9 @@
 //! device may have (`queue`). So what hangs on a dead mount does not keep the others from being done, and a busy pool stays small. A thread
 //! that finds no work ends if as many as the base number are idle: so while some are stuck others are there for what comes.
 //!
+//! Of what is set aside for a dead device none may ever have its turn. So the supervisor looks every [`SWEEP`] for what nobody waits for any more, and has it
+//! dropped by a thread like any other work: it is the user's, and so is what its drop does.
+//!
 //! # Invariants
 //!
 //! - **Kept**: a thread owns the operation that it performs until the call has returned (law L4). Nobody takes it away: a shutdown that
@@ -27,7 +30,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, PlainU8, Relaxed, Signal, Until, join_by, now},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now},
 };
 
 mod call;
@@ -38,6 +41,8 @@ use queue::{Next, Queue, Work};
 
 /// How long the queue must not have moved before a thread is added above the base number.
 const STUCK: Duration = Duration::from_millis(20);
+/// How often it is looked for what nobody wants any more among what is set aside.
+const SWEEP: Duration = Duration::from_millis(200);
 /// How many threads one device may have at least, so that a few of its reads do not make it wait for each other.
 const DEVICE: usize = 64;
 /// For so many dead devices there are threads.
@@ -77,6 +82,8 @@ struct State {
     /// Works that were begun: what the supervisor looks at.
     begun: u64,
     supervised: bool,
+    /// When the supervisor looks for what nobody wants any more; `None` while it knows of nothing that is set aside.
+    sweep_at: Option<Instant>,
     /// Nothing is accepted.
     closed: bool,
     /// The deadline of the closing is now.
@@ -124,7 +131,7 @@ impl Pool {
     }
 
     /// Queues a job, and says on what it may get stuck. If the pool was closed it is dropped, which tells its waiter.
-    pub(super) fn run(&self, place: Place, job: Job) {
+    pub(super) fn run(&self, place: Place, job: Box<dyn Job>) {
         drop(self.queue(Work::Job(place, job)));
     }
 
@@ -176,7 +183,7 @@ impl Backend for Pool {
         match self.queue(Work::Op(op)) {
             Ok(()) => Ok(()),
             Err(Work::Op(op)) => Err(op),
-            Err(Work::Job(..)) => unreachable!("the work that is refused is the work that was queued"),
+            Err(_) => unreachable!("the work that is refused is the work that was queued"),
         }
     }
 
@@ -269,7 +276,7 @@ impl Shared {
         for work in stranded {
             guarded(|| match work {
                 Work::Op(op) => op.finish(Err(io::Error::new(error.kind(), format!("no thread for it: {error}")))),
-                Work::Job(_, job) => drop(job),
+                other => other.refuse(),
             });
         }
     }
@@ -303,6 +310,9 @@ impl Shared {
                     return;
                 }
                 Next::Nothing => {
+                    if state.sweep_at.is_none() && state.queue.has_aside() {
+                        self.crowded.notify_one();
+                    }
                     state.idle += 1;
                     state = self.work.wait(state);
                     state.idle -= 1;
@@ -326,8 +336,12 @@ impl Shared {
     fn supervise(self: &Arc<Self>, left: &PlainU8) {
         let mut state = self.state.lock();
         while !state.ending {
+            state = self.sweep(state);
             if state.queue.is_empty() {
-                state = self.crowded.wait(state);
+                state = match state.sweep_at {
+                    Some(at) => self.crowded.wait_until(state, at),
+                    None => self.crowded.wait(state),
+                };
                 continue;
             }
             let begun = state.begun;
@@ -347,6 +361,24 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Has dropped what nobody wants of what is set aside, if it is time for that.
+    fn sweep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if !state.queue.has_aside() {
+            state.sweep_at = None;
+            return state;
+        }
+        let time = now();
+        if state.sweep_at.is_some_and(|at| at > time) {
+            return state;
+        }
+        if state.sweep_at.replace(time + SWEEP).is_some() && state.queue.sweep() {
+            self.work.notify_one();
+        }
+        state
+    }
+}
+
 impl State {
     /// `each`: how many works of one device may be begun.
     fn new(each: usize) -> Self {
@@ -358,6 +390,7 @@ impl State {
             busy_bytes: 0,
             begun: 0,
             supervised: false,
+            sweep_at: None,
             closed: false,
             hurried: false,
             ending: false,

@@ -17,7 +17,12 @@ use crate::io::{
 use super::call;
 
 /// What [`Io::run_blocking`](crate::io::Io::run_blocking) and the like run. Dropping it unrun tells its waiter.
-pub(in crate::io) type Job = Box<dyn FnOnce() + Send>;
+pub(in crate::io) trait Job: Send {
+    fn run(self: Box<Self>);
+
+    /// Whether it is to be run: somebody waits for what comes of it, or it is to be done in any case. One that is not never is again. Runs no code of the user's.
+    fn is_wanted(&self) -> bool;
+}
 
 /// On what a job may get stuck.
 pub(in crate::io) enum Place {
@@ -34,8 +39,13 @@ pub(in crate::io) enum Place {
 /// An operation or a job that waits for a thread.
 pub(super) enum Work {
     Op(Op),
-    Job(Place, Job),
+    Job(Place, Box<dyn Job>),
+    /// What nobody wants any more: to be dropped, which may run the user's code.
+    Unwanted(Vec<Work>),
 }
+
+/// The drop of what nobody wants has a share of its own.
+const UNWANTED: u64 = u64::MAX;
 
 pub(super) struct Queue {
     /// With the device, where it is known.
@@ -98,6 +108,21 @@ impl Queue {
         }
     }
 
+    /// Whether anything is set aside.
+    pub(super) fn has_aside(&self) -> bool {
+        self.shares.aside() != 0
+    }
+
+    /// Takes out of what is set aside what nobody wants any more, and queues its drop. Whether there was any.
+    pub(super) fn sweep(&mut self) -> bool {
+        let unwanted = self.shares.sweep(Work::is_unwanted);
+        let found = !unwanted.is_empty();
+        if found {
+            self.push(Some(UNWANTED), Work::Unwanted(unwanted));
+        }
+        found
+    }
+
     /// Everything that was not begun, those set aside included.
     pub(super) fn take(&mut self) -> Vec<Work> {
         let aside = self.shares.take().into_iter().map(|(_, work)| work);
@@ -116,6 +141,7 @@ impl Work {
             Work::Job(Place::On(file), _) => file.device(),
             Work::Job(Place::Anywhere, _) => Some(0),
             Work::Job(Place::Device(id), _) => Some(*id),
+            Work::Unwanted(_) => Some(UNWANTED),
         }
     }
 
@@ -128,6 +154,16 @@ impl Work {
             Work::Job(Place::On(file), _) => file.find_device(),
             Work::Job(Place::Anywhere, _) => 0,
             Work::Job(Place::Device(id), _) => *id,
+            Work::Unwanted(_) => UNWANTED,
+        }
+    }
+
+    /// Whether nobody waits for it any more, and it changes nothing.
+    fn is_unwanted(&self) -> bool {
+        match self {
+            Work::Op(op) => op.is_idle_question() && !op.is_wanted(),
+            Work::Job(_, job) => !job.is_wanted(),
+            Work::Unwanted(_) => false,
         }
     }
 
@@ -138,7 +174,7 @@ impl Work {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Work::Op(op) => op.bytes(),
-            Work::Job(..) => 0,
+            Work::Job(..) | Work::Unwanted(_) => 0,
         }
     }
 
@@ -151,6 +187,7 @@ impl Work {
                 }
             }
             Work::Job(_, job) => drop(job),
+            Work::Unwanted(works) => works.into_iter().for_each(|work| guarded(|| drop(work))),
         });
     }
 
@@ -158,7 +195,8 @@ impl Work {
     pub(super) fn perform(self) {
         guarded(|| match self {
             Work::Op(op) => call::perform(op),
-            Work::Job(_, job) => job(),
+            Work::Job(_, job) => job.run(),
+            Work::Unwanted(works) => works.into_iter().for_each(|work| guarded(|| drop(work))),
         });
     }
 }
@@ -167,8 +205,20 @@ impl Work {
 mod tests {
     use super::*;
 
+    struct Idle {
+        is_wanted: bool,
+    }
+
+    impl Job for Idle {
+        fn run(self: Box<Self>) {}
+
+        fn is_wanted(&self) -> bool {
+            self.is_wanted
+        }
+    }
+
     fn job() -> Work {
-        Work::Job(Place::Anywhere, Box::new(|| {}))
+        Work::Job(Place::Anywhere, Box::new(Idle { is_wanted: true }))
     }
 
     fn begun(queue: &mut Queue) -> Option<u64> {
@@ -196,6 +246,21 @@ mod tests {
         assert_eq!((begun(&mut queue), begun(&mut queue)), (Some(7), None));
         queue.ended(7);
         assert_eq!((begun(&mut queue), queue.shares.aside()), (None, 0));
+    }
+
+    #[test]
+    fn what_nobody_wants_is_swept_out_of_what_is_set_aside() {
+        let mut queue = Queue::new(1);
+        for is_wanted in [false, false, true, false] {
+            queue.push(Some(7), Work::Job(Place::Anywhere, Box::new(Idle { is_wanted })));
+        }
+        assert!(!queue.sweep(), "it is to be begun");
+        assert_eq!((begun(&mut queue), begun(&mut queue)), (Some(7), None));
+        assert_eq!((queue.sweep(), queue.shares.aside()), (true, 1));
+        let Next::Begin(UNWANTED, Work::Unwanted(works)) = queue.next() else { panic!("the drop is begun") };
+        assert_eq!((works.len(), queue.sweep()), (2, false));
+        queue.ended(7);
+        assert_eq!((begun(&mut queue), queue.has_aside()), (Some(7), false));
     }
 
     #[test]
