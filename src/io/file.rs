@@ -241,7 +241,70 @@ impl Drop for Opened {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Stop, io::Io};
+    use std::os::{fd::OwnedFd, unix::fs::OpenOptionsExt};
+
+    use super::Manner;
+    use crate::{
+        Stop,
+        io::{File, Io},
+    };
+
+    const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+
+    fn attach(io: &Io, fd: impl Into<OwnedFd>) -> File {
+        io.attach(fd, "file").expect("attached")
+    }
+
+    /// The first read finds it out, and it stays so; whether it was of use is said for each.
+    #[track_caller]
+    fn expect(file: &File, manner: Manner, prompt: [bool; 2]) {
+        assert_eq!(file.0.manner(), Manner::Unknown);
+        for prompt in prompt {
+            assert_eq!(file.0.read_promptly(&mut [0; 8], 0), prompt);
+            assert_eq!(file.0.manner(), manner);
+            file.0.find_out_if_unknown();
+        }
+        #[cfg(feature = "uring")]
+        assert_eq!(file.0.never_blocks_a_submitter(), manner != Manner::MayBlock);
+    }
+
+    #[test]
+    fn the_first_read_finds_out_whether_a_file_waits() {
+        let stop = Stop::new("test");
+        let io = Io::new(&stop).expect("a backend");
+        // No file of `proc` takes the flag.
+        expect(&attach(&io, std::fs::File::open("/proc/self/status").expect("there")), Manner::MayBlock, [false; 2]);
+        let (out, _into) = rustix::pipe::pipe().expect("a pipe");
+        expect(&attach(&io, out), Manner::Stream, [false; 2]);
+        // What is in memory is had at once, where the file system takes the flag.
+        std::fs::read(HERE).expect("there");
+        let file = attach(&io, std::fs::File::open(HERE).expect("there"));
+        let is_taken = file.0.read_without_waiting(&mut [0; 8], 0) == Ok(8);
+        expect(&file, if is_taken { Manner::Prompt } else { Manner::MayBlock }, [is_taken; 2]);
+        assert!(!file.0.is_direct());
+        // What goes past the page cache is asked in a way that reads nothing, and left to the backend.
+        let direct = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(HERE);
+        if let Some(direct) = direct.ok().filter(|_| is_taken) {
+            let direct = attach(&io, direct);
+            assert!(direct.0.is_direct());
+            expect(&direct, Manner::Prompt, [false; 2]);
+        }
+    }
+
+    #[test]
+    fn of_what_is_only_written_the_kind_is_asked() {
+        let stop = Stop::new("test");
+        let io = Io::new(&stop).expect("a backend");
+        let (_out, into) = rustix::pipe::pipe().expect("a pipe");
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null").expect("there");
+        for (fd, manner) in [(into, Manner::Stream), (null.into(), Manner::Unknown)] {
+            let file = attach(&io, fd);
+            #[cfg(feature = "uring")]
+            assert!(!file.0.never_blocks_a_submitter());
+            file.0.find_out_if_unknown();
+            assert_eq!(file.0.manner(), manner);
+        }
+    }
 
     #[test]
     fn pipes_and_sockets_are_streams() {
@@ -252,7 +315,7 @@ mod tests {
         let file = std::fs::File::open("/proc/self/status").expect("there");
         let null = std::fs::File::open("/dev/null").expect("there");
         let fds = [socket.into(), out, into, file.into(), null.into()];
-        let are = fds.map(|fd: std::os::fd::OwnedFd| io.attach(fd, "file").expect("attached").0.is_stream());
+        let are = fds.map(|fd: OwnedFd| attach(&io, fd).0.is_stream());
         assert_eq!(are, [true, true, true, false, false]);
     }
 }

@@ -318,3 +318,20 @@ impl fmt::Debug for Condvar {
         f.debug_struct("Condvar").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use super::Condvar;
+    use crate::wait::condition::conditions;
+
+    /// Else each of these would cost the process a place for ever.
+    #[test]
+    fn the_place_of_a_condition_variable_that_is_gone_is_given_back() {
+        let before = conditions().count();
+        for _ in 0..2_000 {
+            Condvar::new().condition();
+        }
+        let grown = conditions().count() - before;
+        assert!(grown < 1_000, "{grown} places more");
+    }
+}

@@ -90,7 +90,9 @@ mod tests {
         for debtor in [Debtor::Unknown, Debtor::Storage, member] {
             assert_eq!(Debtor::from_word(debtor.word()), debtor);
             assert_eq!(Debtor::of_wait(debtor.in_wait(7 * COUNT), 7 * COUNT), debtor);
-            assert_eq!(Debtor::of_wait(debtor.in_wait(7 * COUNT), 8 * COUNT), Debtor::Unknown);
+            for other in [8, 7 + (1 << 12), 7 + (1 << 19)] {
+                assert_eq!(Debtor::of_wait(debtor.in_wait(7 * COUNT), other * COUNT), Debtor::Unknown);
+            }
         }
         let word = member.in_wait(7 * COUNT);
         let gone = membership.member();

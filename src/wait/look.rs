@@ -161,3 +161,95 @@ impl Waiter {
         same.then_some(seen)
     }
 }
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use std::panic::Location;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Stage, look_at};
+    use crate::registry::domain::DomainRef;
+    use crate::sys::{self, AtomicU32, Relaxed};
+    use crate::wait::ticket::{Note, Ticket};
+    use crate::wait::waiter::{Kind, QUEUED, WAITING, What};
+
+    /// Long enough for anything that is not a hang.
+    const GUARD: Duration = Duration::from_secs(30);
+
+    /// A thread's wait for a read of which these are the offset and the length.
+    fn reads(offset: u64, length: u64) -> Ticket {
+        let owed = Some(("read", "200.00000001", offset, length));
+        Ticket::begin(Kind::Thread, WAITING, &Note { owed, ..Note::endless(What::Completion, Location::caller()) })
+    }
+
+    /// A task's wait in a line, to read.
+    fn queues() -> Ticket {
+        Ticket::begin(Kind::Task, QUEUED, &Note { shared: true, ..Note::endless(What::Lock, Location::caller()) })
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_does_not_wait_still_nor_does_the_next_one_of_its_slot() {
+        let ticket = reads(1, 1);
+        let index = ticket.waiter().index();
+        let seen = look_at(index).expect("it waits");
+        assert!(seen.still_waits());
+        drop(ticket);
+        assert!(!seen.still_waits(), "it has ended");
+        let next = reads(1, 1);
+        assert_eq!(next.waiter().index(), index, "a thread's next wait has the slot of its last one");
+        assert!(!seen.still_waits(), "another one has begun");
+    }
+
+    #[test]
+    fn what_has_an_offset_is_no_end_of_a_domain_for_that() {
+        let domain = DomainRef::claim("whole");
+        let (index, live) = domain.words();
+        let ticket = reads(index, live);
+        let seen = look_at(ticket.waiter().index()).expect("it waits");
+        assert_eq!((seen.offset, seen.length), (index, live));
+        assert!(seen.end_of().is_none());
+        drop(ticket);
+        // Nor is an end of which nobody has said whose it is, though the slot still has what the last wait had.
+        let note = Note::endless(What::End, Location::caller());
+        let ticket = Ticket::begin(Kind::Thread, WAITING, &note);
+        assert!(look_at(ticket.waiter().index()).expect("it waits").end_of().is_none());
+        drop(ticket);
+        let owed = Some(("end of", "whole", index, live));
+        let ticket = Ticket::begin(Kind::Thread, WAITING, &Note { owed, ..note });
+        let of = look_at(ticket.waiter().index()).expect("it waits").end_of();
+        assert!(of.is_some_and(|of| of == domain));
+        drop(ticket);
+        domain.release();
+    }
+
+    #[test]
+    fn no_mixture_of_two_waits_is_shown() {
+        // One thread waits in two ways by turns, always in the same slot, and another one looks.
+        let over = Arc::new(AtomicU32::new(0));
+        let (tell, told) = std::sync::mpsc::channel();
+        let ends = over.clone();
+        let waits = move || {
+            tell.send(reads(1, 1).waiter().index()).expect("the test waits");
+            while ends.load(Relaxed) == 0 {
+                drop(reads(1, 1));
+                drop(queues());
+            }
+        };
+        let thread = sys::spawn_service("waits", waits).expect("a thread");
+        let index = told.recv_timeout(GUARD).expect("it waits");
+        let (mut reads, mut queues) = (0, 0);
+        let begun = sys::now();
+        while reads.min(queues) < 60_000 && sys::now() < begun + GUARD {
+            let Some(seen) = look_at(index) else { continue };
+            let is_read = seen.what == What::Completion;
+            *(if is_read { &mut reads } else { &mut queues }) += 1;
+            let stage = if is_read { Stage::Waiting } else { Stage::Queued };
+            assert_eq!(seen.stage, stage, "{:?}", seen.what);
+            assert_eq!([seen.is_task, seen.shared, seen.operation.is_empty()], [!is_read; 3], "{:?}", seen.what);
+        }
+        over.store(1, Relaxed);
+        assert!(sys::join_until(thread, sys::now() + GUARD), "it ends");
+        assert!(reads.min(queues) >= 60_000, "{reads} and {queues} were seen");
+    }
+}

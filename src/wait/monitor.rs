@@ -458,3 +458,21 @@ impl<L: Lock> Monitor<L> {
         Note { what, domain: Some(*domain), monitor: Some(self.cell), shared, condition, owed: None, location }
     }
 }
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use super::{Monitor, monitors};
+    use crate::stop::Stop;
+
+    /// Else each of these would cost the process a place for ever.
+    #[test]
+    fn the_place_of_a_monitor_that_is_gone_is_given_back() {
+        let stop = Stop::new("monitors");
+        let before = monitors().count();
+        for _ in 0..2_000 {
+            drop(Monitor::new("dropped", (), &stop));
+        }
+        let grown = monitors().count() - before;
+        assert!(grown < 1_000, "{grown} places more");
+    }
+}

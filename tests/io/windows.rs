@@ -122,6 +122,9 @@ pub fn windows_under_a_lock(backend: Backend) {
     let held = lock.lock().expect("free");
     done.request("over");
     assert!(nevers.wait_in(held.adopt(&done)).is_err(), "it does not even begin");
+    let mut there = Unordered::new([Completion::<u32>::ready(Ok(7), &later)].into_iter(), 1);
+    assert!(there.wait_in(lock.lock().expect("free").adopt(&done)).is_err(), "nor is what is there given out");
+    assert_eq!(there.wait_in(lock.lock_in(&later).expect("free")).expect("not stopped").1, Some(Ok(7)));
     let held = lock.lock_in(&later).expect("free");
     stop.request("test");
     assert!(nevers.wait_in(held).is_err());

@@ -142,6 +142,32 @@ fn law3_a_turn_goes_on_from_a_future_that_is_dropped_or_never_polled() {
     });
 }
 
+/// Of tasks alone: one that was woken and is not polled does not keep the turn of the next one from those behind it.
+#[test]
+fn law3_a_turn_goes_on_from_a_task_that_is_stopped_or_dropped_behind_another() {
+    guarded(|| {
+        for is_stopped in [true, false] {
+            let stop = Stop::new("l3");
+            let part = stop.child("part");
+            let monitor = monitor("m", 0_u32, &stop);
+            let held = monitor.lock().expect("free");
+            let [mut first, mut second, mut third] = [&stop, &part, &stop].map(|own| monitor.lock_async_in(own));
+            for task in [&mut first, &mut second, &mut third] {
+                assert!(poll_once(task).is_pending());
+            }
+            drop(held);
+            drop(monitor.lock().expect("the first has its turn and is not polled"));
+            if is_stopped {
+                part.request("test");
+            } else {
+                drop(second);
+            }
+            assert!(matches!(poll_once(&mut third), Poll::Ready(Ok(_))));
+            assert!(matches!(poll_once(&mut first), Poll::Ready(Ok(_))));
+        }
+    });
+}
+
 #[test]
 fn law3_a_notification_or_a_timeout_and_never_neither() {
     guarded(|| {

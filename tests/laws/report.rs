@@ -143,12 +143,21 @@ fn law8_tasks_are_named_with_all_that_they_wait_for_and_who_was_woken_and_has_no
     let (_spawned, task) = stop.track("asleep", completion);
     let mut task = Box::pin(task);
     assert!(crate::poll_once(&mut task).is_pending());
-    assert!(!waits_of(&stop, "asleep")[0].woken);
+    let woken = || waits_of(&stop, "asleep").first().map(|wait| (wait.woken, wait.woken_for.is_some()));
+    assert_eq!(woken(), Some((false, false)));
     completer.complete(1).expect("wanted");
-    assert!(waits_of(&stop, "asleep")[0].woken);
+    assert_eq!(woken(), Some((true, true)));
     assert!(stop.report().to_string().contains("woken but not run yet"));
     assert!(crate::poll_once(&mut task).is_ready());
     assert!(stop.report().members().is_empty());
+
+    // And one that was woken by the stop.
+    let (_completer, completion) = Completion::<u32>::new("read", &stop);
+    let (_spawned, task) = stop.track("asleep", completion);
+    let mut task = Box::pin(task);
+    assert!(crate::poll_once(&mut task).is_pending());
+    stop.request("test");
+    assert_eq!(woken(), Some((true, true)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Barrier,
+        Arc, Barrier,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
@@ -266,6 +266,75 @@ over!(fair_mutex_0_12, parking_lot::FairMutex::new(()));
 over!(fair_mutex_0_13, parking_lot_13::FairMutex::new(()));
 #[cfg(feature = "tokio")]
 over!(tokio_mutex, tokio::sync::Mutex::new(()));
+
+/// Where a thread that comes late and one that runs ahead of it meet, twice before each try of the late one and once after it: between the first two the other
+/// one has its own.
+struct Meeting {
+    held: AtomicBool,
+    is_open: AtomicBool,
+    both: Barrier,
+}
+/// A lock of which each try of the thread that is called `LATE` takes as long as the other one likes.
+struct Late(Arc<Meeting>);
+struct LateGuard<'a>(&'a Meeting);
+
+const LATE: &str = "late";
+
+impl Lock for Late {
+    type Guard<'a> = LateGuard<'a>;
+    fn try_lock(&self) -> Option<LateGuard<'_>> {
+        let meets = thread::current().name() == Some(LATE) && !self.0.is_open.load(SeqCst);
+        let meet = |times| (0..times).filter(|_| meets).for_each(|_| _ = self.0.both.wait());
+        meet(2);
+        let had = !self.0.held.swap(true, SeqCst);
+        meet(1);
+        had.then(|| LateGuard(&self.0))
+    }
+}
+impl Drop for LateGuard<'_> {
+    fn drop(&mut self) {
+        self.0.held.store(false, SeqCst);
+    }
+}
+
+/// Who comes too late for its turn again and again closes the line: then nobody runs ahead any more, though the lock is free, until it has had it. Not
+/// the first time: a line that is closed makes the lock slow.
+#[test]
+fn who_is_overtaken_twice_closes_the_line() {
+    crate::guarded(|| {
+        let stop = Stop::new("overtaken");
+        let meeting =
+            Arc::new(Meeting { held: AtomicBool::new(false), is_open: AtomicBool::new(true), both: Barrier::new(2) });
+        let monitor = Arc::new(Monitor::new("overtaken", Late(meeting.clone()), &stop));
+        let mut held = monitor.lock().expect("no stop");
+        let own = monitor.clone();
+        let late = stop.spawn(LATE, move || own.lock().is_ok()).expect("a thread");
+        while stop.report().members().iter().all(|member| member.waits.is_empty()) {
+            thread::yield_now();
+        }
+        meeting.is_open.store(false, SeqCst);
+        let mut overtaken = 0;
+        loop {
+            drop(held);
+            // It has its turn, or looks once more because it was queued again; and somebody else is faster.
+            meeting.both.wait();
+            let Some(again) = monitor.try_lock().expect("no stop") else { break };
+            held = again;
+            meeting.both.wait();
+            meeting.both.wait();
+            overtaken += 1;
+            assert!(overtaken < 20, "the line is never closed");
+        }
+        assert!(!meeting.held.load(SeqCst), "it is closed, and free");
+        // For each turn it tries twice: when it comes, and when it is queued again.
+        assert!(overtaken >= 3, "closed after {overtaken} tries");
+        meeting.is_open.store(true, SeqCst);
+        meeting.both.wait();
+        meeting.both.wait();
+        assert_eq!(late.join().ok(), Some(true));
+        assert!(monitor.try_lock().expect("no stop").is_some(), "it is open again");
+    });
+}
 
 /// The ticket lock of these tests is what they say: it refuses `try_lock` while anyone queues, though nobody holds it for long.
 #[test]

@@ -8,6 +8,7 @@ mod seen;
 mod causes;
 mod flights;
 mod forms;
+mod locks;
 mod members;
 #[cfg(any(debug_assertions, feature = "lockdep"))]
 mod order;

@@ -170,6 +170,49 @@ fn a_wait_with_a_lock_held_for_what_is_owed_by_who_needs_it_is_told_before_it_de
 }
 
 #[test]
+fn who_has_given_what_it_owed_or_has_passed_it_on_owes_it_no_more() {
+    in_a_domain(|stop| {
+        let mds = monitor("mds12", stop);
+        let acks = || Completion::<u8>::new("ack12", stop);
+        let (completer, mut ack) = acks();
+        let own = mds.clone();
+        let gives = move || {
+            completer.owed_by_me();
+            completer.complete(1).ok();
+            own.lock().map(drop)
+        };
+        stop.spawn("gives", gives).expect("a thread").join().expect("no panic")?;
+        ack.wait()?.expect("it has come");
+        let (completer, _ack) = acks();
+        let own = mds.clone();
+        let passes_on = move || {
+            completer.owed_by_me();
+            let takes_over = std::thread::spawn(move || {
+                completer.owed_by_me();
+                completer
+            });
+            let completer = takes_over.join().expect("no panic");
+            drop(own.lock()?);
+            drop(completer);
+            Ok::<(), unwedge::Stopped>(())
+        };
+        stop.spawn("passes on", passes_on).expect("a thread").join().expect("no panic")?;
+        // So nobody who owes it needs the lock that is held here.
+        let (completer, mut ack) = acks();
+        let waiter = stop.spawn("waiter12", move || {
+            let _held = mds.lock()?;
+            ack.wait()?.ok();
+            Ok::<(), unwedge::Stopped>(())
+        });
+        until_waits(stop, "waiter12", "ack12");
+        completer.complete(1).expect("wanted");
+        waiter.expect("a thread").join().expect("no panic")?;
+        assert!(found(stop, "ack12").is_empty(), "{:?}", found(stop, "ack12"));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_join_with_a_lock_held_that_the_thread_takes_is_told() {
     in_a_domain(|stop| {
         let mds = monitor("mds7", stop);

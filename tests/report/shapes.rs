@@ -240,6 +240,37 @@ fn shape_9_a_sender_sleeps_on_a_condition_variable_that_nobody_signals() {
     });
 }
 
+/// Over a lock that unwedge does not own it is known as well.
+#[test]
+fn who_notified_last_is_named_over_a_lock_that_others_also_take() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let (lock, changed) = (Arc::new(Mutex::new(0)), Arc::new(Condvar::new()));
+        let (own, wake) = (stop.clone(), changed.clone());
+        stop.spawn("sender", move || {
+            let mut held = lock.lock().expect("not poisoned");
+            loop {
+                held = changed.wait(&own, &*lock, held)?;
+                if *held == 7 {
+                    return Ok::<(), unwedge::Stopped>(());
+                }
+            }
+        })
+        .expect("a thread");
+        until_waits(&stop, "sender", "a condition variable");
+        stop.spawn("messenger", move || _ = wake.notify_all()).expect("a thread").join().expect("it ends");
+        until("it waits again, and who has notified it is named", || {
+            let report = stop.report();
+            let waits = report.members().iter().find(|member| member.name == "sender").map(|member| &member.waits);
+            waits.is_some_and(|waits| {
+                let on = waits.first().map(|wait| &wait.on);
+                matches!(on, Some(WaitsFor::Condition { notified_by: Some(by), .. }) if by.by.name == "messenger")
+            })
+        });
+        end(&stop);
+    });
+}
+
 #[test]
 fn shape_10_a_thread_is_joined_that_was_never_started() {
     guarded(|| {

@@ -74,13 +74,15 @@ fn lock_is_first_in_first_out() {
 
 /// A thread that was overtaken twice closes the line: from then on nobody runs ahead.
 ///
-/// The line is closed for one who gives up, and who came to it then must not be forgotten.
-fn closed_for_one_who(name: &str, gives_up: fn(&Stop), end: Result<(), WaitError>) {
+/// The line is closed for one who gives up, and who came to it then must not be forgotten; be it the first, or behind a task that nobody polls.
+fn closed_for_one_who(name: &str, behind_a_task: bool, gives_up: fn(&Stop), end: Result<(), WaitError>) {
     explore_as(name, "L3", Some(2), move || {
         let world = World::new();
         let other = Stop::new("phase");
         let until = later();
         let held = world.lock.lock().unwrap();
+        let mut task = behind_a_task.then(|| world.lock.lock_async_in(&other));
+        assert!(task.as_mut().is_none_or(|task| poll(task).is_pending()));
         let overtaken = world.thread(move |world| world.lock.lock_until(until).map(drop));
         thread::yield_now();
         drop(held);
@@ -102,10 +104,15 @@ fn closed_for_one_who(name: &str, gives_up: fn(&Stop), end: Result<(), WaitError
 fn line_closed_for_one_who_gives_up() {
     closed_for_one_who(
         "line_closed_for_one_who_is_stopped",
+        false,
         |stop| assert!(stop.request("SIGTERM")),
         Err(WaitError::Stopped),
     );
-    closed_for_one_who("line_closed_for_one_who_times_out", |_| time_passes(), Err(WaitError::TimedOut));
+    for (name, behind_a_task) in
+        [("line_closed_for_one_who_times_out", false), ("line_closed_for_one_behind_a_task", true)]
+    {
+        closed_for_one_who(name, behind_a_task, |_| time_passes(), Err(WaitError::TimedOut));
+    }
 }
 
 /// Who comes as the line is closed may take the lock or queue, whatever it read of the line: neither of the two is forgotten.
