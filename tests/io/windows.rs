@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashSet,
-    future::poll_fn,
-    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -141,7 +139,9 @@ pub fn a_window_is_a_stream(backend: Backend) {
     let io = start(backend, &stop);
     let mut jobs = Unordered::new((0..10).map(|i: u32| io.run_blocking("job", move || i)), 3);
     let mut sum = 0;
-    while let Some(job) = block_on(poll_fn(|cx| futures_core::Stream::poll_next(Pin::new(&mut jobs), cx))) {
+    while let Some(job) =
+        block_on(std::future::poll_fn(|cx| futures_core::Stream::poll_next(std::pin::Pin::new(&mut jobs), cx)))
+    {
         sum += job.expect("not stopped").expect("run");
     }
     assert_eq!(sum, 45);
