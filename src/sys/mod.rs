@@ -12,7 +12,7 @@
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | a thread's spare slots | kept for its next waits (`wait::spare`) | none |
 //! | which slots of an arena are free | a bit for each (`registry::free`); a model of its own runs this code | plain, with one step that loom sees |
-//! | memory of a completion | kept by a thread for its next ones (`completion::block`) | from the allocator |
+//! | memory of a completion | kept by a thread for its next ones, or by the process (`completion::block`) | from the allocator |
 //! | an arena's chunks | made when first used, by whoever is first | the first one made at once, and enough |
 //! | per-thread value | `thread_local!` | loom's, because its threads share one OS thread |
 //! | `Plain*` (fields of which the owner is known by another word) | relaxed atomics | the same, invisible to loom |
