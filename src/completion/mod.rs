@@ -1,6 +1,6 @@
 //! One-shot results: what a wait for storage, or for anything that somebody owes, is made of.
 //!
-//! A completion costs at most one allocation (none where its thread has kept the memory of an earlier one, see `block`) and nothing at a stop domain until
+//! A completion costs no allocation where its thread or the process has kept the memory of an earlier one (see `block`), and nothing at a stop domain until
 //! somebody waits: a waiter registers when it begins to wait.
 
 mod block;

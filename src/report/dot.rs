@@ -14,17 +14,15 @@ struct Graph {
     nodes: BTreeSet<String>,
     edges: BTreeSet<String>,
     /// What tells those of one name apart, in the order in which they came.
-    named: BTreeMap<String, Vec<(u64, u32)>>,
+    named: BTreeMap<String, BTreeMap<(u64, u32), usize>>,
 }
 
 impl Graph {
     /// The id of a node by its name and what tells it from others of that name.
     fn id(&mut self, name: String, one: (u64, u32)) -> String {
         let known = self.named.entry(name.clone()).or_default();
-        let at = known.iter().position(|known| *known == one).unwrap_or_else(|| {
-            known.push(one);
-            known.len() - 1
-        });
+        let next = known.len();
+        let at = *known.entry(one).or_insert(next);
         if at == 0 { name } else { format!("{name} ({})", at + 1) }
     }
 

@@ -65,8 +65,9 @@ fn slot<T>(of: &'static T) -> Slot {
 
 /// Counts those that were seen to wait for a lock.
 fn count(locks: &mut QuickMap<Slot, Lock>, of: Option<Slot>, queue: &mut usize) {
+    let these = std::mem::take(queue);
     if let Some(lock) = of.and_then(|of| locks.get_mut(&of)) {
-        lock.queue += std::mem::take(queue);
+        lock.queue += these;
     }
 }
 
@@ -199,7 +200,8 @@ impl Snapshot {
             if let Some(lock) =
                 wait.monitor.filter(|_| wait.wants_lock()).and_then(|cell| self.locks.get_mut(&slot(cell)))
             {
-                lock.queue -= 1;
+                // (Not below none: that of a monitor that is gone was not counted, if its lock was looked up before the next one was in its place.)
+                lock.queue = lock.queue.saturating_sub(1);
             }
         }
         over

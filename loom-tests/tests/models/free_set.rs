@@ -57,7 +57,7 @@ impl Slots {
     }
 
     fn claim(&self) -> Option<usize> {
-        let slot = (self.free.take(SLOTS as u32, |word| &self.words[word as usize])? / free::BITS) as usize;
+        let slot = (self.free.take(|| SLOTS as u32, |word| &self.words[word as usize])? / free::BITS) as usize;
         assert_eq!(self.taken[slot].fetch_add(1, Ordering::Relaxed), 0, "two have one slot");
         self.content[slot].with_mut(|content| {
             // SAFETY: loom has looked whether anybody else has access.
