@@ -94,9 +94,9 @@ mod pool {
     use crate::registry::arena::arena;
     use crate::sys::Relaxed;
 
-    /// The most that the process keeps: 16 MiB, ten chunks of an arena, with room in the last one for who claims at the same time. What is needed beyond is the
+    /// The most that the process keeps: 4 MiB, eight chunks of an arena, with room in the last one for who claims at the same time. What is needed beyond is the
     /// allocator's.
-    pub(super) const MOST: usize = (1 << 16) - 128;
+    pub(super) const MOST: usize = (1 << 14) - 128;
 
     arena!(
         /// Memory of cells.
