@@ -4,27 +4,19 @@
 mod common;
 #[path = "common/seen.rs"]
 mod seen;
+#[path = "common/written.rs"]
+mod written;
 
-use std::io::{Read as _, Seek as _};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 
 use unwedge::io::{Io, IoError};
-use unwedge::report::report_fd;
 use unwedge::{Completion, Condvar, Monitor, Owed, Plan, Stop, Stopped};
 
 use common::{GUARD, guarded};
 use seen::{until, until_waits};
-
-fn written() -> String {
-    let mut file = tempfile::tempfile().expect("a file");
-    report_fd(&file).expect("written");
-    file.rewind().expect("a file");
-    let mut text = String::new();
-    file.read_to_string(&mut text).expect("UTF-8");
-    text
-}
+use written::written;
 
 /// The line that says who is to blame; empty, if none does.
 fn blamed() -> String {

@@ -302,7 +302,6 @@ impl From<Stopped> for JoinError {
 pub struct Spawned<T> {
     completion: Completion<T, JoinError>,
     member: MemberRef,
-    place: u32,
     name: Object,
 }
 
@@ -374,6 +373,11 @@ impl Ending {
         self.membership.enter()
     }
 
+    /// Its place, and whom it means there.
+    fn place(&self) -> (u32, MemberRef) {
+        (self.place, self.membership.member())
+    }
+
     pub(super) fn has_panicked(&mut self) {
         self.panicked = true;
     }
@@ -401,7 +405,7 @@ impl Stop {
         let (completer, completion) = Completion::new(owed, self);
         completer.owed_as_end_of(member, &name);
         let ending = Ending { domain: self.inner.clone(), membership, place, panicked: false, was_polled: false };
-        (ending, completer, Spawned { completion, member, place, name })
+        (ending, completer, Spawned { completion, member, name })
     }
 
     /// Starts a thread that belongs to this domain: a shutdown waits for it, and a report names it. (The kernel keeps 15 bytes of the name.)
@@ -416,7 +420,7 @@ impl Stop {
         f: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<Spawned<T>> {
         let (mut ending, completer, spawned) = self.member(name, Kind::Thread);
-        let place = (spawned.place, spawned.member);
+        let place = ending.place();
         let hook = self.inner.hook.clone();
         let thread_name = spawned.name.clone();
         let handle = sys::spawn(name, move || {
@@ -451,9 +455,10 @@ impl Stop {
         future: impl Future<Output = T> + Send + 'static,
     ) -> Spawned<T> {
         let (ending, completer, spawned) = self.member(name, Kind::Task);
+        let (place, member) = ending.place();
         let future = Tracked::new(future, completer, ending);
         let task = tokio::spawn(future).abort_handle();
-        if let Some(running) = self.inner.members.0.lock().running(spawned.place, spawned.member) {
+        if let Some(running) = self.inner.members.0.lock().running(place, member) {
             running.handle = Handle::Task(task);
         }
         spawned

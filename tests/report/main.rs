@@ -4,6 +4,8 @@
 mod common;
 #[path = "../common/seen.rs"]
 mod seen;
+#[path = "../common/written.rs"]
+mod written;
 
 mod causes;
 mod flights;
@@ -15,14 +17,14 @@ mod order;
 mod phases;
 mod shapes;
 
-use std::io::{Read as _, Seek as _};
 use std::time::Duration;
 
-use unwedge::report::{Cause, CauseKind, Report, report_fd};
+use unwedge::report::{Cause, CauseKind, Report};
 use unwedge::{Plan, Stop};
 
 use common::GUARD;
 use seen::until;
+use written::written;
 
 /// Looks until a report's first cause is as told, and gives that report.
 #[track_caller]
@@ -33,16 +35,6 @@ fn until_blamed(stop: &Stop, kind: CauseKind, blocked: usize) -> Report {
         seen.causes().first().is_some_and(|cause| cause.kind == kind && cause.blocked == blocked)
     });
     seen
-}
-
-/// What is written to a file descriptor: of the whole process.
-fn written() -> String {
-    let mut file = tempfile::tempfile().expect("a file");
-    report_fd(&file).expect("written");
-    file.rewind().expect("a file");
-    let mut text = String::new();
-    file.read_to_string(&mut text).expect("UTF-8");
-    text
 }
 
 /// The names in a cause's chain.

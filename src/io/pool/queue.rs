@@ -196,7 +196,7 @@ impl Work {
         guarded(|| match self {
             Work::Op(op) => call::perform(op),
             Work::Job(_, job) => job.run(),
-            Work::Unwanted(works) => works.into_iter().for_each(|work| guarded(|| drop(work))),
+            unwanted @ Work::Unwanted(_) => unwanted.refuse(),
         });
     }
 }
