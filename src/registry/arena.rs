@@ -35,6 +35,12 @@ impl<T> Chunk<T> {
         let places = FIRST << chunk;
         Chunk { slots: (0..places).map(|_| make()).collect(), free: (0..places / BITS).map(|_| Word::new(0)).collect() }
     }
+
+    /// Whether a slot is given back, at this moment. Who is known to have been here before is not missed: its bit was taken off before that.
+    fn is_free(&self, at: usize) -> bool {
+        // Ordering: Relaxed, for readers.
+        self.free[at / BITS as usize].load(Relaxed) & 1 << (at % BITS as usize) != 0
+    }
 }
 
 impl<T: Sync> Arena<T> {
@@ -106,23 +112,23 @@ impl<T: Sync> Arena<T> {
     ///
     /// A slot whose claim happens after this call's read of `len` is not among them; its claimer then sees everything that the caller did
     /// before this call (both are read-modify-writes of `len`).
-    pub(crate) fn scan(&'static self) -> impl Iterator<Item = &'static T> {
+    pub(crate) fn scan(&'static self) -> impl Iterator<Item = &'static T> + Clone {
         let len = self.len.fetch_add(0, AcqRel);
         (1..len).map(|index| self.get(index))
     }
 
-    /// As [`scan`](Self::scan), for readers who need no such guarantee: each slot with its index. It makes nothing, so that a signal handler may call it: a chunk
-    /// that is not made yet has nobody in it.
+    /// As [`scan`](Self::scan), for readers who need no such guarantee: each slot that was not given back, with its index. (Of thousands that were, nothing
+    /// but their bits is looked at.) It makes nothing, so that a signal handler may call it: a chunk that is not made yet has nobody in it.
     pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
         let len = self.len.load(Relaxed);
         self.chunks.iter().enumerate().flat_map(move |(chunk, made)| {
             let begin = (FIRST << chunk) - FIRST;
             let made = if begin < len { made.get() } else { None };
             made.into_iter()
-                .flat_map(|chunk| &chunk.slots)
+                .flat_map(|chunk| chunk.slots.iter().enumerate().map(|(at, slot)| (chunk.is_free(at), slot)))
                 .zip(begin..len)
-                .map(|(slot, index)| (index, slot))
-                .filter(|(index, _)| *index != 0)
+                .filter(|((is_free, _), index)| !is_free && *index != 0)
+                .map(|((_, slot), index)| (index, slot))
         })
     }
 
@@ -229,5 +235,19 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (1..len).collect::<Vec<_>>(), "one was lost");
         assert_eq!(SLOTS.claim(), len);
+    }
+
+    /// In every chunk, and again when somebody has the slot next.
+    #[test]
+    fn a_reader_passes_over_what_was_given_back() {
+        static SLOTS: Arena<PlainU32> = Arena::new(|| PlainU32::new(0));
+        let seen = || SLOTS.look().map(|(index, _)| index).collect::<Vec<_>>();
+        let all: Vec<_> = (0..1_000).map(|_| SLOTS.claim()).collect();
+        assert_eq!(seen(), all);
+        let (kept, given): (Vec<_>, Vec<_>) = all.iter().partition(|index| *index % 7 == 0);
+        given.iter().for_each(|index| SLOTS.release(*index));
+        assert_eq!(seen(), kept);
+        given.iter().for_each(|_| _ = SLOTS.claim());
+        assert_eq!(seen(), all);
     }
 }

@@ -310,6 +310,16 @@ pub(crate) fn try_join(handle: JoinHandle<()>) -> Result<(), JoinHandle<()>> {
     Ok(())
 }
 
+/// Asks for the cache line at an address, if there is one, that is about to be written to, so that it is on its way meanwhile: a hint. Any address will do.
+#[inline(always)]
+pub(crate) fn bring_for_writing(_at: impl FnOnce() -> Option<*const ()>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(at) = _at() {
+        // SAFETY: by the processors' manuals a hint to the cache: it changes no register, flag or memory, and faults at no address. One that does not know it does nothing.
+        unsafe { std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) };
+    }
+}
+
 /// Storage whose exclusion is a protocol's doing; the model checks every access.
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 

@@ -352,20 +352,33 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
+/// A stop asks for the memory of so many slots, and of their tasks, before it comes to them: that of thousands lies on other cores, and to wait for it, one after
+/// the other, was a third of what it did.
+const AHEAD: usize = 8;
+
 /// Ends every wait whose domain is over. The flags were set before.
 pub(crate) fn stop_all() {
     sys::heavy();
     let (mut tasks, mut passed_on) = (false, Vec::new());
-    for waiter in waiters().scan() {
+    let scan = waiters().scan();
+    let mut ahead = scan.clone().skip(AHEAD);
+    for waiter in scan {
+        sys::bring_for_writing(|| Some(std::ptr::from_ref(ahead.next()?).cast()));
         tasks |= waiter.stop(&mut passed_on);
     }
     // Wakers are foreign code: one that blocks keeps nobody from being stopped, and no thread from being woken. First those that are only here: who is stopped
     // keeps its waker, for another stop that comes to it.
     passed_on.into_iter().for_each(Wake::wake);
     if tasks {
+        let has_waker = |word: u64| word & (STATE | WAKER) == STOPPED | WAKER;
+        let mut ahead = waiters().look().skip(AHEAD);
         for (_, waiter) in waiters().look() {
+            sys::bring_for_writing(|| {
+                let (_, later) = ahead.next()?;
+                has_waker(later.word.load(Relaxed)).then(|| later.waker.task())
+            });
             let word = waiter.word.load(Acquire);
-            if word & (STATE | WAKER) == STOPPED | WAKER {
+            if has_waker(word) {
                 // Who fails here was overtaken by the owner, which knows of its stop.
                 if let Ok(wake) = waiter.rouse_from(word, STOPPED) {
                     wake.wake();

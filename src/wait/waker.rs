@@ -44,6 +44,11 @@ impl WakerWords {
             && std::ptr::eq(self.vtable.load(Relaxed).cast_const(), waker.vtable())
     }
 
+    /// Where an executor has what it writes to when this is woken, if it is like most of them: an address to make a hint of, which may be stale.
+    pub(super) fn task(&self) -> *const () {
+        self.data.load(Relaxed)
+    }
+
     /// Copies the words, after the state word was read with `WAKER` set.
     pub(super) fn copy(&self) -> WakerCopy {
         WakerCopy { data: self.data.load(Relaxed), vtable: self.vtable.load(Relaxed) }
