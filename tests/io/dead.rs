@@ -3,6 +3,10 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::Duration,
 };
@@ -120,4 +124,39 @@ pub fn what_waits_is_refused(backend: Backend) {
     rustix::io::write(&fifo, &[0; READS]).expect("written");
     until("they have ended", || io.metrics().in_flight() == 0);
     drop((hung, fifo));
+}
+
+/// What a job that was not begun has is dropped by the shutdown that refuses it: where that blocks (a file on a dead mount), a thread is left, and not the
+/// one who stops.
+pub fn what_is_refused_may_block(backend: Backend) {
+    struct Blocks(Receiver<()>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            // Until the other end has gone.
+            let _ = self.0.recv();
+        }
+    }
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(backend).threads(1).build().expect("a backend");
+    let (go, gone) = channel();
+    let gate = Arc::new(Mutex::new(Blocks(gone)));
+    let hang = || {
+        let gate = gate.clone();
+        io.run_blocking("hangs", move || drop(gate.lock().map(|gate| gate.0.recv())))
+    };
+    // As many as may hang at a time, and then one more.
+    let hung: Vec<_> = (0..READS).map(|_| hang()).collect();
+    let (go_on, waits) = channel();
+    let blocks = Blocks(waits);
+    let refused = io.run_blocking("is refused", move || drop(blocks));
+    let shutdown = thread::spawn({
+        let stop = stop.clone();
+        move || stop.shutdown(Plan::within(Duration::from_millis(50)))
+    });
+    until("the shutdown has ended", || shutdown.is_finished());
+    let report = shutdown.join().expect("it does not panic");
+    assert!(!report.is_clean() && leaked(&report).2 > 1, "{report}");
+    drop((go, go_on));
+    until("they have ended", || io.metrics().in_flight() == 0);
+    drop((hung, refused));
 }

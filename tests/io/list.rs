@@ -24,6 +24,7 @@ scenarios!(
     a_hurry_leaves_what_hangs,
     an_open_that_hangs_is_cancelled,
     what_waits_is_refused,
+    what_is_refused_may_block,
     a_panicking_buffer_harms_nobody_else,
     jobs_run_and_their_panics_are_theirs,
     threads_have_names_and_run_the_hook,

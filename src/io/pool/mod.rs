@@ -8,7 +8,7 @@
 //! that finds no work ends if as many as the base number are idle: so while some are stuck others are there for what comes.
 //!
 //! Of what is set aside for a dead device none may ever have its turn. So the supervisor looks every [`SWEEP`] for what nobody waits for any more, and has it
-//! dropped by a thread like any other work: it is the user's, and so is what its drop does.
+//! dropped by a thread like any other work: it is the user's, and so is what its drop does. So is what a shutdown refuses.
 //!
 //! # Invariants
 //!
@@ -202,10 +202,15 @@ impl Backend for Pool {
         // Files are still closed, nothing else is begun.
         let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
         closes.into_iter().for_each(|close| state.queue.push(None, close));
+        // On a thread of the pool's, for it runs the user's code, which may block: on one more, since all that are there may be stuck.
+        let one_more = state.queue.refuse(refused);
+        state.live += usize::from(one_more);
         drop(state);
+        if one_more {
+            shared.start(Role::Server);
+        }
         shared.work.notify_all();
         shared.crowded.notify_all();
-        refused.into_iter().for_each(Work::refuse);
 
         let mut state = shared.state.lock();
         // A thread whose operation has just ended is not stuck, but may not have got as far as to say so.
@@ -225,12 +230,13 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        let closes = state.queue.take();
+        // Closes; and what was refused, where no thread could be made for it.
+        let rest = state.queue.take();
         let ended = state.take_ended();
         // The others are let go: who knows when they end.
         state.threads.clear();
         drop(state);
-        closes.into_iter().for_each(Work::refuse);
+        rest.into_iter().for_each(Work::refuse);
         let until = Until::new(give_up, || shared.state.lock().hurried);
         Leaked { threads: leaked.threads + join(ended, || until.at()), ..leaked }
     }

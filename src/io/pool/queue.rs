@@ -40,12 +40,12 @@ pub(in crate::io) enum Place {
 pub(super) enum Work {
     Op(Op),
     Job(Place, Box<dyn Job>),
-    /// What nobody wants any more: to be dropped, which may run the user's code.
-    Unwanted(Vec<Work>),
+    /// What is not done any more, because nobody wants it or the service is closed: to be refused, which may run the user's code.
+    Refused(Vec<Work>),
 }
 
-/// The drop of what nobody wants has a share of its own.
-const UNWANTED: u64 = u64::MAX;
+/// Refusing has a share of its own.
+const REFUSED: u64 = u64::MAX;
 
 pub(super) struct Queue {
     /// With the device, where it is known.
@@ -113,14 +113,19 @@ impl Queue {
         self.shares.aside() != 0
     }
 
-    /// Takes out of what is set aside what nobody wants any more, and queues its drop. Whether there was any.
+    /// Has works refused, before anything else is done. Whether there are any.
+    pub(super) fn refuse(&mut self, works: Vec<Work>) -> bool {
+        let any = !works.is_empty();
+        if any {
+            self.ready.push_front((Some(REFUSED), Work::Refused(works)));
+        }
+        any
+    }
+
+    /// Has refused what nobody wants any more of what is set aside. Whether there was any.
     pub(super) fn sweep(&mut self) -> bool {
         let unwanted = self.shares.sweep(Work::is_unwanted);
-        let found = !unwanted.is_empty();
-        if found {
-            self.push(Some(UNWANTED), Work::Unwanted(unwanted));
-        }
-        found
+        self.refuse(unwanted)
     }
 
     /// Everything that was not begun, those set aside included.
@@ -141,7 +146,7 @@ impl Work {
             Work::Job(Place::On(file), _) => file.device(),
             Work::Job(Place::Anywhere, _) => Some(0),
             Work::Job(Place::Device(id), _) => Some(*id),
-            Work::Unwanted(_) => Some(UNWANTED),
+            Work::Refused(_) => Some(REFUSED),
         }
     }
 
@@ -154,7 +159,7 @@ impl Work {
             Work::Job(Place::On(file), _) => file.find_device(),
             Work::Job(Place::Anywhere, _) => 0,
             Work::Job(Place::Device(id), _) => *id,
-            Work::Unwanted(_) => UNWANTED,
+            Work::Refused(_) => REFUSED,
         }
     }
 
@@ -163,7 +168,7 @@ impl Work {
         match self {
             Work::Op(op) => op.is_idle_question() && !op.is_wanted(),
             Work::Job(_, job) => !job.is_wanted(),
-            Work::Unwanted(_) => false,
+            Work::Refused(_) => false,
         }
     }
 
@@ -174,11 +179,11 @@ impl Work {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Work::Op(op) => op.bytes(),
-            Work::Job(..) | Work::Unwanted(_) => 0,
+            Work::Job(..) | Work::Refused(_) => 0,
         }
     }
 
-    /// Ends it undone, because the service is closed.
+    /// Ends it undone, because the service is closed or nobody waits for it.
     pub(super) fn refuse(self) {
         guarded(|| match self {
             Work::Op(op) => {
@@ -187,7 +192,7 @@ impl Work {
                 }
             }
             Work::Job(_, job) => drop(job),
-            Work::Unwanted(works) => works.into_iter().for_each(|work| guarded(|| drop(work))),
+            Work::Refused(works) => works.into_iter().for_each(Work::refuse),
         });
     }
 
@@ -196,7 +201,7 @@ impl Work {
         guarded(|| match self {
             Work::Op(op) => call::perform(op),
             Work::Job(_, job) => job.run(),
-            unwanted @ Work::Unwanted(_) => unwanted.refuse(),
+            refused @ Work::Refused(_) => refused.refuse(),
         });
     }
 }
@@ -257,7 +262,7 @@ mod tests {
         assert!(!queue.sweep(), "it is to be begun");
         assert_eq!((begun(&mut queue), begun(&mut queue)), (Some(7), None));
         assert_eq!((queue.sweep(), queue.shares.aside()), (true, 1));
-        let Next::Begin(UNWANTED, Work::Unwanted(works)) = queue.next() else { panic!("the drop is begun") };
+        let Next::Begin(REFUSED, Work::Refused(works)) = queue.next() else { panic!("the drop is begun") };
         assert_eq!((works.len(), queue.sweep()), (2, false));
         queue.ended(7);
         assert_eq!((begun(&mut queue), queue.has_aside()), (Some(7), false));
