@@ -172,6 +172,35 @@ fn a_hurry_ends_the_wait_for_a_callback() {
     });
 }
 
+/// The shutdown of a part waits for that of the whole, which clears the part away and is not hurried itself.
+#[test]
+fn a_hurry_ends_the_wait_for_what_another_shutdown_clears_away() {
+    guarded(|| {
+        let (stop, watched) = (Stop::new("mds.a"), Stop::new("the test"));
+        let part = stop.child("rank.0");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &part);
+        completion
+            .on_complete(&part, move |_| assert!(begun.send(()).is_ok() && stuck.recv().is_err()))
+            .expect("a thread");
+        completer.complete(1).expect("wanted");
+        begins.recv_timeout(GUARD).expect("it runs");
+        let own = stop.clone();
+        let whole = watched.spawn("whole", move || own.shutdown(Plan::within(LONG))).expect("a thread");
+        until_waits(&watched, "whole", "threads and tasks to end");
+        let ended = shut_down(&part, Plan::within(LONG));
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the other one");
+        part.hurry("again");
+        let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert_eq!(report.closing(), 1, "{report}");
+        assert!(!whole.is_finished());
+        drop(release);
+        assert!(whole.join().expect("no panic").is_clean());
+        assert!(watched.shutdown(Plan::within(LONG)).is_clean());
+    });
+}
+
 /// What is closed before it may have used up all the time: a callback thread that has nothing to do is given some for its end.
 #[test]
 fn a_callback_thread_that_has_nothing_to_do_is_not_left() {
