@@ -27,6 +27,8 @@ mod dead;
 mod foreign;
 #[path = "help.rs"]
 mod help;
+#[path = "lingering.rs"]
+mod lingering;
 #[path = "operations.rs"]
 mod operations;
 #[path = "windows.rs"]
@@ -37,7 +39,9 @@ pub use foreign::*;
 pub use operations::*;
 pub use windows::*;
 
-use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start, until};
+use lingering::lingering;
+
+use help::{Dir, GUARD, READ, block_on, end, get, guard, is_local, leaked, pattern, start, until};
 
 pub fn reads_are_right(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
@@ -282,7 +286,7 @@ pub fn late_answers_end_a_shutdown(backend: Backend) {
     }
     drop((waits, file));
     let closing = stop.clone();
-    let shutdown = thread::spawn(move || closing.shutdown(Plan::within(help::GUARD)));
+    let shutdown = thread::spawn(move || closing.shutdown(Plan::within(GUARD)));
     writer.write_all(&[0; 16]).expect("written");
     let report = shutdown.join().expect("ended");
     assert!(report.is_clean() && leaked(&report) == (0, 0, 0), "{report}");
@@ -384,6 +388,28 @@ pub fn files_outlive_the_shutdown(backend: Backend) {
         assert!(Instant::now() < until, "the file is closed");
         thread::yield_now();
     }
+}
+
+/// Who drops the last handle of a file does not wait for its close, before the shutdown or after it.
+pub fn a_close_that_blocks_holds_up_nobody(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let [before, after] = [(), ()].map(|()| {
+        let (socket, peer) = lingering();
+        (io.attach(socket, "dead").expect("attached"), peer)
+    });
+    let goes_on = |(file, peer)| {
+        let (done, dropped) = mpsc::channel();
+        thread::spawn(move || {
+            drop::<unwedge::io::File>(file);
+            done.send(())
+        });
+        assert_eq!(dropped.recv_timeout(GUARD), Ok(()));
+        drop::<std::net::TcpStream>(peer);
+    };
+    goes_on(before);
+    end(&stop);
+    goes_on(after);
 }
 
 /// A buffer for direct I/O, whose memory goes to a graveyard when it is given back: whatever is written there afterwards is seen.
@@ -609,6 +635,68 @@ pub fn a_stuck_job_keeps_its_share_of_a_list_alone(backend: Backend) {
     assert!(dropped.lock().expect("no panic").iter().all(|name| is_of_the_pool(name)));
     drop(shut);
     until("the stuck one has", || count() == BATCHES * BATCH);
+    assert!(came.load(Relaxed) <= MOST_JOBS, "nobody is asked for the names of what is dropped");
+}
+
+/// What a list has left when the service is closed says so to who still waits for it; what was looked at is told.
+pub fn what_is_left_of_a_list_is_refused(backend: Backend) {
+    const BATCH: usize = 64;
+    const BATCHES: usize = 40;
+    let (stop, phase, dir) = (Stop::new("test"), Stop::new("phase"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let gate = Arc::new(RwLock::new(()));
+    let held_up = gate.write().expect("no panic");
+    let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let paths = (0..BATCHES * BATCH).map(|at| Gated {
+        path: path.clone(),
+        gate: (at % BATCH == 0).then(|| Arc::clone(&gate)),
+        came: Arc::clone(&came),
+        _told: Told(Arc::clone(&dropped)),
+    });
+    let list = io.with(&phase).stat_many(paths.collect::<Vec<_>>());
+    until("it is begun", || came.load(Relaxed) > 0);
+    drop(stop.shutdown(Plan::within(Duration::ZERO)));
+    drop(held_up);
+    let found = get(list).expect("an answer for each");
+    let looked_at = found.iter().filter(|answer| answer.as_ref().is_ok_and(|found| found.len() == 7)).count();
+    let refused = found.iter().filter(|answer| answer.as_ref().is_err_and(|error| error.is_closed())).count();
+    assert!(looked_at > 0 && looked_at <= MOST_JOBS * BATCH, "{looked_at}");
+    assert_eq!(looked_at + refused, BATCHES * BATCH);
+    until("all is given back", || dropped.lock().expect("no panic").len() == BATCHES * BATCH);
+}
+
+/// As many jobs as a list has at most.
+const MOST_JOBS: usize = 16;
+
+/// A list has a job for each processor where looks ask nobody, and as many as it may have where they may wait.
+pub fn a_list_has_a_job_for_each_processor(backend: Backend) {
+    const BATCH: usize = 64;
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let processors = thread::available_parallelism().map_or(1, usize::from).min(MOST_JOBS);
+    let here = dir.file("object", b"content");
+    let lists = [(is_local(&here).then_some(here), processors), (Some("/proc/self/status".into()), MOST_JOBS)];
+    for (path, jobs) in lists {
+        let Some(path) = path else { continue };
+        let gate = Arc::new(RwLock::new(()));
+        let held_up = gate.write().expect("no panic");
+        let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let paths = (0..20 * BATCH).map(|at| Gated {
+            path: path.clone(),
+            gate: (at % BATCH == 0).then(|| Arc::clone(&gate)),
+            came: Arc::clone(&came),
+            _told: Told(Arc::clone(&dropped)),
+        });
+        let list = io.stat_many(paths.collect::<Vec<_>>());
+        until("its jobs are in it", || came.load(Relaxed) >= jobs);
+        // One more would come soon.
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(came.load(Relaxed), jobs, "{}", path.display());
+        drop(held_up);
+        assert!(get(list).expect("an answer for each").iter().all(Result::is_ok));
+    }
+    end(&stop);
 }
 
 /// A buffer that panics where it is told to.
