@@ -19,6 +19,7 @@ scenarios!(
     direct_reads_keep_their_memory,
     more_than_the_depth,
     unwanted_reads_make_room,
+    unwanted_reads_are_let_go_of,
     unwanted_jobs_are_let_go_of,
     a_stuck_job_keeps_its_share_of_a_list_alone,
     what_is_left_of_a_list_is_refused,

@@ -581,6 +581,52 @@ pub fn unwanted_jobs_are_let_go_of(backend: Backend) {
     end(&stop);
 }
 
+/// A buffer that counts its drop, which may panic.
+struct Counted {
+    byte: [u8; 1],
+    dropped: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl IoBufMut for Counted {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.byte
+    }
+
+    fn cut(&mut self, _: usize) {}
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Relaxed);
+        assert!(!self.panics, "a drop that panics");
+    }
+}
+
+/// Reads that wait for a file which does not answer, and that nobody waits for any more: their buffers are let go of, and one whose drop panics harms nobody.
+pub fn unwanted_reads_are_let_go_of(backend: Backend) {
+    const HUNG: usize = 100;
+    const UNWANTED: usize = 50;
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(backend).depth(4).threads(2).build().expect("a backend");
+    let (mut writer, reader) = UnixStream::pair().expect("a pair of sockets");
+    let dead = io.attach(reader, "dead").expect("an open file");
+    let hung: Vec<_> = (0..HUNG).map(|_| io.read_at(&dead, vec![0; 1], 0)).collect();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    for number in 0..UNWANTED {
+        let buffer = Counted { byte: [0], dropped: Arc::clone(&dropped), panics: number == 7 };
+        drop(io.read_at(&dead, buffer, 0));
+    }
+    until("they are let go of", || dropped.load(Relaxed) == UNWANTED);
+    assert!(hung.iter().all(|read| !read.is_complete()), "nothing was sent");
+    writer.write_all(&[7; HUNG]).expect("sent");
+    for read in hung {
+        assert_eq!(get(read).expect("read"), [7]);
+    }
+    drop(dead);
+    end(&stop);
+}
+
 /// A path that a thread of the pool may not have before its gate is open.
 struct Gated {
     path: PathBuf,

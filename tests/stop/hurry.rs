@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use unwedge::io::{Backend, Io};
 use unwedge::report::Outcome;
@@ -12,6 +12,9 @@ use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
 
 const LONG: Duration = Duration::from_secs(3600);
+
+/// What a hurry leaves to who is on its way out.
+const WAY_OUT: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// Waits in its destructor.
@@ -58,9 +61,11 @@ fn a_request_does_not_hurry_and_a_hurry_ends_the_wait_for_members() {
         }
         assert!(!stop.is_hurried());
         assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the member");
+        let since = Instant::now();
         assert!(stop.hurry("a second SIGTERM"));
         assert!(!stop.hurry("a third SIGTERM"), "it does nothing worse");
         let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert!(since.elapsed() >= WAY_OUT);
         assert_eq!(report.reason(), Some("shutdown"), "the first request's");
         assert_eq!(report.members()[0].name, "deaf");
         assert_eq!(report.phases()[0].outcome, Outcome::Skipped);
@@ -164,8 +169,10 @@ fn a_hurry_ends_the_wait_for_a_callback() {
         let ended = shut_down(&stop, Plan::within(LONG));
         until("the shutdown runs", || stop.is_requested());
         assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the callback");
+        let since = Instant::now();
         stop.hurry("again");
         let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert!(since.elapsed() >= WAY_OUT);
         assert!(report.to_string().contains("callbacks left: 1"), "{report}");
         assert_eq!(report.leaked_threads(), 1, "{report}");
         drop(release);
