@@ -159,26 +159,31 @@ fn a_child_closes_what_it_drops_after_its_shutdown() {
         assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
         file
     };
-    let (socket, peer) = lingering();
-    let (hangs, waits) = (over(socket.into()), over(std::fs::File::open("/dev/null").expect("there").into()));
+    let [(hangs, peer), (waits, other_peer)] = [(); 2].map(|()| lingering());
+    let [hangs, waits] = [hangs, waits].map(|socket| over(socket.into()));
     drop(hangs);
-    // Until that thread is in the close.
-    let is_in_it = |task: std::path::PathBuf| {
-        let of = |what| std::fs::read_to_string(task.join(what)).unwrap_or_default();
-        of("comm") == "uw-close\n" && of("syscall").starts_with(&format!("{} ", libc::SYS_close))
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("proc").flatten();
+        let of = |task: &std::path::Path, what| std::fs::read_to_string(task.join(what)).unwrap_or_default();
+        let closers = tasks.map(|task| task.path()).filter(|task| of(task, "comm") == "uw-close\n");
+        closers.map(|task| of(&task, "syscall")).collect::<Vec<_>>()
     };
+    // Until that thread is in the close.
     let until = Instant::now() + GUARD;
-    while !std::fs::read_dir("/proc/self/task").expect("proc").flatten().any(|task| is_in_it(task.path())) {
+    while !threads().iter().any(|call| call.starts_with(&format!("{} ", libc::SYS_close))) {
         assert!(Instant::now() < until, "the close hangs");
         std::thread::sleep(Duration::from_millis(1));
     }
     drop(waits);
+    // Another one would have its name by then.
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(threads().len(), 1, "one for all");
     in_a_child("a file that is dropped after a shutdown", || {
         let (out, into) = rustix::pipe::pipe().expect("a pipe");
         drop(over(into));
         assert_eq!(rustix::io::read(&out, &mut [0_u8]), Ok(0), "closed");
     });
-    drop(peer);
+    drop((peer, other_peer));
 }
 
 /// Its threads are not in the child: a shutdown there says who is missing when its time is up.

@@ -24,6 +24,8 @@ scenarios!(
     a_stuck_job_keeps_its_share_of_a_list_alone,
     what_is_left_of_a_list_is_refused,
     a_list_has_a_job_for_each_processor,
+    a_list_that_comes_slowly_is_looked_at,
+    a_list_that_was_not_begun_is_let_go_of,
     a_dead_file_leaves_room_for_others,
     a_hurry_leaves_what_hangs,
     an_open_that_hangs_is_cancelled,

@@ -745,6 +745,75 @@ pub fn a_list_has_a_job_for_each_processor(backend: Backend) {
     end(&stop);
 }
 
+/// A path that has the caller of the list wait until those before it were looked at.
+struct Slow {
+    path: PathBuf,
+    caller: thread::ThreadId,
+    before: usize,
+    looked_at: Arc<AtomicUsize>,
+}
+
+impl AsRef<Path> for Slow {
+    fn as_ref(&self) -> &Path {
+        if thread::current().id() != self.caller {
+            self.looked_at.fetch_add(1, Relaxed);
+        } else if self.before % 64 == 0 {
+            until("those before it were looked at", || self.looked_at.load(Relaxed) >= self.before);
+            // The job that has looked at them finds nothing more.
+            thread::sleep(Duration::from_millis(2));
+        }
+        &self.path
+    }
+}
+
+/// A list that grows more slowly than it is looked at: jobs find nothing and end, and there is a new one for what comes.
+pub fn a_list_that_comes_slowly_is_looked_at(backend: Backend) {
+    const PATHS: usize = 40 * 64;
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let (caller, looked_at) = (thread::current().id(), Arc::new(AtomicUsize::new(0)));
+    let paths = (0..PATHS).map(|before| Slow { path: path.clone(), caller, before, looked_at: Arc::clone(&looked_at) });
+    let found = get(io.stat_many(paths.collect::<Vec<_>>())).expect("an answer for each");
+    assert!(found.len() == PATHS && found.iter().all(Result::is_ok));
+    end(&stop);
+}
+
+/// A list of which no job was begun, because its file system does not answer, is dropped by the shutdown: each part by itself, so that what panics there harms
+/// nobody else.
+pub fn a_list_that_was_not_begun_is_let_go_of(backend: Backend) {
+    const SHARE: usize = 64;
+    struct Treacherous(Arc<AtomicUsize>);
+    impl AsRef<Path> for Treacherous {
+        fn as_ref(&self) -> &Path {
+            assert_eq!(self.0.load(Relaxed), 0, "a path that panics");
+            Path::new("/proc/self/status")
+        }
+    }
+    let (stop, phase) = (Stop::new("test"), Stop::new("phase"));
+    let io = start(backend, &stop);
+    let gate = Arc::new(RwLock::new(()));
+    let held_up = gate.write().expect("no panic");
+    let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let hung = [(); SHARE / MOST_JOBS].map(|()| {
+        let paths = (0..MOST_JOBS * 64).map(|at| Gated {
+            path: "/proc/self/status".into(),
+            gate: (at % 64 == 0).then(|| Arc::clone(&gate)),
+            came: Arc::clone(&came),
+            _told: Told(Arc::clone(&dropped)),
+        });
+        io.stat_many(paths.collect::<Vec<_>>())
+    });
+    until("the share is taken", || came.load(Relaxed) == SHARE);
+    let closed = Arc::new(AtomicUsize::new(0));
+    let list = io.with(&phase).stat_many((0..200).map(|_| Treacherous(Arc::clone(&closed))).collect::<Vec<_>>());
+    closed.store(1, Relaxed);
+    drop(stop.shutdown(Plan::within(Duration::ZERO)));
+    assert!(get(list).expect_err("nobody could say").is_abandoned());
+    drop((held_up, hung));
+    until("the others have ended", || io.metrics().in_flight() == 0);
+}
+
 /// A buffer that panics where it is told to.
 struct Treacherous {
     bytes: [u8; 8],
