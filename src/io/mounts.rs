@@ -331,6 +331,15 @@ nonsense
             know(unfit.0, OnMount { local: true, device: unfit.1 });
             assert_eq!(known(unfit.0), None);
         }
+        let most = OnMount { local: false, device: Some(DEVICE_MASK) };
+        know(1002, most);
+        assert_eq!(known(1002), Some(most));
+        // The number that is not a mount's own for ever is not looked for among these.
+        let root = std::fs::File::open("/").expect("there");
+        let found = statx(&root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
+        let is = of(root.as_fd(), &found);
+        know(found.stx_mnt_id, OnMount { local: !is.local, device: None });
+        assert_eq!(of(root.as_fd(), &found), is);
     }
 
     #[test]
@@ -396,7 +405,10 @@ nonsense
         if mount.as_ref().is_some_and(Option::is_some) {
             let object = std::fs::File::open(merged.join("object")).expect("there");
             let table = read().expect("there is /proc");
-            assert_eq!(device_of(object.as_fd()), table.place_of(&merged));
+            let device = table.place_of(&merged);
+            assert_eq!(device_of(object.as_fd()), device);
+            let found = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
+            assert_eq!(of(object.as_fd(), &found), OnMount { local: false, device: Some(device) });
         } else {
             eprintln!("not tested: this process may not mount an overlay");
         }

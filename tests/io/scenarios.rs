@@ -779,8 +779,8 @@ pub fn a_list_that_comes_slowly_is_looked_at(backend: Backend) {
     end(&stop);
 }
 
-/// A list of which no job was begun, because its file system does not answer, is dropped by the shutdown: each part by itself, so that what panics there harms
-/// nobody else.
+/// A list of which no job was begun, because its file system does not answer, is let go of when nobody waits for it; else by the shutdown, each part by itself, so
+/// that what panics there harms nobody else.
 pub fn a_list_that_was_not_begun_is_let_go_of(backend: Backend) {
     const SHARE: usize = 64;
     struct Treacherous(Arc<AtomicUsize>);
@@ -807,6 +807,17 @@ pub fn a_list_that_was_not_begun_is_let_go_of(backend: Backend) {
     until("the share is taken", || came.load(Relaxed) == SHARE);
     let closed = Arc::new(AtomicUsize::new(0));
     let list = io.with(&phase).stat_many((0..200).map(|_| Treacherous(Arc::clone(&closed))).collect::<Vec<_>>());
+    // Nobody waits for one more: it is let go of, and no other.
+    let let_go = Arc::new(Mutex::new(Vec::new()));
+    let unwanted = (0..200).map(|_| Gated {
+        path: "/proc/self/status".into(),
+        gate: None,
+        came: Arc::clone(&came),
+        _told: Told(Arc::clone(&let_go)),
+    });
+    drop(io.stat_many(unwanted.collect::<Vec<_>>()));
+    until("it is let go of", || let_go.lock().expect("no panic").len() == 200);
+    assert!(!list.is_complete());
     closed.store(1, Relaxed);
     drop(stop.shutdown(Plan::within(Duration::ZERO)));
     assert!(get(list).expect_err("nobody could say").is_abandoned());

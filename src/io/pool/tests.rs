@@ -106,6 +106,29 @@ fn a_thread_is_added_only_where_it_helps() {
     assert!(!state.needs_a_thread(1, 2), "the pool is at its end");
 }
 
+/// What is set aside is asked whether it is wanted now and then, and not all the time.
+#[test]
+fn what_is_set_aside_is_looked_at_now_and_then() {
+    struct Asked(Sender<()>);
+    impl Job for Asked {
+        fn run(self: Box<Self>) {}
+
+        fn is_wanted(&self) -> bool {
+            self.0.send(()).is_ok()
+        }
+    }
+    let pool = pool(1);
+    let (first, first_goes) = hold(&pool, Place::Device(7));
+    first.recv_timeout(GUARD).expect("there is a thread for it");
+    let (since, (asked, asks)) = (now(), channel());
+    pool.run(Place::Device(7), Box::new(Asked(asked)));
+    (0..2).for_each(|_| asks.recv_timeout(GUARD).expect("it is asked"));
+    let more = asks.try_iter().count() as u32;
+    assert!(since.elapsed() >= (2 + more) * SWEEP, "{more} more");
+    first_goes.send(()).expect("it waits");
+    end(&pool);
+}
+
 #[test]
 fn a_supervisor_that_could_not_be_made_is_made_later() {
     let pool = pool(64);
