@@ -77,7 +77,7 @@ fn a_thread_is_added_when_the_queue_has_not_moved_for_a_while() {
         let (second, second_goes) = hold(&pool, Place::Anywhere);
         second.recv_timeout(GUARD).expect("there is one more");
         assert!(since.elapsed() >= STUCK, "only when the first was seen to be stuck");
-        assert_eq!(pool.threads(), 3, "with the supervisor");
+        assert!(pool.threads() >= 3, "with the supervisor");
         drop((first_goes, second_goes));
         until("one of them ends, one waits", || {
             let state = pool.0.state.lock();
@@ -162,7 +162,10 @@ fn what_waits_at_the_end_is_refused_and_closes_are_made() {
         let closes = threads.spawn(|| pool.close(now() + 2 * GUARD));
         assert_eq!(waits.recv_timeout(GUARD), Err(RecvTimeoutError::Disconnected), "not begun, and gone");
         first_goes.send(()).expect("it waits");
-        until("the close is made", || pool.0.state.lock().begun == 2 || closes.is_finished());
+        until("the close is made, and nobody else is there", || {
+            let state = pool.0.state.lock();
+            (state.begun, state.live) == (2, 1) || closes.is_finished()
+        });
         pool.hurry();
         assert_eq!(closes.join().expect("no panic"), Leaked { operations: 1, bytes: 0, threads: 1 });
     });
