@@ -402,18 +402,19 @@ nonsense
             }
             Mounted::new(c"overlay", &merged, &options)
         });
-        if mount.as_ref().is_some_and(Option::is_some) {
+        let seen = mount.as_ref().is_some_and(Option::is_some).then(|| {
             let object = std::fs::File::open(merged.join("object")).expect("there");
-            let table = read().expect("there is /proc");
-            let device = table.place_of(&merged);
-            assert_eq!(device_of(object.as_fd()), device);
+            let device = read().expect("there is /proc").place_of(&merged);
             let found = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
-            assert_eq!(of(object.as_fd(), &found), OnMount { local: false, device: Some(device) });
-        } else {
-            eprintln!("not tested: this process may not mount an overlay");
-        }
+            (device, device_of(object.as_fd()), of(object.as_fd(), &found))
+        });
+        // Before anything can fail: mounts outlive a process.
         drop((mount, layers));
         std::fs::remove_dir_all(dir).expect("removed");
+        let Some((device, of_the_file, on_mount)) = seen else {
+            return eprintln!("not tested: this process may not mount an overlay");
+        };
+        assert_eq!((of_the_file, on_mount), (device, OnMount { local: false, device: Some(device) }));
     }
 
     #[test]
