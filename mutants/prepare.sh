@@ -13,9 +13,14 @@ for each in "$@"; do
     set -- "$@" --file "$each/**"
     shift
 done
-# What is only printed is left out, and so is a file of tests. A file that is a module in two places is listed twice.
+# What is only printed is left out, and so are tests: a file of them, and the end of a file. A file that is a module in two places is listed twice.
 cargo mutants --list --json --exclude-re '::fmt' --exclude src/io/uring/engine/rounds.rs --exclude '**/../**' "$@" |
-    python3 -c 'import json, sys; json.dump(list({each["name"]: each for each in json.load(sys.stdin)}.values()), sys.stdout)' >"$to/list.json"
+    python3 -c '
+import json, re, sys
+listed = {each["name"]: each for each in json.load(sys.stdin)}.values()
+text = {file: open(file).read() for file in {each["file"] for each in listed}}
+code = {file: re.split(r"#\[cfg\(all\(test.*\n *mod tests \{", text[file])[0].count("\n") for file in text}
+json.dump([each for each in listed if each["span"]["start"]["line"] <= code[each["file"]]], sys.stdout)' >"$to/list.json"
 : >"$to/unviable.txt"
 while :; do
     for each in *; do

@@ -14,6 +14,7 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use rustix::process::Resource;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -65,6 +66,7 @@ impl Recorder for Kept {
 fn facades_are_told() {
     a_recorder_gets_the_figures();
     a_subscriber_hears_of_what_was_left();
+    a_subscriber_hears_why_there_is_no_ring();
 }
 
 fn a_recorder_gets_the_figures() {
@@ -144,4 +146,24 @@ fn a_subscriber_hears_of_what_was_left() {
     assert!(events[0].0 == Level::DEBUG && events[0].1.contains("nothing is left"), "{events:?}");
     assert!(events[1].0 == Level::WARN && events[1].1.contains("operations=1;"), "{events:?}");
     assert!(events[1].1.contains("mds.a"), "{events:?}");
+}
+
+/// A ring needs descriptors: where there are none it is the pool, with a word of it.
+fn a_subscriber_hears_why_there_is_no_ring() {
+    if std::env::var_os("UNWEDGE_IO").is_some() {
+        return;
+    }
+    let stop = Stop::new("mds.a");
+    let events = Events::default();
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let none = rustix::process::Rlimit { current: Some(0), maximum: limit.maximum };
+    rustix::process::setrlimit(Resource::Nofile, none).expect("a limit");
+    let io = tracing::subscriber::with_default(events.clone(), || Io::new(&stop).expect("the pool needs none"));
+    rustix::process::setrlimit(Resource::Nofile, limit).expect("a limit");
+    let events = events.0.lock().expect("not poisoned");
+    assert_eq!(events.len(), 1, "{events:?}");
+    let reason = io.fallback_reason().expect("a reason");
+    assert!(events[0].0 == Level::WARN && events[0].1.contains(&format!("reason={reason:?};")), "{events:?}");
+    assert!(events[0].1.contains("mds.a"), "{events:?}");
+    assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
 }

@@ -1,7 +1,7 @@
 //! Storage that answers wrongly: an error, less than was asked for, an interruption, a file that is cut meanwhile, no room, no descriptors. Each is an
 //! error that says what it is, with the buffer, or is gone on with; and nothing is left behind.
 //!
-//! One test, because it limits the descriptors of the whole process.
+//! One test, because it limits the descriptors, and the files' lengths, of the whole process.
 
 #[path = "io/backends.rs"]
 mod backends;
@@ -17,6 +17,7 @@ use std::{fs, io::ErrorKind, path::Path};
 use backends::backends;
 use fuse::Fuse;
 use help::{Dir, READ, end, get, pattern};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use unwedge::{
     Stop,
     io::{Backend, File, Io, IoError},
@@ -49,6 +50,7 @@ fn faults_are_told() {
     let mount = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
     for backend in backends() {
         no_room(backend);
+        too_large(backend);
         files_are_cut(backend);
         short_reads(backend);
         match Fuse::mount(&mount) {
@@ -75,6 +77,25 @@ fn no_room(backend: Backend) {
     assert_eq!(error.to_string(), "write of /dev/full at offset 0: No space left on device (os error 28)");
     assert!(error.into_buffer().is_some_and(|buffer| buffer == pattern(10_000)), "unchanged");
     drop(full);
+    life.end();
+}
+
+/// There is room for a part of what is written: then the rest is tried behind it, and says why it cannot be.
+fn too_large(backend: Backend) {
+    const LIMIT: usize = 100_000;
+    let (life, dir) = (Life::new(backend), Dir::new());
+    let path = dir.file("object", b"");
+    let file = life.open(&path);
+    // SAFETY: from here on the signal that such a write would bring is ignored; nobody in this process has a handler for it.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let (soft, hard) = limit(Resource::Fsize, None);
+    limit(Resource::Fsize, Some((LIMIT as u64, hard)));
+    let error = get(life.io.write_at(&file, pattern(9000), LIMIT as u64 - 4000)).expect_err("too large");
+    limit(Resource::Fsize, Some((soft, hard)));
+    assert_eq!((number(&error), error.into_buffer()), (Some(libc::EFBIG), Some(pattern(9000))));
+    let found = fs::read(&path).expect("there");
+    assert_eq!((found.len(), &found[LIMIT - 4000..]), (LIMIT, &pattern(4000)[..]));
+    drop(file);
     life.end();
 }
 
@@ -220,8 +241,8 @@ fn no_descriptors(backend: Backend) {
     let (life, dir) = (Life::new(backend), Dir::new());
     let path = dir.file("object", b"content");
     let file = life.open(&path);
-    let (soft, hard) = limit(None);
-    limit(Some((64.min(soft), hard)));
+    let (soft, hard) = limit(Resource::Nofile, None);
+    limit(Resource::Nofile, Some((64.min(soft), hard)));
     let mut open = Vec::new();
     let error = loop {
         match get(life.io.open(&path, READ)) {
@@ -260,16 +281,17 @@ fn no_descriptors(backend: Backend) {
     };
     drop((again, open, file));
     life.end();
-    limit(Some((soft, hard)));
+    limit(Resource::Nofile, Some((soft, hard)));
 }
 
-/// The limit on descriptors, after it was set.
-fn limit(set: Option<(u64, u64)>) -> (u64, u64) {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+/// A limit of the process, after it was set.
+fn limit(of: Resource, set: Option<(u64, u64)>) -> (u64, u64) {
+    let mut limit = getrlimit(of);
     if let Some((soft, hard)) = set {
-        limit.current = Some(soft);
-        limit.maximum = Some(hard);
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("a limit");
+        // The greatest number is what stands for none.
+        let number = |number| Some(number).filter(|number| *number != u64::MAX);
+        (limit.current, limit.maximum) = (number(soft), number(hard));
+        setrlimit(of, limit).expect("a limit");
     }
     let number = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
     (number(limit.current), number(limit.maximum))

@@ -4,6 +4,8 @@
 
 #[path = "io/backends.rs"]
 mod backends;
+#[path = "io/lingering.rs"]
+mod lingering;
 
 use std::{
     io::Write,
@@ -18,6 +20,7 @@ use unwedge::{
 };
 
 use backends::backends;
+use lingering::lingering;
 
 const GUARD: Duration = Duration::from_secs(30);
 const READ: OpenOptions = OpenOptions::new().read(true);
@@ -27,6 +30,7 @@ fn main() {
     for backend in backends() {
         an_io_belongs_to_its_process(backend);
     }
+    a_child_closes_what_it_drops_after_its_shutdown();
     a_stop_with_threads_does_not_hang_in_the_child();
     every_kind_of_wait_works_in_the_child();
     a_fork_beside_threads_that_begin_and_end_lives();
@@ -144,6 +148,42 @@ fn an_io_belongs_to_its_process(backend: Backend) {
     drop((file, io));
     let report = stop.shutdown(Plan::within(GUARD));
     assert!(report.is_clean(), "{report}");
+}
+
+/// The thread that closes what is dropped after a shutdown is the parent's, and so is what it has not come to.
+fn a_child_closes_what_it_drops_after_its_shutdown() {
+    let over = |file: std::os::fd::OwnedFd| {
+        let stop = Stop::new("mds.a");
+        let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+        let file = io.attach(file, "a file").expect("attached");
+        assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+        file
+    };
+    let [(hangs, peer), (waits, other_peer)] = [(); 2].map(|()| lingering());
+    let [hangs, waits] = [hangs, waits].map(|socket| over(socket.into()));
+    drop(hangs);
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("proc").flatten();
+        let of = |task: &std::path::Path, what| std::fs::read_to_string(task.join(what)).unwrap_or_default();
+        let closers = tasks.map(|task| task.path()).filter(|task| of(task, "comm") == "uw-close\n");
+        closers.map(|task| of(&task, "syscall")).collect::<Vec<_>>()
+    };
+    // Until that thread is in the close.
+    let until = Instant::now() + GUARD;
+    while !threads().iter().any(|call| call.starts_with(&format!("{} ", libc::SYS_close))) {
+        assert!(Instant::now() < until, "the close hangs");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(waits);
+    // Another one would have its name by then.
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(threads().len(), 1, "one for all");
+    in_a_child("a file that is dropped after a shutdown", || {
+        let (out, into) = rustix::pipe::pipe().expect("a pipe");
+        drop(over(into));
+        assert_eq!(rustix::io::read(&out, &mut [0_u8]), Ok(0), "closed");
+    });
+    drop((peer, other_peer));
 }
 
 /// Its threads are not in the child: a shutdown there says who is missing when its time is up.

@@ -196,11 +196,12 @@ mod tests {
         Completion::new_in("read", domain)
     }
 
-    /// In this order, and one after the other: the second part takes all that there is.
+    /// In this order, and one after the other: the last part takes all that there is.
     #[test]
     fn blocks_are_given_back_and_what_is_beyond_is_the_allocator_s() {
         let domain = DomainRef::claim("life");
         what_nobody_wants_is_given_back(domain);
+        what_a_thread_does_not_keep_is_given_back(domain);
         who_comes_when_the_process_has_no_more_has_one_of_the_allocator_s(domain);
         domain.release();
     }
@@ -228,6 +229,17 @@ mod tests {
         for completer in kept {
             assert_eq!(completer.complete(7), Err(7));
         }
+    }
+
+    /// More at once than a thread keeps.
+    fn what_a_thread_does_not_keep_is_given_back(domain: DomainRef) {
+        const AT_ONCE: usize = 1000;
+        let hold = || drop((0..AT_ONCE).map(|_| completion(domain)).collect::<Vec<_>>());
+        hold();
+        let before = blocks().count();
+        (0..5).for_each(|_| hold());
+        let grown = blocks().count() - before;
+        assert!(grown < 2 * AT_ONCE, "{grown} blocks more");
     }
 
     fn who_comes_when_the_process_has_no_more_has_one_of_the_allocator_s(domain: DomainRef) {

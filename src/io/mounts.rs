@@ -270,9 +270,13 @@ fn plain(word: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::{
+        ffi::{CStr, CString},
+        os::fd::AsFd,
+    };
 
     use super::*;
+    use crate::io::file::device_of;
 
     const TEXT: &str = "\
 21 26 0:20 / /proc rw,nosuid - proc proc rw
@@ -280,18 +284,20 @@ mod tests {
 30 26 0:41 / /mnt/dead\\040mount rw master:3 propagate_from:1 - fuse.sshfs me@there: rw
 31 30 8:1 / /mnt/dead\\040mount/inner rw - xfs /dev/sda1 rw
 32 26 0:50 / /mnt/dead\\040mount/inner rw - nfs4 there:/ rw
+33 26 0:51 / /mnt/a\\040b1234 rw - tmpfs tmpfs rw
 nonsense
 ";
 
     #[test]
     fn the_deepest_and_last_mount_has_the_path() {
         let mounts = Mounts { mounts: parse(TEXT.as_bytes()), here: Some("/mnt/dead mount".into()) };
-        assert_eq!(mounts.mounts.len(), 5);
+        assert_eq!(mounts.mounts.len(), 6);
         let device = |major: u64, minor: u64| major << 32 | minor;
         assert_eq!(mounts.place_of(Path::new("/etc/passwd")), device(254, 0));
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mount/a")), device(0, 41));
         assert_eq!(mounts.place_of(Path::new("/mnt/dead mounts/a")), device(254, 0));
         assert_eq!(mounts.place_of(Path::new("inner/a")), device(0, 50));
+        assert_eq!(mounts.place_of(Path::new("/mnt/a b1234/c")), device(0, 51));
         let none_beside = |path: &str| mounts.has_none_in(folder_of(Path::new(path)));
         assert!(is_name_in(b"/etc/", Path::new("/etc/a")) && !is_name_in(b"/etc/", Path::new("/etc/a/b")));
         assert!(none_beside("/etc/a") && none_beside("/mnt/dead mount/inner/a"));
@@ -307,9 +313,9 @@ nonsense
     fn an_open_file_is_on_the_file_system_of_its_mount() {
         let status = std::fs::File::open("/proc/self/status").expect("there is /proc");
         let proc = now().expect("there is /proc").place_of(Path::new("/proc/self/status"));
-        assert_eq!((device_under(status.as_fd()), crate::io::file::device_of(status.as_fd())), (proc, proc));
+        assert_eq!((device_under(status.as_fd()), device_of(status.as_fd())), (proc, proc));
         let (one, other) = std::os::unix::net::UnixStream::pair().expect("sockets");
-        assert_ne!(device_under(one.as_fd()), 0);
+        assert_eq!(device_under(one.as_fd()) >> 63, 1, "no device has such a number");
         assert_eq!(device_under(one.as_fd()), device_under(other.as_fd()));
     }
 
@@ -325,6 +331,15 @@ nonsense
             know(unfit.0, OnMount { local: true, device: unfit.1 });
             assert_eq!(known(unfit.0), None);
         }
+        let most = OnMount { local: false, device: Some(DEVICE_MASK) };
+        know(1002, most);
+        assert_eq!(known(1002), Some(most));
+        // The number that is not a mount's own for ever is not looked for among these.
+        let root = std::fs::File::open("/").expect("there");
+        let found = statx(&root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
+        let is = of(root.as_fd(), &found);
+        know(found.stx_mnt_id, OnMount { local: !is.local, device: None });
+        assert_eq!(of(root.as_fd(), &found), is);
     }
 
     #[test]
@@ -339,6 +354,67 @@ nonsense
             // Found out, and known.
             assert_eq!([of(ASKED), of(ASKED)], [by_table; 2], "{path}");
         }
+    }
+
+    #[test]
+    fn an_old_table_is_read_again() {
+        let old = Arc::new(Mounts { mounts: Vec::new(), here: None });
+        let read = coarse_millis().saturating_sub(2 * GOOD);
+        *TABLE.lock() = Some((read, Arc::clone(&old)));
+        assert!(now().is_some_and(|table| !Arc::ptr_eq(&table, &old)));
+    }
+
+    /// A mount that goes away with the test.
+    struct Mounted(CString);
+
+    impl Mounted {
+        fn new(kind: &CStr, at: &Path, options: &str) -> Option<Mounted> {
+            std::fs::create_dir_all(at).expect("a folder");
+            let at = CString::new(at.as_os_str().as_bytes()).expect("no NUL");
+            let options = CString::new(options).expect("no NUL");
+            // SAFETY: the four strings end with a NUL byte and outlive the call.
+            let mounted = unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+            (mounted == 0).then_some(Mounted(at))
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            // SAFETY: the string ends with a NUL byte and outlives the call.
+            unsafe { libc::umount2(self.0.as_ptr(), libc::MNT_DETACH) };
+        }
+    }
+
+    /// An overlay gives a file of a layer the number of none of its file systems.
+    #[test]
+    fn a_file_of_an_overlay_is_on_its_mount() {
+        let tmp = std::fs::canonicalize(std::env::temp_dir()).expect("there");
+        let dir = tmp.join(format!("unwedge-overlay-{}", std::process::id()));
+        let [lower, upper, merged] = ["lower", "upper", "merged"].map(|name| dir.join(name));
+        let layers = [&lower, &upper].map(|layer| Mounted::new(c"tmpfs", layer, ""));
+        let [files, work] = ["files", "work"].map(|name| upper.join(name));
+        let options =
+            format!("lowerdir={},upperdir={},workdir={},xino=off", lower.display(), files.display(), work.display());
+        let mount = layers.iter().all(Option::is_some).then(|| {
+            std::fs::write(lower.join("object"), b"content").expect("written");
+            for folder in [files, work] {
+                std::fs::create_dir(folder).expect("made");
+            }
+            Mounted::new(c"overlay", &merged, &options)
+        });
+        let seen = mount.as_ref().is_some_and(Option::is_some).then(|| {
+            let object = std::fs::File::open(merged.join("object")).expect("there");
+            let device = read().expect("there is /proc").place_of(&merged);
+            let found = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
+            (device, device_of(object.as_fd()), of(object.as_fd(), &found))
+        });
+        // Before anything can fail: mounts outlive a process.
+        drop((mount, layers));
+        std::fs::remove_dir_all(dir).expect("removed");
+        let Some((device, of_the_file, on_mount)) = seen else {
+            return eprintln!("not tested: this process may not mount an overlay");
+        };
+        assert_eq!((of_the_file, on_mount), (device, OnMount { local: false, device: Some(device) }));
     }
 
     #[test]

@@ -205,3 +205,23 @@ impl<T: Send + 'static> Drop for Owing<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_nothing_is_asked_for_who_waits_alone() {
+        let stop = crate::Stop::new("test");
+        let io = Io::new(&stop).expect("a backend");
+        for idle in [true, false] {
+            let path: Arc<Path> = Path::new("/").into();
+            let (reply, completion) = io.owe::<(), IoError>(Operation::Stat, "stat", &path, None);
+            let owing = Owing { name: "stat", path, reply: Some(reply) };
+            let question = Question { owing, idle, job: |_: &Path| Ok(()) };
+            assert!(question.is_wanted());
+            drop(completion);
+            assert_eq!(question.is_wanted(), !idle);
+        }
+    }
+}

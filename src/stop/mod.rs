@@ -401,3 +401,21 @@ impl fmt::Debug for Requested<'_> {
         f.debug_struct("Requested").field("domain", &self.domain).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use super::Stop;
+
+    /// A life may have any number of children, one after the other.
+    #[test]
+    fn children_that_are_gone_keep_no_memory() {
+        let stop = Stop::new("mds.a");
+        let stays = stop.child("stays");
+        for _ in 0..1000 {
+            drop(stop.child("goes"));
+        }
+        let children = stop.inner.children.lock();
+        assert!(children.len() < 10, "{} are kept", children.len());
+        assert!(children.iter().any(|child| child.as_ptr() == std::sync::Arc::as_ptr(&stays.inner)));
+    }
+}

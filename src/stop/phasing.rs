@@ -117,26 +117,23 @@ impl Stop {
         location: &'static Location<'static>,
     ) -> Vec<Stop> {
         let phasing = &self.root().inner.phasing.0;
-        let related = |state: &State| -> Vec<Stop> {
-            state.of.iter().filter(|of| of.is_within(self) || self.is_within(of)).cloned().collect()
-        };
+        let is_related = |of: &&Stop| of.is_within(self) || self.is_within(of);
+        let related = || -> Vec<Stop> { phasing.lock().of.iter().filter(is_related).cloned().collect() };
         loop {
-            let shutdowns = related(&phasing.lock());
-            let Some(first) = shutdowns.first() else { return shutdowns };
-            if may_be_waited_for(me, stopper, &shutdowns) {
+            let shutdowns = related();
+            if shutdowns.is_empty() || may_be_waited_for(me, stopper, &shutdowns) {
                 return shutdowns;
             }
-            let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &first.watcher_note(Some(hurry), location));
-            let is_over = {
+            let ticket = {
                 let mut state = phasing.lock();
-                let is_over = related(&state).is_empty();
-                if !is_over {
-                    state.watchers.push(ticket.watcher());
-                }
-                is_over
+                // The last one may be through meanwhile.
+                let Some(first) = state.of.iter().find(is_related) else { return Vec::new() };
+                let ticket = Ticket::begin(waiter::Kind::Thread, WAITING, &first.watcher_note(Some(hurry), location));
+                state.watchers.push(ticket.watcher());
+                ticket
             };
-            if is_over || ticket.is_over() || !ticket.park_while(|state| state == WAITING, Some(deadline)) {
-                return related(&phasing.lock());
+            if ticket.is_over() || !ticket.park_while(|state| state == WAITING, Some(deadline)) {
+                return related();
             }
         }
     }

@@ -509,3 +509,14 @@ impl Stop {
         true
     }
 }
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use super::{Kind, Stop};
+
+    #[test]
+    fn a_task_is_polled_for_the_first_time_once() {
+        let (mut ending, _completer, _spawned) = Stop::new("mds.a").member::<()>("task", Kind::Task);
+        assert_eq!([ending.is_first_poll(), ending.is_first_poll()], [true, false]);
+    }
+}

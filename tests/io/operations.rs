@@ -18,7 +18,7 @@ use unwedge::{
     io::{Backend, FileKind, Io, IoBufMut, IoError, OpenOptions, Operation, Resolve, Timestamp},
 };
 
-use super::help::{self, Dir, READ, block_on, end, get, guard, pattern, start, until};
+use super::help::{self, Dir, READ, block_on, end, get, guard, is_local, pattern, start, until};
 
 /// Where the kernel refuses `openat2`, an open that asks for a confinement says so; elsewhere the result.
 fn confined<T>(result: Result<T, IoError>) -> Option<Result<T, IoError>> {
@@ -618,7 +618,6 @@ pub fn buffers_of_every_kind_are_written(backend: Backend) {
 
 /// What the kernel has in memory is read and opened on the caller's own thread; what goes past the page cache is not. The kernel is asked first whether it can.
 pub fn what_is_in_memory_is_done_at_once(backend: Backend) {
-    const LOCAL: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
     let (stop, dir) = (Stop::new("test"), Dir::new());
     let io = start(backend, &stop);
     let path = dir.file("object", &pattern(8192));
@@ -645,13 +644,15 @@ pub fn what_is_in_memory_is_done_at_once(backend: Backend) {
 
     let (path_only, cached) = (rustix::fs::OFlags::PATH, rustix::fs::ResolveFlags::CACHED);
     let known = rustix::fs::openat2(rustix::fs::CWD, &path, path_only, rustix::fs::Mode::empty(), cached);
-    let local = rustix::fs::statfs(&path).is_ok_and(|found| LOCAL.contains(&{ found.f_type }));
-    if known.is_ok() && local {
+    if known.is_ok() && is_local(&path) {
         let before = prompt(Operation::Open);
         until("an open from memory", || {
             drop(get(io.open(&path, READ)).expect("opened"));
             prompt(Operation::Open) > before
         });
+        let before = prompt(Operation::Open);
+        drop(get(io.open(&path, READ.write(true).truncate(true))).expect("opened"));
+        assert_eq!(prompt(Operation::Open), before, "what changes the file may wait");
     } else {
         eprintln!("not tested: no open without waiting here");
     }

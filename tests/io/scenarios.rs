@@ -27,6 +27,8 @@ mod dead;
 mod foreign;
 #[path = "help.rs"]
 mod help;
+#[path = "lingering.rs"]
+mod lingering;
 #[path = "operations.rs"]
 mod operations;
 #[path = "windows.rs"]
@@ -37,7 +39,9 @@ pub use foreign::*;
 pub use operations::*;
 pub use windows::*;
 
-use help::{Dir, READ, block_on, end, get, guard, leaked, pattern, start, until};
+use lingering::lingering;
+
+use help::{Dir, GUARD, READ, block_on, end, get, guard, is_local, leaked, pattern, start, until};
 
 pub fn reads_are_right(backend: Backend) {
     let (stop, dir) = (Stop::new("test"), Dir::new());
@@ -282,7 +286,7 @@ pub fn late_answers_end_a_shutdown(backend: Backend) {
     }
     drop((waits, file));
     let closing = stop.clone();
-    let shutdown = thread::spawn(move || closing.shutdown(Plan::within(help::GUARD)));
+    let shutdown = thread::spawn(move || closing.shutdown(Plan::within(GUARD)));
     writer.write_all(&[0; 16]).expect("written");
     let report = shutdown.join().expect("ended");
     assert!(report.is_clean() && leaked(&report) == (0, 0, 0), "{report}");
@@ -384,6 +388,28 @@ pub fn files_outlive_the_shutdown(backend: Backend) {
         assert!(Instant::now() < until, "the file is closed");
         thread::yield_now();
     }
+}
+
+/// Who drops the last handle of a file does not wait for its close, before the shutdown or after it.
+pub fn a_close_that_blocks_holds_up_nobody(backend: Backend) {
+    let stop = Stop::new("test");
+    let io = start(backend, &stop);
+    let [before, after] = [(), ()].map(|()| {
+        let (socket, peer) = lingering();
+        (io.attach(socket, "dead").expect("attached"), peer)
+    });
+    let goes_on = |(file, peer)| {
+        let (done, dropped) = mpsc::channel();
+        thread::spawn(move || {
+            drop::<unwedge::io::File>(file);
+            done.send(())
+        });
+        assert_eq!(dropped.recv_timeout(GUARD), Ok(()));
+        drop::<std::net::TcpStream>(peer);
+    };
+    goes_on(before);
+    end(&stop);
+    goes_on(after);
 }
 
 /// A buffer for direct I/O, whose memory goes to a graveyard when it is given back: whatever is written there afterwards is seen.
@@ -555,6 +581,52 @@ pub fn unwanted_jobs_are_let_go_of(backend: Backend) {
     end(&stop);
 }
 
+/// A buffer that counts its drop, which may panic.
+struct Counted {
+    byte: [u8; 1],
+    dropped: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl IoBufMut for Counted {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.byte
+    }
+
+    fn cut(&mut self, _: usize) {}
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Relaxed);
+        assert!(!self.panics, "a drop that panics");
+    }
+}
+
+/// Reads that wait for a file which does not answer, and that nobody waits for any more: their buffers are let go of, and one whose drop panics harms nobody.
+pub fn unwanted_reads_are_let_go_of(backend: Backend) {
+    const HUNG: usize = 100;
+    const UNWANTED: usize = 50;
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(backend).depth(4).threads(2).build().expect("a backend");
+    let (mut writer, reader) = UnixStream::pair().expect("a pair of sockets");
+    let dead = io.attach(reader, "dead").expect("an open file");
+    let hung: Vec<_> = (0..HUNG).map(|_| io.read_at(&dead, vec![0; 1], 0)).collect();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    for number in 0..UNWANTED {
+        let buffer = Counted { byte: [0], dropped: Arc::clone(&dropped), panics: number == 7 };
+        drop(io.read_at(&dead, buffer, 0));
+    }
+    until("they are let go of", || dropped.load(Relaxed) == UNWANTED);
+    assert!(hung.iter().all(|read| !read.is_complete()), "nothing was sent");
+    writer.write_all(&[7; HUNG]).expect("sent");
+    for read in hung {
+        assert_eq!(get(read).expect("read"), [7]);
+    }
+    drop(dead);
+    end(&stop);
+}
+
 /// A path that a thread of the pool may not have before its gate is open.
 struct Gated {
     path: PathBuf,
@@ -609,6 +681,148 @@ pub fn a_stuck_job_keeps_its_share_of_a_list_alone(backend: Backend) {
     assert!(dropped.lock().expect("no panic").iter().all(|name| is_of_the_pool(name)));
     drop(shut);
     until("the stuck one has", || count() == BATCHES * BATCH);
+    assert!(came.load(Relaxed) <= MOST_JOBS, "nobody is asked for the names of what is dropped");
+}
+
+/// What a list has left when the service is closed says so to who still waits for it; what was looked at is told.
+pub fn what_is_left_of_a_list_is_refused(backend: Backend) {
+    const BATCH: usize = 64;
+    const BATCHES: usize = 40;
+    let (stop, phase, dir) = (Stop::new("test"), Stop::new("phase"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let gate = Arc::new(RwLock::new(()));
+    let held_up = gate.write().expect("no panic");
+    let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let paths = (0..BATCHES * BATCH).map(|at| Gated {
+        path: path.clone(),
+        gate: (at % BATCH == 0).then(|| Arc::clone(&gate)),
+        came: Arc::clone(&came),
+        _told: Told(Arc::clone(&dropped)),
+    });
+    let list = io.with(&phase).stat_many(paths.collect::<Vec<_>>());
+    until("it is begun", || came.load(Relaxed) > 0);
+    drop(stop.shutdown(Plan::within(Duration::ZERO)));
+    drop(held_up);
+    let found = get(list).expect("an answer for each");
+    let looked_at = found.iter().filter(|answer| answer.as_ref().is_ok_and(|found| found.len() == 7)).count();
+    let refused = found.iter().filter(|answer| answer.as_ref().is_err_and(|error| error.is_closed())).count();
+    assert!(looked_at > 0 && looked_at <= MOST_JOBS * BATCH, "{looked_at}");
+    assert_eq!(looked_at + refused, BATCHES * BATCH);
+    until("all is given back", || dropped.lock().expect("no panic").len() == BATCHES * BATCH);
+}
+
+/// As many jobs as a list has at most.
+const MOST_JOBS: usize = 16;
+
+/// A list has a job for each processor where looks ask nobody, and as many as it may have where they may wait.
+pub fn a_list_has_a_job_for_each_processor(backend: Backend) {
+    const BATCH: usize = 64;
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let processors = thread::available_parallelism().map_or(1, usize::from).min(MOST_JOBS);
+    let here = dir.file("object", b"content");
+    let lists = [(is_local(&here).then_some(here), processors), (Some("/proc/self/status".into()), MOST_JOBS)];
+    for (path, jobs) in lists {
+        let Some(path) = path else { continue };
+        let gate = Arc::new(RwLock::new(()));
+        let held_up = gate.write().expect("no panic");
+        let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let paths = (0..20 * BATCH).map(|at| Gated {
+            path: path.clone(),
+            gate: (at % BATCH == 0).then(|| Arc::clone(&gate)),
+            came: Arc::clone(&came),
+            _told: Told(Arc::clone(&dropped)),
+        });
+        let list = io.stat_many(paths.collect::<Vec<_>>());
+        until("its jobs are in it", || came.load(Relaxed) >= jobs);
+        // One more would come soon.
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(came.load(Relaxed), jobs, "{}", path.display());
+        drop(held_up);
+        assert!(get(list).expect("an answer for each").iter().all(Result::is_ok));
+    }
+    end(&stop);
+}
+
+/// A path that has the caller of the list wait until those before it were looked at.
+struct Slow {
+    path: PathBuf,
+    caller: thread::ThreadId,
+    before: usize,
+    looked_at: Arc<AtomicUsize>,
+}
+
+impl AsRef<Path> for Slow {
+    fn as_ref(&self) -> &Path {
+        if thread::current().id() != self.caller {
+            self.looked_at.fetch_add(1, Relaxed);
+        } else if self.before % 64 == 0 {
+            until("those before it were looked at", || self.looked_at.load(Relaxed) >= self.before);
+            // The job that has looked at them finds nothing more.
+            thread::sleep(Duration::from_millis(2));
+        }
+        &self.path
+    }
+}
+
+/// A list that grows more slowly than it is looked at: jobs find nothing and end, and there is a new one for what comes.
+pub fn a_list_that_comes_slowly_is_looked_at(backend: Backend) {
+    const PATHS: usize = 40 * 64;
+    let (stop, dir) = (Stop::new("test"), Dir::new());
+    let io = start(backend, &stop);
+    let path = dir.file("object", b"content");
+    let (caller, looked_at) = (thread::current().id(), Arc::new(AtomicUsize::new(0)));
+    let paths = (0..PATHS).map(|before| Slow { path: path.clone(), caller, before, looked_at: Arc::clone(&looked_at) });
+    let found = get(io.stat_many(paths.collect::<Vec<_>>())).expect("an answer for each");
+    assert!(found.len() == PATHS && found.iter().all(Result::is_ok));
+    end(&stop);
+}
+
+/// A list of which no job was begun, because its file system does not answer, is let go of when nobody waits for it; else by the shutdown, each part by itself, so
+/// that what panics there harms nobody else.
+pub fn a_list_that_was_not_begun_is_let_go_of(backend: Backend) {
+    const SHARE: usize = 64;
+    struct Treacherous(Arc<AtomicUsize>);
+    impl AsRef<Path> for Treacherous {
+        fn as_ref(&self) -> &Path {
+            assert_eq!(self.0.load(Relaxed), 0, "a path that panics");
+            Path::new("/proc/self/status")
+        }
+    }
+    let (stop, phase) = (Stop::new("test"), Stop::new("phase"));
+    let io = start(backend, &stop);
+    let gate = Arc::new(RwLock::new(()));
+    let held_up = gate.write().expect("no panic");
+    let (came, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let hung = [(); SHARE / MOST_JOBS].map(|()| {
+        let paths = (0..MOST_JOBS * 64).map(|at| Gated {
+            path: "/proc/self/status".into(),
+            gate: (at % 64 == 0).then(|| Arc::clone(&gate)),
+            came: Arc::clone(&came),
+            _told: Told(Arc::clone(&dropped)),
+        });
+        io.stat_many(paths.collect::<Vec<_>>())
+    });
+    until("the share is taken", || came.load(Relaxed) == SHARE);
+    let closed = Arc::new(AtomicUsize::new(0));
+    let list = io.with(&phase).stat_many((0..200).map(|_| Treacherous(Arc::clone(&closed))).collect::<Vec<_>>());
+    // Nobody waits for one more: it is let go of, and no other.
+    let let_go = Arc::new(Mutex::new(Vec::new()));
+    let unwanted = (0..200).map(|_| Gated {
+        path: "/proc/self/status".into(),
+        gate: None,
+        came: Arc::clone(&came),
+        _told: Told(Arc::clone(&let_go)),
+    });
+    drop(io.stat_many(unwanted.collect::<Vec<_>>()));
+    until("it is let go of", || let_go.lock().expect("no panic").len() == 200);
+    assert!(!list.is_complete());
+    closed.store(1, Relaxed);
+    drop(stop.shutdown(Plan::within(Duration::ZERO)));
+    assert!(get(list).expect_err("nobody could say").is_abandoned());
+    drop((held_up, hung));
+    until("the others have ended", || io.metrics().in_flight() == 0);
 }
 
 /// A buffer that panics where it is told to.

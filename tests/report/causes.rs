@@ -9,7 +9,7 @@ use unwedge::report::{CauseKind, HeldBy, OwedBy, Report, WaitsFor};
 use unwedge::{Completion, Condvar, Monitor, Owed, Stop};
 
 use crate::common::guarded;
-use crate::seen::{until, until_waits};
+use crate::seen::{until, until_waits, waits_of};
 use crate::{OLDER, end, line_of, names, until_blamed};
 
 fn read(object: &str, offset: u64) -> Owed {
@@ -339,6 +339,26 @@ fn who_has_just_got_the_lock_is_not_said_to_wait_for_itself() {
             let text = report.to_string();
             assert!(!text.contains("deadlock"), "{text}");
         });
+    });
+}
+
+/// A blocking job may wait for anything: so its result is not owed by storage.
+#[test]
+fn the_thread_that_runs_a_job_owes_its_result() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        let io = Io::new(&stop).expect("I/O");
+        let (release, stuck) = mpsc::channel::<()>();
+        let mut job = io.run_blocking("scrub", move || stuck.recv().is_ok());
+        stop.spawn("asks", move || job.wait().is_ok()).expect("a thread");
+        until("the thread is named", || {
+            waits_of(&stop, "asks").iter().any(|wait| {
+                let WaitsFor::Completion { owed_by: OwedBy::Member(party), .. } = &wait.on else { return false };
+                party.name.starts_with("uw-pool-")
+            })
+        });
+        drop(release);
+        end(&stop);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use unwedge::io::{Backend, Io};
 use unwedge::report::Outcome;
@@ -12,6 +12,9 @@ use crate::common::{GUARD, guarded};
 use crate::seen::{until, until_waits};
 
 const LONG: Duration = Duration::from_secs(3600);
+
+/// What a hurry leaves to who is on its way out.
+const WAY_OUT: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// Waits in its destructor.
@@ -58,9 +61,11 @@ fn a_request_does_not_hurry_and_a_hurry_ends_the_wait_for_members() {
         }
         assert!(!stop.is_hurried());
         assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the member");
+        let since = Instant::now();
         assert!(stop.hurry("a second SIGTERM"));
         assert!(!stop.hurry("a third SIGTERM"), "it does nothing worse");
         let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert!(since.elapsed() >= WAY_OUT);
         assert_eq!(report.reason(), Some("shutdown"), "the first request's");
         assert_eq!(report.members()[0].name, "deaf");
         assert_eq!(report.phases()[0].outcome, Outcome::Skipped);
@@ -164,11 +169,42 @@ fn a_hurry_ends_the_wait_for_a_callback() {
         let ended = shut_down(&stop, Plan::within(LONG));
         until("the shutdown runs", || stop.is_requested());
         assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the callback");
+        let since = Instant::now();
         stop.hurry("again");
         let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert!(since.elapsed() >= WAY_OUT);
         assert!(report.to_string().contains("callbacks left: 1"), "{report}");
         assert_eq!(report.leaked_threads(), 1, "{report}");
         drop(release);
+    });
+}
+
+/// The shutdown of a part waits for that of the whole, which clears the part away and is not hurried itself.
+#[test]
+fn a_hurry_ends_the_wait_for_what_another_shutdown_clears_away() {
+    guarded(|| {
+        let (stop, watched) = (Stop::new("mds.a"), Stop::new("the test"));
+        let part = stop.child("rank.0");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        let (completer, completion) = unwedge::Completion::<u8>::new("value", &part);
+        completion
+            .on_complete(&part, move |_| assert!(begun.send(()).is_ok() && stuck.recv().is_err()))
+            .expect("a thread");
+        completer.complete(1).expect("wanted");
+        begins.recv_timeout(GUARD).expect("it runs");
+        let own = stop.clone();
+        let whole = watched.spawn("whole", move || own.shutdown(Plan::within(LONG))).expect("a thread");
+        until_waits(&watched, "whole", "threads and tasks to end");
+        let ended = shut_down(&part, Plan::within(LONG));
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits for the other one");
+        part.hurry("again");
+        let report = ended.recv_timeout(GUARD).expect("it was hurried");
+        assert_eq!(report.closing(), 1, "{report}");
+        assert!(!whole.is_finished());
+        drop(release);
+        assert!(whole.join().expect("no panic").is_clean());
+        assert!(watched.shutdown(Plan::within(LONG)).is_clean());
     });
 }
 

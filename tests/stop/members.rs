@@ -1,5 +1,6 @@
 //! Reasons, children, and the threads and tasks of a domain.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
@@ -43,17 +44,27 @@ fn a_clone_is_the_same_domain_and_a_child_keeps_its_parent() {
     assert!(!grandchild.is_requested());
 }
 
+thread_local! {
+    /// Dropped with the thread.
+    static KEPT: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
+}
+
 #[test]
 fn the_last_handle_stops_the_domain() {
     guarded(|| {
         let stop = Stop::new("mds.a");
         let (_completer, completion) = Completion::<u8>::new("never", &stop);
         let (ended, end) = mpsc::channel();
+        let (kept, gone) = mpsc::channel();
         completion
-            .on_complete(&stop, move |result| ended.send(result.is_err()).expect("the test waits"))
+            .on_complete(&stop, move |result| {
+                KEPT.set(Some(kept));
+                ended.send(result.is_err()).expect("the test waits");
+            })
             .expect("a thread");
         drop(stop);
         assert_eq!(end.recv_timeout(GUARD), Ok(true), "the callback has run, with the stop");
+        assert_eq!(gone.recv_timeout(GUARD), Err(mpsc::RecvTimeoutError::Disconnected), "its thread has ended");
     });
 }
 
@@ -94,6 +105,22 @@ fn results_panics_and_names_come_back() {
         assert!(report.is_clean(), "a panic is no blemish of the stop");
         assert_eq!(report.panicked(), ["panics"]);
         assert!(report.to_string().contains("panicked: panics"));
+    });
+}
+
+/// More names than are kept to be shared, each several times.
+#[test]
+fn each_member_has_the_name_that_it_was_given() {
+    guarded(|| {
+        let stop = Stop::new("mds.a");
+        for round in 0..3 {
+            for number in 0..=round * 4 {
+                let name = format!("worker-{number}");
+                let worker = stop.spawn(&name, || ()).expect("a thread");
+                assert_eq!(worker.name(), name);
+            }
+        }
+        assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
     });
 }
 

@@ -92,7 +92,10 @@ fn a_phase_keeps_the_io(owner: &Stop, has_phase: &Stop, has_none: &Stop) {
         go.send(())?;
         let waits = || waits_of(&seen, "other").iter().any(|wait| wait.what == "threads and tasks to end");
         until("the other one has come to its end or waits", || done.is_finished() || waits());
-        save(&io, phase)
+        save(&io, phase)?;
+        // It would be through by then.
+        std::thread::sleep(Duration::from_millis(20));
+        if done.is_finished() { Err("it does not wait".into()) } else { Ok(()) }
     });
     let report = has_phase.shutdown(plan);
     assert_eq!(report.phases()[0].outcome, Outcome::Done, "{report}");
@@ -114,6 +117,32 @@ fn the_io_is_closed_after_the_phases_of_every_shutdown() {
         let host = Stop::new("host");
         let rank = host.child("rank.0");
         a_phase_keeps_the_io(&rank, &host, &rank);
+    });
+}
+
+/// A step of a phase of a domain that has nothing to do with this one waits for the phases of this one's shutdowns, as anybody does.
+#[test]
+fn a_step_of_a_phase_elsewhere_waits() {
+    guarded(|| {
+        let (stop, elsewhere) = (Stop::new("mds.a"), Stop::new("mds.b"));
+        let ((go, gone), (told, tell)) = (mpsc::channel(), mpsc::channel());
+        let own = stop.clone();
+        let step = Plan::within(4 * GUARD).phase("step", 2 * GUARD, move |_| {
+            gone.recv()?;
+            let report = own.shutdown(Plan::within(GUARD));
+            told.send(()).ok();
+            if report.is_clean() { Ok(()) } else { Err(report.to_string().into()) }
+        });
+        let other = std::thread::spawn(move || elsewhere.shutdown(step));
+        let plan = Plan::within(4 * GUARD).phase("save", GUARD, move |_| {
+            go.send(())?;
+            // It would be through by then.
+            let waits = tell.recv_timeout(Duration::from_millis(50)) == Err(mpsc::RecvTimeoutError::Timeout);
+            if waits { Ok(()) } else { Err("it does not wait".into()) }
+        });
+        for report in [stop.shutdown(plan), other.join().expect("no panic")] {
+            assert!(report.is_clean() && report.phases()[0].outcome == Outcome::Done, "{report}");
+        }
     });
 }
 

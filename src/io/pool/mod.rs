@@ -35,6 +35,9 @@ use crate::{
 
 mod call;
 mod queue;
+#[cfg(test)]
+#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "threads of a test, as any user has them")]
+mod tests;
 
 pub(super) use queue::{Job, Place};
 use queue::{Next, Queue, Work};
@@ -353,7 +356,7 @@ impl Shared {
             let begun = state.begun;
             state = self.crowded.wait_until(state, now() + STUCK);
             // `crowded` is also signalled when the queue was empty in between: then it moved.
-            if state.begun == begun && !state.queue.is_empty() && state.live <= self.most && !state.ending {
+            if state.needs_a_thread(begun, self.most) {
                 state.live += 1;
                 drop(state);
                 self.start(Role::Server);
@@ -403,6 +406,11 @@ impl State {
             threads: Vec::new(),
             next: 0,
         }
+    }
+
+    /// Whether the queue has not moved since so many works were begun, and a thread may be added.
+    fn needs_a_thread(&self, begun: u64, most: usize) -> bool {
+        self.begun == begun && !self.queue.is_empty() && self.live <= most && !self.ending
     }
 
     fn take_ended(&mut self) -> Vec<Thread> {

@@ -254,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_is_not_asked_for() {
+        let stop = crate::Stop::new("test");
+        let io = crate::io::Io::new(&stop).expect("a backend");
+        let null = || std::fs::File::open("/dev/null").expect("there");
+        let close = |device| Work::Op(Op::Close(null().into(), device));
+        let on = |file: &crate::io::File| Work::Job(Place::On(Arc::clone(&file.0)), Box::new(Idle { is_wanted: true }));
+        let file = io.attach(null(), "null").expect("attached");
+        assert_eq!(
+            (close(0).device(), close(7).device(), job().device(), on(&file).device()),
+            (None, Some(7), Some(0), None)
+        );
+        let device = file.0.find_device();
+        assert_eq!(on(&file).device(), Some(device));
+        assert_eq!([close(0), on(&file)].map(|work| work.find_device()), [device; 2]);
+    }
+
+    #[test]
     fn what_nobody_wants_is_swept_out_of_what_is_set_aside() {
         let mut queue = Queue::new(1);
         for is_wanted in [false, false, true, false] {

@@ -293,7 +293,26 @@ fn lend_source(source: Box<dyn Source>) -> Option<Lent<dyn Source>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::io::{OpenOptions, Operation};
+
+    #[test]
+    fn an_open_that_changes_nothing_may_be_cancelled() {
+        let stop = crate::Stop::new("test");
+        let io = crate::io::Io::new(&stop).expect("a backend");
+        let read = OpenOptions::new().read(true);
+        for (options, may_be) in [(read, true), (read.write(true).create(true), false)] {
+            let path: Arc<Path> = Path::new("/nonexistent").into();
+            let (reply, _completion) = io.owe(Operation::Open, "open", &path, None);
+            let home = Arc::clone(&io.backends);
+            let open = Open { path, dir: None, name: c"/nonexistent".into(), options, reply, home };
+            let flight = Flight::begin(Op::Open(Box::new(open))).expect("an open has no buffer");
+            assert_eq!(flight.may_be_cancelled(), may_be);
+            flight.end(Err(Errno::CANCELED.into()));
+        }
+    }
 
     #[test]
     fn no_descriptor_is_closed_twice() {

@@ -1,0 +1,174 @@
+//! The pool's threads: when one is added, and what becomes of what waits when the pool is closed.
+
+use std::{
+    io::ErrorKind,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+};
+
+use super::*;
+
+#[path = "../../../tests/io/lingering.rs"]
+mod lingering;
+
+use lingering::lingering;
+
+/// Long enough that only a hang comes to it.
+const GUARD: Duration = Duration::from_secs(30);
+
+/// A pool that has one thread when none is stuck, and for a device no more than `each`.
+fn pool(each: usize) -> Pool {
+    Pool(Arc::new(Shared {
+        state: Mutex::new(State::new(each)),
+        work: Signal::default(),
+        crowded: Signal::default(),
+        left: Signal::default(),
+        base: 1,
+        most: 8,
+        name: "uw-test".into(),
+        hook: None,
+    }))
+}
+
+/// A job that says when it is begun, and ends when it is let go.
+struct Held {
+    begun: Sender<()>,
+    go: Receiver<()>,
+}
+
+impl Job for Held {
+    fn run(self: Box<Self>) {
+        self.begun.send(()).expect("the test waits");
+        let _ = self.go.recv();
+    }
+
+    fn is_wanted(&self) -> bool {
+        true
+    }
+}
+
+/// Queues one: what tells of its begin, and what lets it go.
+fn hold(pool: &Pool, place: Place) -> (Receiver<()>, Sender<()>) {
+    let ((begun, begins), (let_go, go)) = (channel(), channel());
+    pool.run(place, Box::new(Held { begun, go }));
+    (begins, let_go)
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = now() + GUARD;
+    while !holds() {
+        assert!(now() < end, "never: {what}");
+        thread::yield_now();
+    }
+}
+
+/// Ends the pool; nothing may be left of it.
+fn end(pool: &Pool) {
+    assert_eq!(pool.close(now() + GUARD), Leaked::default());
+}
+
+#[test]
+fn a_thread_is_added_when_the_queue_has_not_moved_for_a_while() {
+    let pool = pool(64);
+    for round in 1..=3 {
+        let (first, first_goes) = hold(&pool, Place::Anywhere);
+        first.recv_timeout(GUARD).expect("there is a thread for it");
+        let since = now();
+        let (second, second_goes) = hold(&pool, Place::Anywhere);
+        second.recv_timeout(GUARD).expect("there is one more");
+        assert!(since.elapsed() >= STUCK, "only when the first was seen to be stuck");
+        assert!(pool.threads() >= 3, "with the supervisor");
+        drop((first_goes, second_goes));
+        until("one of them ends, one waits", || {
+            let state = pool.0.state.lock();
+            (state.live, state.idle) == (2, 1)
+        });
+        assert_eq!(pool.0.state.lock().begun, 2 * round);
+        // The supervisor looks once more, and then waits until it is told of work.
+        thread::sleep(2 * STUCK);
+    }
+    end(&pool);
+}
+
+#[test]
+fn a_thread_is_added_only_where_it_helps() {
+    let mut state = State::new(1);
+    state.live = 2;
+    assert!(!state.needs_a_thread(0, 2), "there is nothing to do");
+    let ((begun, _begins), (_let_go, go)) = (channel(), channel());
+    state.queue.push(Some(7), Work::Job(Place::Device(7), Box::new(Held { begun, go })));
+    assert!(state.needs_a_thread(0, 2));
+    assert!(!state.needs_a_thread(0, 1), "there are enough");
+    state.begun = 1;
+    assert!(!state.needs_a_thread(0, 2), "it has moved");
+    assert!(state.needs_a_thread(1, 2));
+    state.ending = true;
+    assert!(!state.needs_a_thread(1, 2), "the pool is at its end");
+}
+
+/// What is set aside is asked whether it is wanted now and then, and not all the time.
+#[test]
+fn what_is_set_aside_is_looked_at_now_and_then() {
+    struct Asked(Sender<()>);
+    impl Job for Asked {
+        fn run(self: Box<Self>) {}
+
+        fn is_wanted(&self) -> bool {
+            self.0.send(()).is_ok()
+        }
+    }
+    let pool = pool(1);
+    let (first, first_goes) = hold(&pool, Place::Device(7));
+    first.recv_timeout(GUARD).expect("there is a thread for it");
+    let (since, (asked, asks)) = (now(), channel());
+    pool.run(Place::Device(7), Box::new(Asked(asked)));
+    (0..2).for_each(|_| asks.recv_timeout(GUARD).expect("it is asked"));
+    let more = asks.try_iter().count() as u32;
+    assert!(since.elapsed() >= (2 + more) * SWEEP, "{more} more");
+    first_goes.send(()).expect("it waits");
+    end(&pool);
+}
+
+#[test]
+fn a_supervisor_that_could_not_be_made_is_made_later() {
+    let pool = pool(64);
+    let (first, first_goes) = hold(&pool, Place::Anywhere);
+    first.recv_timeout(GUARD).expect("there is a thread for it");
+    let fails = |role| {
+        pool.0.state.lock().live += 1;
+        pool.0.could_not_start(role, &ErrorKind::WouldBlock.into());
+    };
+    pool.0.state.lock().supervised = true;
+    fails(Role::Supervisor);
+    let (second, second_goes) = hold(&pool, Place::Anywhere);
+    second.recv_timeout(GUARD).expect("there is one more");
+    fails(Role::Server);
+    assert!(pool.0.state.lock().supervised, "there is a supervisor all the same");
+    drop((first_goes, second_goes));
+    end(&pool);
+}
+
+/// What waits behind a device that does not answer is refused when the pool is closed, but for closes: they are made in their turn, and one that does not come
+/// back is left.
+#[test]
+fn what_waits_at_the_end_is_refused_and_closes_are_made() {
+    let pool = pool(1);
+    let (first, first_goes) = hold(&pool, Place::Device(7));
+    first.recv_timeout(GUARD).expect("there is a thread for it");
+    let (waits, _waits_goes) = hold(&pool, Place::Device(7));
+    let (socket, peer) = lingering();
+    assert!(pool.submit(Op::Close(socket.into(), 7)).is_ok());
+    thread::scope(|threads| {
+        let closes = threads.spawn(|| pool.close(now() + 2 * GUARD));
+        assert_eq!(waits.recv_timeout(GUARD), Err(RecvTimeoutError::Disconnected), "not begun, and gone");
+        first_goes.send(()).expect("it waits");
+        until("the close is made, and nobody else is there", || {
+            let state = pool.0.state.lock();
+            (state.begun, state.live) == (2, 1) || closes.is_finished()
+        });
+        pool.hurry();
+        assert_eq!(closes.join().expect("no panic"), Leaked { operations: 1, bytes: 0, threads: 1 });
+    });
+    drop(peer);
+    until("it has come back", || pool.threads() == 0);
+}
