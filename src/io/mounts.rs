@@ -364,57 +364,62 @@ nonsense
         assert!(now().is_some_and(|table| !Arc::ptr_eq(&table, &old)));
     }
 
-    /// A mount that goes away with the test.
-    struct Mounted(CString);
-
-    impl Mounted {
-        fn new(kind: &CStr, at: &Path, options: &str) -> Option<Mounted> {
-            std::fs::create_dir_all(at).expect("a folder");
-            let at = CString::new(at.as_os_str().as_bytes()).expect("no NUL");
-            let options = CString::new(options).expect("no NUL");
-            // SAFETY: the four strings end with a NUL byte and outlive the call.
-            let mounted = unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
-            (mounted == 0).then_some(Mounted(at))
-        }
-    }
-
-    impl Drop for Mounted {
-        fn drop(&mut self) {
-            // SAFETY: the string ends with a NUL byte and outlives the call.
-            unsafe { libc::umount2(self.0.as_ptr(), libc::MNT_DETACH) };
-        }
-    }
+    /// Says to the test below that it runs in mounts of its own, which go away with its process.
+    const APART: &str = "UNWEDGE_TEST_MOUNTS_APART";
 
     /// An overlay gives a file of a layer the number of none of its file systems.
     #[test]
     fn a_file_of_an_overlay_is_on_its_mount() {
-        let tmp = std::fs::canonicalize(std::env::temp_dir()).expect("there");
-        let dir = tmp.join(format!("unwedge-overlay-{}", std::process::id()));
-        let [lower, upper, merged] = ["lower", "upper", "merged"].map(|name| dir.join(name));
-        let layers = [&lower, &upper].map(|layer| Mounted::new(c"tmpfs", layer, ""));
-        let [files, work] = ["files", "work"].map(|name| upper.join(name));
-        let options =
-            format!("lowerdir={},upperdir={},workdir={},xino=off", lower.display(), files.display(), work.display());
-        let mount = layers.iter().all(Option::is_some).then(|| {
-            std::fs::write(lower.join("object"), b"content").expect("written");
-            for folder in [files, work] {
-                std::fs::create_dir(folder).expect("made");
-            }
-            Mounted::new(c"overlay", &merged, &options)
-        });
-        let seen = mount.as_ref().is_some_and(Option::is_some).then(|| {
-            let object = std::fs::File::open(merged.join("object")).expect("there");
-            let device = read().expect("there is /proc").place_of(&merged);
-            let found = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
-            (device, device_of(object.as_fd()), of(object.as_fd(), &found))
-        });
-        // Before anything can fail: mounts outlive a process.
-        drop((mount, layers));
-        std::fs::remove_dir_all(dir).expect("removed");
-        let Some((device, of_the_file, on_mount)) = seen else {
-            return eprintln!("not tested: this process may not mount an overlay");
+        if std::env::var_os(APART).is_some() {
+            return mount_an_overlay();
+        }
+        let me = std::env::current_exe().expect("a test knows its own file");
+        let name = "io::mounts::tests::a_file_of_an_overlay_is_on_its_mount";
+        let apart = std::process::Command::new("unshare")
+            .args(["--mount", "--"])
+            .arg(me)
+            .args(["--exact", name, "--nocapture"])
+            .env(APART, "")
+            .output();
+        let Ok(output) = apart else { return eprintln!("not tested: there is no unshare") };
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !said.contains("running 1 test") {
+            return eprintln!("not tested: this process may have no mounts of its own");
+        }
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn mount_an_overlay() {
+        let mount = |kind: &CStr, at: &Path, options: &str| {
+            let at = CString::new(at.as_os_str().as_bytes()).expect("no NUL");
+            let options = CString::new(options).expect("no NUL");
+            // SAFETY: the four strings end with a NUL byte and outlive the call.
+            (unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) }) == 0
         };
-        assert_eq!((of_the_file, on_mount), (device, OnMount { local: false, device: Some(device) }));
+        let dir = std::fs::canonicalize("/tmp").expect("there");
+        if !mount(c"tmpfs", &dir, "") {
+            return eprintln!("not tested: this process may not mount");
+        }
+        let [lower, upper, merged] = ["lower", "upper", "merged"].map(|name| dir.join(name));
+        for folder in [&lower, &upper, &merged] {
+            std::fs::create_dir(folder).expect("made");
+        }
+        assert!(mount(c"tmpfs", &lower, "") && mount(c"tmpfs", &upper, ""));
+        std::fs::write(lower.join("object"), b"content").expect("written");
+        let [files, work] = ["files", "work"].map(|name| upper.join(name));
+        for folder in [&files, &work] {
+            std::fs::create_dir(folder).expect("made");
+        }
+        let layers =
+            format!("lowerdir={},upperdir={},workdir={},xino=off", lower.display(), files.display(), work.display());
+        if !mount(c"overlay", &merged, &layers) {
+            return eprintln!("not tested: this kernel has no overlays");
+        }
+        let object = std::fs::File::open(merged.join("object")).expect("there");
+        let device = read().expect("there is /proc").place_of(&merged);
+        let found = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
+        assert_eq!(device_of(object.as_fd()), device);
+        assert_eq!(of(object.as_fd(), &found), OnMount { local: false, device: Some(device) });
     }
 
     #[test]
