@@ -164,7 +164,8 @@ fn what_waits_at_the_end_is_refused_and_closes_are_made() {
         first_goes.send(()).expect("it waits");
         until("the close is made, and nobody else is there", || {
             let state = pool.0.state.lock();
-            (state.begun, state.live) == (2, 1) || closes.is_finished()
+            // The first, what refuses the second, and the close.
+            (state.begun, state.live) == (3, 1) || closes.is_finished()
         });
         pool.hurry();
         assert_eq!(closes.join().expect("no panic"), Leaked { operations: 1, bytes: 0, threads: 1 });
