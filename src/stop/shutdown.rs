@@ -218,7 +218,8 @@ impl Stop {
             }
         }
         drop((guard, has_phases));
-        course.finish((me, thread), drain, location)
+        let undone = runner.finish();
+        course.finish((me, thread), undone, drain, location)
     }
 
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
@@ -289,10 +290,11 @@ impl Course<'_> {
         sys::abort(format!("{report}\naborted, because the phase {} is late:\n{}\n", phase.name(), phase.report()));
     }
 
-    /// The last stage: what is left is named, dropped and closed.
+    /// The last stage: what is left is named, dropped and closed. So many threads are left at what was undone.
     fn finish(
         self,
         (me, thread): (MemberRef, &StopperThread),
+        undone: usize,
         drain: Option<Duration>,
         location: &'static Location<'static>,
     ) -> Report {
@@ -323,6 +325,7 @@ impl Course<'_> {
         let (theirs, ours): (Vec<_>, Vec<_>) = stop.family().into_iter().partition(|part| part.is_left_to(&others));
         let by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
         let mut rest = clear(&ours, thread, (by, deadline), hurry, location);
+        rest.leaked.threads += undone;
         rest.leave(&theirs, !thread.is_own && !is_step_of(me, &others));
         report.finish(Some(phases), rest, sys::now() - begun);
         report
