@@ -9,7 +9,9 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -65,6 +67,7 @@ impl Recorder for Kept {
 fn facades_are_told() {
     a_recorder_gets_the_figures();
     a_subscriber_hears_of_what_was_left();
+    a_subscriber_that_blocks_is_left();
 }
 
 fn a_recorder_gets_the_figures() {
@@ -144,4 +147,43 @@ fn a_subscriber_hears_of_what_was_left() {
     assert!(events[0].0 == Level::DEBUG && events[0].1.contains("nothing is left"), "{events:?}");
     assert!(events[1].0 == Level::WARN && events[1].1.contains("operations=1;"), "{events:?}");
     assert!(events[1].1.contains("mds.a"), "{events:?}");
+}
+
+/// As one that writes to a file on a dead mount.
+#[derive(Clone)]
+struct Blocks(Arc<Mutex<Receiver<()>>>);
+
+impl Subscriber for Blocks {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("unwedge")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        // Until the other end has gone.
+        let _ = self.0.lock().expect("not poisoned").recv();
+    }
+}
+
+fn a_subscriber_that_blocks_is_left() {
+    let (release, released) = channel::<()>();
+    let (told, tell) = channel();
+    thread::spawn(move || {
+        tracing::subscriber::with_default(Blocks(Arc::new(Mutex::new(released))), || {
+            let stop = Stop::new("mds.a");
+            let _io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+            let report = stop.shutdown(Plan::within(Duration::from_millis(10)));
+            told.send(report.leaked_threads()).expect("the test reads");
+        });
+    });
+    assert_eq!(tell.recv_timeout(GUARD), Ok(1));
+    drop(release);
 }

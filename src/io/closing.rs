@@ -97,6 +97,11 @@ impl Closers {
         self.progress.counts.lock().hurried = true;
         self.progress.news.notify_all();
     }
+
+    /// Whether that was said.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.progress.counts.lock().hurried
+    }
 }
 
 impl Drop for Closers {
