@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now, spawn_service},
 };
 
 mod call;
@@ -230,13 +230,17 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        // Closes; and what was refused, where no thread could be made for it.
-        let rest = state.queue.take();
+        // Closes; and what was refused, where no thread could be made for it or none came to it.
+        let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
         let ended = state.take_ended();
         // The others are let go: who knows when they end.
         state.threads.clear();
         drop(state);
-        rest.into_iter().for_each(Work::refuse);
+        closes.into_iter().for_each(Work::refuse);
+        if !refused.is_empty() {
+            // (If there is still no thread for it, its drop here tells those who wait.)
+            drop(spawn_service("uw-drop", move || refused.into_iter().for_each(Work::refuse)));
+        }
         let until = Until::new(give_up, || shared.state.lock().hurried);
         Leaked { threads: leaked.threads + join(ended, || until.at()), ..leaked }
     }
@@ -416,4 +420,51 @@ impl State {
 /// Joins threads that have taken leave: they are on their last instructions, or in the destructor of a job's thread-local. How many are late.
 fn join(ended: Vec<Thread>, deadline: impl Fn() -> Instant) -> usize {
     ended.into_iter().map(|thread| usize::from(!join_by(thread.handle, &deadline))).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::sys::join_until;
+
+    struct Blocks(Receiver<()>);
+
+    impl Job for Blocks {
+        fn run(self: Box<Self>) {}
+
+        fn is_wanted(&self) -> bool {
+            true
+        }
+    }
+
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            // Until the other end has gone.
+            let _ = self.0.recv();
+        }
+    }
+
+    /// All the threads that may be at what is refused are stuck there: none comes to what a shutdown refuses.
+    #[test]
+    fn who_closes_refuses_nothing_itself() {
+        let pool = Pool::new(1, "test", None);
+        {
+            let mut state = pool.0.state.lock();
+            for _ in 0..DEVICE {
+                assert!(state.queue.refuse(vec![Work::Refused(Vec::new())]));
+                assert!(matches!(state.queue.next(), Next::Begin(..)));
+            }
+            let (release, waits) = channel();
+            state.queue.push(Some(7), Work::Job(Place::Device(7), Box::new(Blocks(waits))));
+            std::mem::forget(release);
+        }
+        let own = Arc::clone(&pool);
+        let closes = move || {
+            own.close(now());
+        };
+        let closes = crate::sys::spawn("closes", closes).expect("a thread");
+        assert!(join_until(closes, now() + Duration::from_secs(30)), "it does not return");
+    }
 }
