@@ -652,6 +652,10 @@ pub fn what_is_in_memory_is_done_at_once(backend: Backend) {
             drop(get(io.open(&path, READ)).expect("opened"));
             prompt(Operation::Open) > before
         });
+        // For writing quotas may have to be read.
+        let before = prompt(Operation::Open);
+        drop(get(io.open(&path, READ.write(true))).expect("opened"));
+        assert_eq!(prompt(Operation::Open), before, "for writing");
     } else {
         eprintln!("not tested: no open without waiting here");
     }
