@@ -423,6 +423,7 @@ fn join(ended: Vec<Thread>, deadline: impl Fn() -> Instant) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "the drop of a job of a test, as any user has them")]
 mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
@@ -450,15 +451,14 @@ mod tests {
     #[test]
     fn who_closes_refuses_nothing_itself() {
         let pool = Pool::new(1, "test", None);
+        let (release, waits) = channel();
         {
             let mut state = pool.0.state.lock();
             for _ in 0..DEVICE {
                 assert!(state.queue.refuse(vec![Work::Refused(Vec::new())]));
                 assert!(matches!(state.queue.next(), Next::Begin(..)));
             }
-            let (release, waits) = channel();
             state.queue.push(Some(7), Work::Job(Place::Device(7), Box::new(Blocks(waits))));
-            std::mem::forget(release);
         }
         let own = Arc::clone(&pool);
         let closes = move || {
@@ -466,5 +466,6 @@ mod tests {
         };
         let closes = crate::sys::spawn("closes", closes).expect("a thread");
         assert!(join_until(closes, now() + Duration::from_secs(30)), "it does not return");
+        drop(release);
     }
 }
