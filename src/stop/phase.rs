@@ -114,12 +114,12 @@ impl Runner {
         (how, why)
     }
 
-    /// All are over. How many threads are left at what was undone.
-    pub(super) fn finish(mut self) -> usize {
+    /// All are over.
+    pub(super) fn finish(mut self) -> Undone {
         if let Some(hook) = self.hook.take() {
             self.undone.push(hook);
         }
-        self.undone.join()
+        self.undone
     }
 
     /// Whether a lock that the step needs is held by who will not let it go.

@@ -53,7 +53,7 @@ fn a_step_whose_lock_is_held() {
         let mds = Arc::new(Monitor::new("mds_lock", Mutex::new(()), &stop));
         let _held = mds.lock().expect("not stopped");
         let (_release, blocks) = blocks();
-        let plan = Plan::within(GUARD).step(Step::new("save", GUARD).not_holding(&mds).run(move |_| {
+        let plan = Plan::within(SHORT).step(Step::new("save", GUARD).not_holding(&mds).run(move |_| {
             drop(blocks);
             Ok(())
         }));
@@ -121,7 +121,7 @@ fn the_hook_of_a_plan() {
         let stop = Stop::new("mds.a");
         let (_release, blocks) = blocks();
         let blocks = Mutex::new(blocks);
-        let plan = Plan::within(GUARD).on_progress(move |_| drop(blocks.lock())).phase("save", GUARD, |_| Ok(()));
+        let plan = Plan::within(SHORT).on_progress(move |_| drop(blocks.lock())).phase("save", GUARD, |_| Ok(()));
         assert_ended(&stop.shutdown(plan), &Outcome::Done, 1);
     });
 }
