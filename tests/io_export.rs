@@ -9,7 +9,9 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -67,6 +69,7 @@ fn facades_are_told() {
     a_recorder_gets_the_figures();
     a_subscriber_hears_of_what_was_left();
     a_subscriber_hears_why_there_is_no_ring();
+    a_subscriber_that_blocks_is_left();
 }
 
 fn a_recorder_gets_the_figures() {
@@ -166,4 +169,43 @@ fn a_subscriber_hears_why_there_is_no_ring() {
     assert!(events[0].0 == Level::WARN && events[0].1.contains(&format!("reason={reason:?};")), "{events:?}");
     assert!(events[0].1.contains("mds.a"), "{events:?}");
     assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+}
+
+/// As one that writes to a file on a dead mount.
+#[derive(Clone)]
+struct Blocks(Arc<Mutex<Receiver<()>>>);
+
+impl Subscriber for Blocks {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("unwedge")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        // Until the other end has gone.
+        let _ = self.0.lock().expect("not poisoned").recv();
+    }
+}
+
+fn a_subscriber_that_blocks_is_left() {
+    let (release, released) = channel::<()>();
+    let (told, tell) = channel();
+    thread::spawn(move || {
+        tracing::subscriber::with_default(Blocks(Arc::new(Mutex::new(released))), || {
+            let stop = Stop::new("mds.a");
+            let _io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
+            let report = stop.shutdown(Plan::within(Duration::from_millis(10)));
+            told.send(report.leaked_threads()).expect("the test reads");
+        });
+    });
+    assert_eq!(tell.recv_timeout(GUARD), Ok(1));
+    drop(release);
 }

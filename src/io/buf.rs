@@ -24,6 +24,10 @@ use std::{mem, sync::Arc};
 /// }
 /// # assert_eq!(Page { bytes: [0; 4096], used: 3 }.bytes().len(), 3);
 /// ```
+///
+/// Its methods, and its drop where nobody wants the result any more, run on the thread that ends the operation. On io_uring that is the one that serves all
+/// operations of an [`Io`](super::Io), so they must not block (as the drop of a file on a dead mount may): the others would wait, until their waits end by a
+/// stop, and the shutdown would leave that thread at its deadline.
 pub trait IoBuf: Send + 'static {
     /// What is to be written.
     fn bytes(&self) -> &[u8];
@@ -43,6 +47,8 @@ pub trait IoBuf: Send + 'static {
 /// # page.cut(7);
 /// # assert_eq!(page.bytes_mut().len(), 7);
 /// ```
+///
+/// Neither its methods nor its drop must block: see [`IoBuf`].
 pub trait IoBufMut: Send + 'static {
     /// The bytes that a read may overwrite: as many are asked for as this is long.
     fn bytes_mut(&mut self) -> &mut [u8];

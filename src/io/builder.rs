@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Stop,
     stop::{Leaked, Service, StartHook},
-    sys::{PlainU8, Relaxed},
+    sys::{PlainU8, Relaxed, Until, WAY_OUT, now},
 };
 
 /// Which backend an [`Io`] uses.
@@ -224,8 +224,9 @@ impl Service for IoService {
         if let Some(deadlines) = &self.deadlines {
             leaked.threads += deadlines.close(deadline);
         }
+        let until = Until::new(deadline.max(now() + WAY_OUT), || self.closers.is_hurried());
+        leaked.threads += super::export::closed(&self.domain, leaked, || until.at());
         self.meter.leaked(leaked);
-        super::export::closed(&self.domain, leaked);
         leaked
     }
 

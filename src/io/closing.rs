@@ -4,7 +4,8 @@
 //!
 //! - **Bounded**: a hook is foreign code that may block, so it runs on a thread of its own, and its shutdown waits for it until the deadline and no
 //!   longer. A thread that is not through by then is counted as left.
-//! - **Once**: a hook is run once, by the shutdown that finds it; one that comes later goes back to who brought it.
+//! - **Once**: a hook is run once, by the shutdown that finds it; one that comes later goes back to who brought it. Those that no shutdown finds are dropped by a
+//!   thread of their own: the last who has to do with them may be a shutdown, of which this is a phase's.
 
 use std::{
     sync::Arc,
@@ -12,7 +13,10 @@ use std::{
 };
 
 use super::{Io, backend::guarded};
-use crate::sys::{Mutex, Signal, now, spawn_service};
+use crate::{
+    stop::drop_apart,
+    sys::{Mutex, Signal, now, spawn_service},
+};
 
 /// How long hooks have if what they wait for has used up the time: enough to say what they leave.
 pub(super) const WAY_OUT: Duration = Duration::from_millis(10);
@@ -93,6 +97,21 @@ impl Closers {
         self.progress.counts.lock().hurried = true;
         self.progress.news.notify_all();
     }
+
+    /// Whether that was said.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.progress.counts.lock().hurried
+    }
+}
+
+impl Drop for Closers {
+    fn drop(&mut self) {
+        // (In the child of a fork a thread that is not there may have the lock.)
+        let hooks = self.hooks.try_lock().and_then(|mut hooks| hooks.take()).unwrap_or_default();
+        if !hooks.is_empty() {
+            drop_apart(hooks);
+        }
+    }
 }
 
 /// Client libraries.
@@ -102,7 +121,7 @@ impl Io {
     ///
     /// The hook is told how many of them have not ended: their memory is the library's still. It gives back how many threads it leaves, which the
     /// report counts. It runs on a thread of its own, and one that is not through at the deadline is left, and counted too. If the domain is never shut
-    /// down, it does not run.
+    /// down, it does not run, and is dropped by a thread of its own.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,9 +1,17 @@
 //! What goes to the `tracing` and `metrics` facades, where those features are on.
 //!
-//! A subscriber or a recorder is foreign code, and may block. So none is called on a thread that serves operations: what happens rarely is told by
-//! who builds or shuts down, and the figures are handed over when the daemon asks for it.
+//! A subscriber or a recorder is foreign code, and may block. So none is called on a thread that serves operations, nor on one that shuts down: what a shutdown
+//! left is told by a thread of its own, which is left if it is late; that there is no ring is told by who builds; and the figures are handed over when the daemon
+//! asks for it.
+
+use std::time::Instant;
 
 use crate::stop::Leaked;
+#[cfg(feature = "tracing")]
+use crate::{
+    io::backend::guarded,
+    sys::{join_by, spawn_service},
+};
 
 /// The kernel refused io_uring.
 pub(super) fn fell_back(domain: &str, reason: &str) {
@@ -13,9 +21,28 @@ pub(super) fn fell_back(domain: &str, reason: &str) {
     let _ = (domain, reason);
 }
 
-/// The service was shut down.
-pub(super) fn closed(domain: &str, leaked: Leaked) {
-    #[cfg(feature = "tracing")]
+/// The service was shut down. How many threads (one at most) have not come back from telling that by the deadline, which may come nearer meanwhile.
+#[cfg(feature = "tracing")]
+pub(super) fn closed(domain: &str, leaked: Leaked, deadline: impl Fn() -> Instant) -> usize {
+    use tracing::{Level, dispatcher, level_filters::LevelFilter};
+
+    let level = if leaked == Leaked::default() { Level::DEBUG } else { Level::WARN };
+    if level > LevelFilter::current() {
+        return 0;
+    }
+    // That of this thread, which may be another one than the process's.
+    let (subscriber, domain) = (dispatcher::get_default(Clone::clone), domain.to_owned());
+    let tell = move || guarded(|| dispatcher::with_default(&subscriber, || tell_closed(&domain, leaked)));
+    spawn_service("uw-tell", tell).map_or(0, |thread| usize::from(!join_by(thread, deadline)))
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(super) fn closed(_: &str, _: Leaked, _: impl Fn() -> Instant) -> usize {
+    0
+}
+
+#[cfg(feature = "tracing")]
+fn tell_closed(domain: &str, leaked: Leaked) {
     if leaked == Leaked::default() {
         tracing::debug!(domain, "I/O shut down: nothing is left in the kernel");
     } else {
@@ -28,8 +55,6 @@ pub(super) fn closed(domain: &str, leaked: Leaked) {
             "I/O shut down: storage has not answered, what it holds is left to it"
         );
     }
-    #[cfg(not(feature = "tracing"))]
-    let _ = (domain, leaked);
 }
 
 #[cfg(feature = "metrics")]

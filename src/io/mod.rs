@@ -65,17 +65,25 @@
 //! The pool is there beside a ring too, for what the ring does worse (`stat`) or not at all. It grows when its threads are stuck, and no
 //! file system gets more than a share of them: a dead mount keeps nobody else waiting.
 //!
-//! On which file system an open file is, the kernel is asked before the first operation on it, by the ring's thread or by one of the pool (`statx`, with
-//! `AT_STATX_DONT_SYNC`). It answers from memory, but for gfs2 and ocfs2, which ask their cluster, and CIFS where what it knew is no longer good: there this question may hang as
-//! an operation does, and on the ring it then keeps the operations on other files waiting too, though no wait of theirs outlives a stop. For
-//! metadata on one of these choose [`Backend::Pool`].
+//! On which file system an open file is, the kernel is asked before the first operation on it (`statx`, with `AT_STATX_DONT_SYNC`): by who calls where there is
+//! a ring, and by a thread of the pool for what goes there. It answers from memory, but for gfs2 and ocfs2, which ask their cluster, 9p, which asks its server
+//! unless its cache is a loose one, and CIFS where what it knew is no longer good: there this question may hang as an operation does, and with it the
+//! caller, whom no stop brings back. For metadata on one of these choose [`Backend::Pool`].
+//!
+//! Which one a path leads to is looked up in the kernel's table of mounts, which is read again when it is older than a second: for [`Io::stat_many`] and
+//! [`Io::open`] by who calls. What the kernel writes there it has in memory, but for the name of a btrfs subvolume, which it looks up in the file system each
+//! time: where a btrfs is mounted whose device is dead, that may hang too.
 //!
 //! # What is done on the caller's thread
 //!
-//! Only what cannot block: a read of a buffered file whose pages are in the page cache (`RWF_NOWAIT`), and an open that changes nothing, of a name that the
-//! kernel has in its caches (`RESOLVE_CACHED`) and that leads to a file or directory on a local file system: ext4, xfs, btrfs, tmpfs and the like, not
-//! those that would ask a server or a daemon. Such an operation wakes no thread. (A listener for fanotify's permission events is asked all
-//! the same, and blocks whom it likes; and gfs2, ocfs2 and CIFS may ask when the folder on which they are mounted, and no name in it, is opened.)
+//! Besides the questions above only what waits for nobody: a read of a buffered file whose pages are in the page cache (`RWF_NOWAIT`), and an open for reading
+//! of a name that the kernel has in its caches (`RESOLVE_CACHED`) and that leads to a file on a local file system (ext4, xfs, btrfs, tmpfs and the like, not
+//! those that would ask a server or a daemon), or to a directory on one that needs no device for that (not xfs, btrfs). Such an operation wakes no thread.
+//!
+//! What the kernel does all the same: a listener for fanotify's permission events is asked, and blocks whom it likes; a policy of IMA's may have files read
+//! when they are opened; a file with fs-verity is looked at when it is opened first; gfs2, ocfs2, 9p and CIFS may ask when the folder on which they are mounted,
+//! and no name in it, is opened; a read, or a symbolic link that is followed, may have its time of access to note, for which the journal of a dead
+//! disk may have no room: mount `noatime` what a daemon reads under its lock.
 //!
 //! # Which domain
 //!

@@ -32,10 +32,14 @@ const GOOD: u64 = 1000;
 /// `STATX_MNT_ID_UNIQUE`: a kernel that does not know it leaves it unanswered.
 const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-/// File systems on a device or in memory, which open a file whose inode is in memory without asking anybody. Those that ask a server (NFS, CIFS, Ceph), a
-/// process (FUSE) or another file system (overlay) are not among them.
+/// File systems on a device or in memory, which open a file whose inode is in memory for reading without asking anybody. Those that ask a server (NFS, CIFS,
+/// Ceph), a process (FUSE) or another file system (overlay) are not among them.
 const LOCAL: [&[u8]; 11] =
     [b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"bcachefs", b"tmpfs", b"ramfs", b"erofs", b"squashfs"];
+
+/// Those of them that open a folder so, too. xfs takes a lock that is held across reads of the device, and may read its map of extents (`xfs_dir_open`); btrfs
+/// looks up the last name's number (`btrfs_opendir`).
+const LOCAL_FOLDERS: [&[u8]; 7] = [b"ext2", b"ext3", b"ext4", b"tmpfs", b"ramfs", b"erofs", b"squashfs"];
 
 /// The mounts at a moment.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ struct Mount {
     device: u64,
     point: PathBuf,
     local: bool,
+    folders: bool,
 }
 
 /// The last table, and when it was read. Nobody waits for it: who has it locked may be a thread of the process that this one was forked from.
@@ -85,8 +90,10 @@ pub(super) const ASKED: StatxFlags = StatxFlags::MNT_ID.union(UNIQUE);
 /// What is known of an open file by its mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct OnMount {
-    /// A file of it that is in memory is opened without asking anybody.
+    /// A file of it that is in memory is opened for reading without asking anybody.
     pub(super) local: bool,
+    /// So is a folder.
+    pub(super) folders: bool,
     /// The number of the file system, where it has no device of its own: the same for all of a btrfs, whose subvolumes, and all of an overlayfs, whose layers,
     /// have numbers of their own, and get stuck together.
     pub(super) device: Option<u64>,
@@ -110,8 +117,9 @@ pub(super) fn of(file: BorrowedFd<'_>, found: &Statx) -> OnMount {
 static KNOWN: [[PlainU64; 8]; 32] = [const { [const { PlainU64::new(0) }; 8] }; 32];
 const LOCAL_BIT: u64 = 1;
 const DEVICE_BIT: u64 = 2;
+const FOLDERS_BIT: u64 = 4;
 /// The kernel's numbers of what has no device have 20 bits.
-const DEVICE_SHIFT: u32 = 2;
+const DEVICE_SHIFT: u32 = 3;
 const DEVICE_MASK: u64 = (1 << 20) - 1;
 const NUMBER_SHIFT: u32 = DEVICE_SHIFT + 20;
 
@@ -124,7 +132,7 @@ fn known(number: u64) -> Option<OnMount> {
     let mut words = row_of(number).iter().map(|place| place.load(Relaxed));
     let word = words.find(|word| word >> NUMBER_SHIFT == number)?;
     let device = (word & DEVICE_BIT != 0).then_some((word >> DEVICE_SHIFT) & DEVICE_MASK);
-    Some(OnMount { local: word & LOCAL_BIT != 0, device })
+    Some(OnMount { local: word & LOCAL_BIT != 0, folders: word & FOLDERS_BIT != 0, device })
 }
 
 fn know(number: u64, is: OnMount) {
@@ -136,7 +144,8 @@ fn know(number: u64, is: OnMount) {
     let row = row_of(number);
     let free = row.iter().position(|place| place.load(Relaxed) == 0);
     let at = free.unwrap_or(number as usize / KNOWN.len() % row.len());
-    let bits = u64::from(is.local) * LOCAL_BIT + u64::from(is.device.is_some()) * DEVICE_BIT;
+    let kind = u64::from(is.local) * LOCAL_BIT + u64::from(is.folders) * FOLDERS_BIT;
+    let bits = kind + u64::from(is.device.is_some()) * DEVICE_BIT;
     row[at].store((number << NUMBER_SHIFT) | (device << DEVICE_SHIFT) | bits, Relaxed);
 }
 
@@ -208,7 +217,7 @@ impl Mount {
     }
 
     fn facts(&self) -> OnMount {
-        OnMount { local: self.local, device: (!self.has_device()).then_some(self.device) }
+        OnMount { local: self.local, folders: self.folders, device: (!self.has_device()).then_some(self.device) }
     }
 }
 
@@ -243,7 +252,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let (major, minor) = (number(&device[..colon])?, number(&device[colon + 1..])?);
     let point = plain(words.nth(1)?);
     let kind = words.skip_while(|&word| word != b"-").nth(1)?;
-    Some(Mount { id, device: major << 32 | minor, point, local: LOCAL.contains(&kind) })
+    let (local, folders) = (LOCAL.contains(&kind), LOCAL_FOLDERS.contains(&kind));
+    Some(Mount { id, device: major << 32 | minor, point, local, folders })
 }
 
 /// The kernel writes spaces, tabs, line ends and backslashes as `\` and three octal digits.
@@ -303,8 +313,9 @@ nonsense
         assert!(none_beside("/etc/a") && none_beside("/mnt/dead mount/inner/a"));
         assert!(!none_beside("/mnt/dead mount/a") && !none_beside("/a") && !none_beside("etc/a") && !none_beside("a"));
         let facts = |id| mounts.by_id(id).map(Mount::facts);
-        assert_eq!(facts(31), Some(OnMount { local: true, device: None }));
-        assert_eq!(facts(32), Some(OnMount { local: false, device: Some(50) }));
+        assert_eq!(facts(26), Some(OnMount { local: true, folders: true, device: None }));
+        assert_eq!(facts(31), Some(OnMount { local: true, folders: false, device: None }));
+        assert_eq!(facts(32), Some(OnMount { local: false, folders: false, device: Some(50) }));
         assert_eq!(facts(99), None);
         assert!(mounts.is_local_device(device(8, 1)) && !mounts.is_local_device(device(99, 1)));
     }
@@ -323,22 +334,23 @@ nonsense
     fn a_mount_is_known_again_by_its_number() {
         // More than there is room for, none of them a number that the kernel gives.
         for number in 1..=1000 {
-            let is = OnMount { local: number % 2 == 0, device: (number % 3 == 0).then_some(number) };
+            let device = (number % 3 == 0).then_some(number);
+            let is = OnMount { local: number % 2 == 0, folders: number % 4 == 0, device };
             know(number, is);
             assert_eq!((known(number), known(number + 1)), (Some(is), None));
         }
         for unfit in [(1 << 42, None), (1001, Some(1 << 20))] {
-            know(unfit.0, OnMount { local: true, device: unfit.1 });
+            know(unfit.0, OnMount { local: true, folders: true, device: unfit.1 });
             assert_eq!(known(unfit.0), None);
         }
-        let most = OnMount { local: false, device: Some(DEVICE_MASK) };
+        let most = OnMount { device: Some(DEVICE_MASK), ..OnMount::default() };
         know(1002, most);
         assert_eq!(known(1002), Some(most));
         // The number that is not a mount's own for ever is not looked for among these.
         let root = std::fs::File::open("/").expect("there");
         let found = statx(&root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
         let is = of(root.as_fd(), &found);
-        know(found.stx_mnt_id, OnMount { local: !is.local, device: None });
+        know(found.stx_mnt_id, OnMount { local: !is.local, ..OnMount::default() });
         assert_eq!(of(root.as_fd(), &found), is);
     }
 
@@ -419,7 +431,7 @@ nonsense
         let device = read().expect("there is /proc").place_of(&merged);
         let found = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).expect("asked");
         assert_eq!(device_of(object.as_fd()), device);
-        assert_eq!(of(object.as_fd(), &found), OnMount { local: false, device: Some(device) });
+        assert_eq!(of(object.as_fd(), &found), OnMount { device: Some(device), ..OnMount::default() });
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::Completion;
 impl Io {
     /// Opens a file, or a directory.
     ///
-    /// Where the name and its file are in the kernel's caches, and the file is on a local file system, this is done at once on the caller's
-    /// own thread: see [`io`](super#what-is-done-on-the-callers-thread).
+    /// Where it is opened for reading, the name and its file are in the kernel's caches, and the file is on a local file system, this is done at once on the
+    /// caller's own thread: see [`io`](super#what-is-done-on-the-callers-thread).
     ///
     /// # Errors
     ///

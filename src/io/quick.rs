@@ -1,11 +1,12 @@
-//! Opens that need nobody: the name and its file are in the kernel's caches, and the file's own open asks nobody either.
+//! Opens for reading that need nobody: the name and its file are in the kernel's caches, and the file's own open asks nobody either.
 //!
 //! # Algorithm
 //!
 //! `RESOLVE_CACHED` alone is not enough. It looks names up without waiting, but what is opened then may wait: a FUSE file for its daemon, an NFS
 //! file for its server, a FIFO for a writer, a leased file for the lease. So in steps, none of which waits: the name is looked up to an `O_PATH`
-//! descriptor, which opens nothing; the kernel says from memory what it leads to and on which mount; if that is a regular file or a directory on a local
-//! file system it is opened through `/proc/self/fd`, with `O_NONBLOCK` against leases. Whatever is not as hoped leaves the open to the backend.
+//! descriptor, which opens nothing; the kernel says from memory what it leads to and on which mount; if that is a regular file on a local file system, or a
+//! directory on one that opens those too without its device, it is opened through `/proc/self/fd`, with `O_NONBLOCK` against leases. Whatever is not as hoped
+//! leaves the open to the backend; so does an open for writing, for which ext4 and others with quotas may read the owner's from the device (`dquot_file_open`).
 
 use std::{
     ffi::CStr,
@@ -64,7 +65,8 @@ fn ask() -> Option<Openat2> {
 /// Opens a file if that waits for nothing: see the head of this file. `None` is no answer, not even that it cannot be opened.
 pub(super) fn open(dir: Option<BorrowedFd<'_>>, name: &CStr, options: OpenOptions) -> Option<OwnedFd> {
     let last_link = options.flags().contains(OFlags::NOFOLLOW);
-    if options.changes_files() || last_link || support() != Openat2::Cached {
+    let writes = options.changes_files() || options.flags().intersects(OFlags::WRONLY | OFlags::RDWR);
+    if writes || last_link || support() != Openat2::Cached {
         return None;
     }
     let dir = dir.unwrap_or(CWD.as_fd());
@@ -84,8 +86,11 @@ pub(super) fn open(dir: Option<BorrowedFd<'_>>, name: &CStr, options: OpenOption
 fn opens_by_itself(found: BorrowedFd<'_>) -> bool {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let Ok(stat) = statx(found, c"", flags, StatxFlags::TYPE | mounts::ASKED) else { return false };
-    let plain = matches!(FileType::from_raw_mode(stat.stx_mode.into()), FileType::RegularFile | FileType::Directory);
-    plain && mounts::of(found, &stat).local
+    match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::RegularFile => mounts::of(found, &stat).local,
+        FileType::Directory => mounts::of(found, &stat).folders,
+        _ => false,
+    }
 }
 
 /// `/proc/self/fd/N`, without an allocation.

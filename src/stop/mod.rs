@@ -11,6 +11,7 @@
 //! | `step` | a step of a plan: what it does and what it needs |
 //! | `phase` | a phase, and how it is run |
 //! | `phasing` | which shutdowns have phases to run |
+//! | `undone` | what becomes of what no step uses up |
 //! | `hurry` | how a shutdown's time is taken away |
 //! | `shutdown` | the shutdown itself |
 //! | `clear` | its last stage: services, callbacks, threads at their end |
@@ -35,6 +36,7 @@ mod step;
 #[cfg(all(feature = "tokio", not(unwedge_loom)))]
 mod token;
 mod tracked;
+mod undone;
 
 use std::fmt;
 use std::future::Future;
@@ -56,6 +58,8 @@ pub use plan::Plan;
 pub(crate) use shutdown::{Leaked, Service};
 pub use spawn::{JoinError, Spawned};
 pub use step::{PlannedStep, Step};
+#[cfg(not(unwedge_loom))]
+pub(crate) use undone::drop_apart;
 
 use callback::Callbacks;
 use clear::Clearing;

@@ -5,6 +5,8 @@
 //!   dropped. A step that has ended before leaves the rest of that time to its thread, to get past its end.
 //! - **Over is ended.** A phase is over when every member of its domain has ended, also one that shuts that domain down itself.
 //! - **Nobody waits for the one who waits.** A step that needs a lock which the one who shuts down holds is not begun.
+//! - **Apart.** What is the user's (a step and what it needs, its error, the hook) runs, and is dropped, on a thread of the phase's or of `undone`, and never on
+//!   the one that shuts down.
 
 use std::fmt;
 use std::ops::Deref;
@@ -22,7 +24,8 @@ use super::Stop;
 use super::plan::ProgressHook;
 use super::shutdown::WAY_OUT;
 use super::spawn::Whom;
-use super::step::{Body, PlannedStep, StepResult};
+use super::step::{Apart, Body, PlannedStep};
+use super::undone::Undone;
 
 /// A phase of a shutdown: a [`Stop`] of its own, not a child of the stopped domain, whose stop is requested when its deadline comes.
 ///
@@ -79,11 +82,12 @@ pub(super) struct Runner {
     hurry: DomainRef,
     /// Phases that were left.
     left: Vec<Stop>,
+    undone: Undone,
 }
 
 impl Runner {
     pub(super) fn new(me: MemberRef, hook: Option<ProgressHook>, hurry: DomainRef) -> Self {
-        Runner { me, hook, hurry, left: Vec::new() }
+        Runner { me, hook, hurry, left: Vec::new(), undone: Undone::default() }
     }
 
     /// Runs a phase, stops it at its deadline, and says how it ended, and of what it failed. `late` is called at the deadline if it ends the process.
@@ -95,8 +99,10 @@ impl Runner {
         late: impl FnOnce(&Stop),
     ) -> (Ended, String) {
         let (how, why) = if self.hurry.is_over() {
+            self.undone.push(step);
             (Ended::Skipped, String::new())
         } else if let Some(why) = self.is_held(&step) {
+            self.undone.push(step);
             (Ended::Failed, why)
         } else {
             match self.begin(step, slot, limit, late) {
@@ -106,6 +112,14 @@ impl Runner {
         };
         slot.end(how, &why);
         (how, why)
+    }
+
+    /// All are over.
+    pub(super) fn finish(mut self) -> Undone {
+        if let Some(hook) = self.hook.take() {
+            self.undone.push(hook);
+        }
+        self.undone
     }
 
     /// Whether a lock that the step needs is held by who will not let it go.
@@ -131,7 +145,7 @@ impl Runner {
         slot.begin(stop.domain, limit);
         let phase = Phase { stop: stop.clone(), deadline: until, hook: self.hook.clone() };
         let result = Arc::new(Mutex::new(None));
-        if let Err(error) = start(&stop, step.body, phase, result.clone()) {
+        if let Err(error) = start(&stop, (step.body, step.apart), phase, result.clone()) {
             return Err(format!("its thread could not be started: {error}"));
         }
         let mut ended = stop.wait_for_members(Whom::All, until, Some(self.hurry), Location::caller());
@@ -161,7 +175,7 @@ impl Runner {
         match result.lock().take() {
             Some(Ok(())) => Ok(Ended::Done),
             Some(Err(_)) if !given_in_time => Ok(Ended::Stopped),
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(why)) => Err(why),
             None if panicked => Err("it panicked".to_owned()),
             None if in_time => Err("its runtime dropped it".to_owned()),
             None => Ok(Ended::Stopped),
@@ -169,12 +183,21 @@ impl Runner {
     }
 }
 
+/// Whether the step failed, and of what.
+type Given = Result<(), String>;
+
 /// Starts the step as a member of the phase's domain. Its result is there before it is no member any more.
-fn start(stop: &Stop, body: Body, phase: Phase, result: Arc<Mutex<Option<StepResult>>>) -> std::io::Result<()> {
+fn start(
+    stop: &Stop,
+    (body, apart): (Body, Vec<Apart>),
+    phase: Phase,
+    result: Arc<Mutex<Option<Given>>>,
+) -> std::io::Result<()> {
     match body {
         Body::Thread(step) => drop(stop.spawn(&stop.inner.name, move || {
+            let _apart = apart;
             phase.progress();
-            let given = step(&phase);
+            let given = step(&phase).map_err(|error| error.to_string());
             phase.progress();
             *result.lock() = Some(given);
         })?),
@@ -182,8 +205,9 @@ fn start(stop: &Stop, body: Body, phase: Phase, result: Arc<Mutex<Option<StepRes
         Body::Task(runtime, step) => {
             let _entered = runtime.enter();
             drop(stop.spawn_task(&stop.inner.name, async move {
+                let _apart = apart;
                 phase.progress();
-                let given = step(phase.clone()).await;
+                let given = step(phase.clone()).await.map_err(|error| error.to_string());
                 phase.progress();
                 *result.lock() = Some(given);
             }));

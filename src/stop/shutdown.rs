@@ -12,7 +12,7 @@ use crate::registry::domain::DomainRef;
 use crate::registry::member::{self, MemberRef};
 use crate::registry::phase::{PhaseSlot, Planned};
 use crate::report::{Outcome, PhaseReport, Report};
-use crate::sys;
+use crate::sys::{self, Until};
 
 use super::clear::{Rest, clear};
 use super::phase::Runner;
@@ -20,6 +20,7 @@ use super::phasing::{HasPhases, is_step_of};
 use super::plan::{Plan, fit};
 use super::spawn::Whom;
 use super::step::PlannedStep;
+use super::undone::Undone;
 use super::{JoinError, Stop};
 
 pub(super) use crate::sys::WAY_OUT;
@@ -218,7 +219,8 @@ impl Stop {
             }
         }
         drop((guard, has_phases));
-        course.finish((me, thread), drain, location)
+        let undone = runner.finish();
+        course.finish((me, thread), undone, drain, location)
     }
 
     /// Who has not ended, and where it waits: readable at any time, from any thread (L8).
@@ -293,6 +295,7 @@ impl Course<'_> {
     fn finish(
         self,
         (me, thread): (MemberRef, &StopperThread),
+        undone: Undone,
         drain: Option<Duration>,
         location: &'static Location<'static>,
     ) -> Report {
@@ -323,6 +326,8 @@ impl Course<'_> {
         let (theirs, ours): (Vec<_>, Vec<_>) = stop.family().into_iter().partition(|part| part.is_left_to(&others));
         let by = drain.and_then(|limit| sys::now().checked_add(limit)).map_or(deadline, |by| by.min(deadline));
         let mut rest = clear(&ours, thread, (by, deadline), hurry, location);
+        let way_out = Until::new(deadline.max(sys::now() + WAY_OUT), || hurry.is_over());
+        rest.leaked.threads += undone.join(|| way_out.at());
         rest.leave(&theirs, !thread.is_own && !is_step_of(me, &others));
         report.finish(Some(phases), rest, sys::now() - begun);
         report

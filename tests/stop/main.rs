@@ -8,6 +8,7 @@ mod common;
 #[path = "../common/seen.rs"]
 mod seen;
 
+mod drops;
 mod hurry;
 mod joins;
 mod members;

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now, spawn_service},
 };
 
 mod call;
@@ -233,13 +233,17 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        // Closes; and what was refused, where no thread could be made for it.
-        let rest = state.queue.take();
+        // Closes; and what was refused, where no thread could be made for it or none came to it.
+        let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
         let ended = state.take_ended();
         // The others are let go: who knows when they end.
         state.threads.clear();
         drop(state);
-        rest.into_iter().for_each(Work::refuse);
+        closes.into_iter().for_each(Work::refuse);
+        if !refused.is_empty() {
+            // (If there is still no thread for it, its drop here tells those who wait.)
+            drop(spawn_service("uw-drop", move || refused.into_iter().for_each(Work::refuse)));
+        }
         let until = Until::new(give_up, || shared.state.lock().hurried);
         Leaked { threads: leaked.threads + join(ended, || until.at()), ..leaked }
     }

@@ -173,3 +173,38 @@ fn what_waits_at_the_end_is_refused_and_closes_are_made() {
     drop(peer);
     until("it has come back", || pool.threads() == 0);
 }
+
+/// Its drop waits until the other end has gone.
+struct Blocks(Receiver<()>);
+
+impl Job for Blocks {
+    fn run(self: Box<Self>) {}
+
+    fn is_wanted(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        let _ = self.0.recv();
+    }
+}
+
+/// All the threads that may be at what is refused are stuck there: none comes to what a shutdown refuses.
+#[test]
+fn who_closes_refuses_nothing_itself() {
+    let pool = pool(1);
+    let (release, waits) = channel();
+    {
+        let mut state = pool.0.state.lock();
+        assert!(state.queue.refuse(vec![Work::Refused(Vec::new())]));
+        assert!(matches!(state.queue.next(), Next::Begin(..)));
+        state.queue.push(Some(7), Work::Job(Place::Device(7), Box::new(Blocks(waits))));
+    }
+    let own = Pool(Arc::clone(&pool.0));
+    let closes = thread::spawn(move || own.close(now()));
+    until("it returns", || closes.is_finished());
+    drop(release);
+    closes.join().expect("no panic");
+}
