@@ -85,6 +85,8 @@ struct State {
     /// Works that were begun: what the supervisor looks at.
     begun: u64,
     supervised: bool,
+    /// The supervisor has nothing to look at, and waits until it is told of work.
+    sleeps: bool,
     /// When the supervisor looks for what nobody wants any more; `None` while it knows of nothing that is set aside.
     sweep_at: Option<Instant>,
     /// Nothing is accepted.
@@ -104,10 +106,13 @@ struct Thread {
 }
 
 /// What has to be done, after the lock was let go, for work that was queued.
+#[derive(Debug, PartialEq, Eq)]
 enum Wake {
     One,
     Thread,
     Supervisor,
+    /// It is there, and sleeps until it is told of work.
+    Sleeper,
     Nobody,
 }
 
@@ -150,27 +155,13 @@ impl Pool {
         if state.closed {
             return Err(work);
         }
-        state.queue.push(device, work);
-        let wake = if state.idle >= state.queue.len() {
-            Wake::One
-        } else if state.live < shared.base {
-            state.live += 1;
-            Wake::Thread
-        } else if !state.supervised {
-            state.supervised = true;
-            state.live += 1;
-            Wake::Supervisor
-        } else if state.queue.len() == 1 {
-            shared.crowded.notify_one();
-            Wake::Nobody
-        } else {
-            Wake::Nobody
-        };
+        let wake = state.add(device, work, shared.base);
         drop(state);
         match wake {
             Wake::One => shared.work.notify_one(),
             Wake::Thread => shared.start(Role::Server),
             Wake::Supervisor => shared.start(Role::Supervisor),
+            Wake::Sleeper => shared.crowded.notify_one(),
             Wake::Nobody => {}
         }
         Ok(())
@@ -351,10 +342,12 @@ impl Shared {
         while !state.ending {
             state = self.sweep(state);
             if state.queue.is_empty() {
+                state.sleeps = true;
                 state = match state.sweep_at {
                     Some(at) => self.crowded.wait_until(state, at),
                     None => self.crowded.wait(state),
                 };
+                state.sleeps = false;
                 continue;
             }
             let begun = state.begun;
@@ -403,12 +396,33 @@ impl State {
             busy_bytes: 0,
             begun: 0,
             supervised: false,
+            sleeps: false,
             sweep_at: None,
             closed: false,
             hurried: false,
             ending: false,
             threads: Vec::new(),
             next: 0,
+        }
+    }
+
+    /// Queues work, and says who is to be told.
+    fn add(&mut self, device: Option<u64>, work: Work, base: usize) -> Wake {
+        self.queue.push(device, work);
+        if self.idle >= self.queue.len() {
+            Wake::One
+        } else if self.live < base {
+            self.live += 1;
+            Wake::Thread
+        } else if !self.supervised {
+            self.supervised = true;
+            self.live += 1;
+            Wake::Supervisor
+        } else if std::mem::take(&mut self.sleeps) {
+            // Also where others lie before it, for which threads were woken: they may get stuck at those.
+            Wake::Sleeper
+        } else {
+            Wake::Nobody
         }
     }
 

@@ -90,6 +90,21 @@ fn a_thread_is_added_when_the_queue_has_not_moved_for_a_while() {
     end(&pool);
 }
 
+/// An idle thread is woken for the first, and may get stuck at it before it comes to the second: the supervisor has to know.
+#[test]
+fn who_sleeps_is_told_of_what_no_thread_was_woken_for() {
+    let mut state = State::new(64);
+    let add = |state: &mut State| {
+        let ((begun, _), (_, go)) = (channel(), channel());
+        state.add(Some(7), Work::Job(Place::Device(7), Box::new(Held { begun, go })), 1)
+    };
+    assert_eq!((add(&mut state), add(&mut state)), (Wake::Thread, Wake::Supervisor));
+    assert_eq!(add(&mut state), Wake::Nobody, "it looks");
+    drop(state.queue.take());
+    (state.idle, state.sleeps) = (1, true);
+    assert_eq!([add(&mut state), add(&mut state), add(&mut state)], [Wake::One, Wake::Sleeper, Wake::Nobody]);
+}
+
 #[test]
 fn a_thread_is_added_only_where_it_helps() {
     let mut state = State::new(1);
