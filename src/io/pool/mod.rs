@@ -169,8 +169,8 @@ impl Pool {
         drop(state);
         match wake {
             Wake::One => shared.work.notify_one(),
-            Wake::Thread => shared.start(Role::Server),
-            Wake::Supervisor => shared.start(Role::Supervisor),
+            Wake::Thread => _ = shared.start(Role::Server),
+            Wake::Supervisor => _ = shared.start(Role::Supervisor),
             Wake::Nobody => {}
         }
         Ok(())
@@ -209,9 +209,7 @@ impl Backend for Pool {
         let one_more = state.queue.refuse(refused);
         state.live += usize::from(one_more);
         drop(state);
-        if one_more {
-            shared.start(Role::Server);
-        }
+        let is_made = one_more && shared.start(Role::Server);
         shared.work.notify_all();
         shared.crowded.notify_all();
 
@@ -233,8 +231,14 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        // Closes; and what was refused, where no thread could be made for it.
-        let rest = state.queue.take();
+        // What was refused stays for the thread that was made for it, however late that is; where none could be made it ends here.
+        let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
+        let rest: Vec<_> = if is_made {
+            state.queue.refuse(refused);
+            closes
+        } else {
+            closes.into_iter().chain(refused).collect()
+        };
         let ended = state.take_ended();
         // The others are let go: who knows when they end.
         state.threads.clear();
@@ -251,24 +255,28 @@ impl Backend for Pool {
 }
 
 impl Shared {
-    /// Makes a thread, which `live` counts already.
-    fn start(self: &Arc<Self>, role: Role) {
+    /// Makes a thread, which `live` counts already. Whether it could be made.
+    fn start(self: &Arc<Self>, role: Role) -> bool {
         let (number, ended) = {
             let mut state = self.state.lock();
             state.next += 1;
-            (state.next, state.take_ended())
+            // At the end they are left to who closes, who counts those that are late.
+            (state.next, if state.closed { Vec::new() } else { state.take_ended() })
         };
         let leave = now() + LEAVE;
         join(ended, || leave);
         let left = Arc::new(PlainU8::new(0));
         let (me, leaving) = (Arc::clone(self), Arc::clone(&left));
-        match start_thread(&format!("{}-{number}", self.name), self.hook.clone(), move || match role {
+        let made = start_thread(&format!("{}-{number}", self.name), self.hook.clone(), move || match role {
             Role::Server => me.serve(&leaving),
             Role::Supervisor => me.supervise(&leaving),
-        }) {
+        });
+        let is_made = made.is_ok();
+        match made {
             Ok(handle) => self.state.lock().threads.push(Thread { left, handle }),
             Err(error) => self.could_not_start(role, &error),
         }
+        is_made
     }
 
     /// Without a thread the work would lie there for ever: it fails. If there are others they will come to it.
@@ -284,6 +292,8 @@ impl Shared {
         self.left.notify_all();
         for work in stranded {
             guarded(|| match work {
+                // Not by who is here: it may block.
+                close if close.is_close() => close.refuse(),
                 Work::Op(op) => op.finish(Err(io::Error::new(error.kind(), format!("no thread for it: {error}")))),
                 other => other.refuse(),
             });
