@@ -9,7 +9,7 @@ its own; ceph-mds writes, and its restart is a matter of cluster maps. The last 
 Needs Ceph's daemons and python3-cephfs (Debian's python3). Ends whatever it has started. Exit status 3: ours has missed a bar; 1: it has hung, or something failed.
 """
 
-import argparse, contextlib, json, os, select, signal, socket, subprocess, sys, tempfile, time
+import argparse, contextlib, errno, json, os, select, signal, socket, subprocess, sys, tempfile, time
 
 import cephfs
 
@@ -90,6 +90,9 @@ def term(pid, seconds):
 class Theirs:
     """ceph-mds, and its client."""
 
+    # Clients that were not heard.
+    given_up = 0
+
     def __init__(self, cluster, cap):
         self.cluster, self.cap = cluster, cap
 
@@ -111,7 +114,8 @@ class Theirs:
                 found = fs.stat("/tree/dir07/file003").st_size
                 took = time.monotonic() - begun
                 fs.unmount()
-            except cephfs.Error:
+            except cephfs.Error as error:
+                self.given_up += error.args[:1] == (errno.ETIMEDOUT,)
                 time.sleep(0.02)
                 continue
             finally:
@@ -440,6 +444,8 @@ class Comparison:
                 missed.append(row)
         if deaths := self.ours.deaths:
             print(f"\nOurs by SIGKILL, to its end, ms: {ours_spread(deaths)}. So much of each stop is the machine's.")
+        if self.theirs.given_up:
+            print(f"\nClients of ceph-mds that were not heard and given up: {self.theirs.given_up}; their time is in its figures.")
         if missed:
             print(f"\nours has missed: {', '.join(missed)}")
         if self.ours.statuses:

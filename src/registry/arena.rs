@@ -119,7 +119,7 @@ impl<T: Sync> Arena<T> {
 
     /// As [`scan`](Self::scan), for readers who need no such guarantee: each slot that was not given back, with its index. (Of thousands that were, nothing
     /// but their bits is looked at.) It makes nothing, so that a signal handler may call it: a chunk that is not made yet has nobody in it.
-    pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> {
+    pub(crate) fn look(&'static self) -> impl Iterator<Item = (u32, &'static T)> + Clone {
         let len = self.len.load(Relaxed);
         self.chunks.iter().enumerate().flat_map(move |(chunk, made)| {
             let begin = (FIRST << chunk) - FIRST;

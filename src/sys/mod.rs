@@ -9,6 +9,7 @@
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | [`LightMutex`] | a word and a futex; a model of its own runs this code | loom's mutex |
 //! | [`light`], [`heavy`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)` |
+//! | [`bring_for_writing`] | a hint to the cache, on x86-64 | nothing |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | a thread's spare slots | kept for its next waits (`wait::spare`) | none |
 //! | which slots of an arena are free | a bit for each (`registry::free`); a model of its own runs this code | plain, with one step that loom sees |

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::futex;
 
 use super::look::look_as_thread;
-use super::{Acquire, PlainU32, Relaxed, Release};
+use super::{Acquire, PlainU8, PlainU32, Relaxed, Release};
 
 pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -314,9 +314,28 @@ pub(crate) fn try_join(handle: JoinHandle<()>) -> Result<(), JoinHandle<()>> {
 #[inline(always)]
 pub(crate) fn bring_for_writing(_at: impl FnOnce() -> Option<*const ()>) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(at) = _at() {
-        // SAFETY: by the processors' manuals a hint to the cache: it changes no register, flag or memory, and faults at no address. One that does not know it does nothing.
+    if let Some(at) = _at().filter(|_| hints_at_writes()) {
+        // SAFETY: the processor has this instruction; by the manuals it is a hint to the cache, which changes no register, flag or memory and faults at no address.
         unsafe { std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) };
+    }
+}
+
+/// Whether the processor says that it has `prefetchw`: it is asked once.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn hints_at_writes() -> bool {
+    const LEAF: u32 = 0x8000_0001;
+    static KNOWN: PlainU8 = PlainU8::new(0);
+    match KNOWN.load(Relaxed) {
+        0 => {
+            #[allow(unused_unsafe, reason = "safe from some version of Rust on")]
+            // SAFETY: every processor of this architecture has the instruction.
+            let cpuid = |leaf| unsafe { std::arch::x86_64::__cpuid(leaf) };
+            let has = cpuid(LEAF & 0x8000_0000).eax >= LEAF && cpuid(LEAF).ecx & 1 << 8 != 0;
+            KNOWN.store(1 + u8::from(has), Relaxed);
+            has
+        }
+        known => known == 2,
     }
 }
 

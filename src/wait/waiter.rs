@@ -370,9 +370,11 @@ pub(crate) fn stop_all() {
     // keeps its waker, for another stop that comes to it.
     passed_on.into_iter().for_each(Wake::wake);
     if tasks {
+        // None of those is missed because its slot seems to be given back: who has the slot took that bit off before it published the word that was seen above.
         let has_waker = |word: u64| word & (STATE | WAKER) == STOPPED | WAKER;
-        let mut ahead = waiters().look().skip(AHEAD);
-        for (_, waiter) in waiters().look() {
+        let slots = waiters().look();
+        let mut ahead = slots.clone().skip(AHEAD);
+        for (_, waiter) in slots {
             sys::bring_for_writing(|| {
                 let (_, later) = ahead.next()?;
                 has_waker(later.word.load(Relaxed)).then(|| later.waker.task())

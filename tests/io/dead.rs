@@ -144,8 +144,9 @@ pub fn what_is_refused_may_block(backend: Backend) {
         let gate = gate.clone();
         io.run_blocking("hangs", move || drop(gate.lock().map(|gate| gate.0.recv())))
     };
-    // As many as may hang at a time, and then one more.
+    // More than may hang at a time, and then one more. One hangs: else what is refused is all that there is.
     let hung: Vec<_> = (0..READS).map(|_| hang()).collect();
+    until("one has begun", || gate.try_lock().is_err());
     let (go_on, waits) = channel();
     let blocks = Blocks(waits);
     let refused = io.run_blocking("is refused", move || drop(blocks));

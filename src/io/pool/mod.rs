@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now, spawn_service},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now},
 };
 
 mod call;
@@ -159,8 +159,8 @@ impl Pool {
         drop(state);
         match wake {
             Wake::One => shared.work.notify_one(),
-            Wake::Thread => shared.start(Role::Server),
-            Wake::Supervisor => shared.start(Role::Supervisor),
+            Wake::Thread => _ = shared.start(Role::Server),
+            Wake::Supervisor => _ = shared.start(Role::Supervisor),
             Wake::Sleeper => shared.crowded.notify_one(),
             Wake::Nobody => {}
         }
@@ -200,9 +200,7 @@ impl Backend for Pool {
         let one_more = state.queue.refuse(refused);
         state.live += usize::from(one_more);
         drop(state);
-        if one_more {
-            shared.start(Role::Server);
-        }
+        let is_made = one_more && shared.start(Role::Server);
         shared.work.notify_all();
         shared.crowded.notify_all();
 
@@ -224,17 +222,19 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        // Closes; and what was refused, where no thread could be made for it or none came to it.
+        // What was refused stays for the thread that was made for it, however late that is; where none could be made it ends here.
         let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
+        let rest: Vec<_> = if is_made {
+            state.queue.refuse(refused);
+            closes
+        } else {
+            closes.into_iter().chain(refused).collect()
+        };
         let ended = state.take_ended();
         // The others are let go: who knows when they end.
         state.threads.clear();
         drop(state);
-        closes.into_iter().for_each(Work::refuse);
-        if !refused.is_empty() {
-            // (If there is still no thread for it, its drop here tells those who wait.)
-            drop(spawn_service("uw-drop", move || refused.into_iter().for_each(Work::refuse)));
-        }
+        rest.into_iter().for_each(Work::refuse);
         let until = Until::new(give_up, || shared.state.lock().hurried);
         Leaked { threads: leaked.threads + join(ended, || until.at()), ..leaked }
     }
@@ -246,24 +246,28 @@ impl Backend for Pool {
 }
 
 impl Shared {
-    /// Makes a thread, which `live` counts already.
-    fn start(self: &Arc<Self>, role: Role) {
+    /// Makes a thread, which `live` counts already. Whether it could be made.
+    fn start(self: &Arc<Self>, role: Role) -> bool {
         let (number, ended) = {
             let mut state = self.state.lock();
             state.next += 1;
-            (state.next, state.take_ended())
+            // At the end they are left to who closes, who counts those that are late.
+            (state.next, if state.closed { Vec::new() } else { state.take_ended() })
         };
         let leave = now() + LEAVE;
         join(ended, || leave);
         let left = Arc::new(PlainU8::new(0));
         let (me, leaving) = (Arc::clone(self), Arc::clone(&left));
-        match start_thread(&format!("{}-{number}", self.name), self.hook.clone(), move || match role {
+        let made = start_thread(&format!("{}-{number}", self.name), self.hook.clone(), move || match role {
             Role::Server => me.serve(&leaving),
             Role::Supervisor => me.supervise(&leaving),
-        }) {
+        });
+        let is_made = made.is_ok();
+        match made {
             Ok(handle) => self.state.lock().threads.push(Thread { left, handle }),
             Err(error) => self.could_not_start(role, &error),
         }
+        is_made
     }
 
     /// Without a thread the work would lie there for ever: it fails. If there are others they will come to it.
@@ -279,6 +283,8 @@ impl Shared {
         self.left.notify_all();
         for work in stranded {
             guarded(|| match work {
+                // Not by who is here: it may block.
+                close if close.is_close() => close.refuse(),
                 Work::Op(op) => op.finish(Err(io::Error::new(error.kind(), format!("no thread for it: {error}")))),
                 other => other.refuse(),
             });

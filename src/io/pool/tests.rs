@@ -18,6 +18,10 @@ const GUARD: Duration = Duration::from_secs(30);
 
 /// A pool that has one thread when none is stuck, and for a device no more than `each`.
 fn pool(each: usize) -> Pool {
+    hooked(each, None)
+}
+
+fn hooked(each: usize, hook: Option<StartHook>) -> Pool {
     Pool(Arc::new(Shared {
         state: Mutex::new(State::new(each)),
         work: Signal::default(),
@@ -26,7 +30,7 @@ fn pool(each: usize) -> Pool {
         base: 1,
         most: 8,
         name: "uw-test".into(),
-        hook: None,
+        hook,
     }))
 }
 
@@ -177,7 +181,7 @@ fn what_waits_at_the_end_is_refused_and_closes_are_made() {
         let closes = threads.spawn(|| pool.close(now() + 2 * GUARD));
         assert_eq!(waits.recv_timeout(GUARD), Err(RecvTimeoutError::Disconnected), "not begun, and gone");
         first_goes.send(()).expect("it waits");
-        until("the close is made, and nobody else is there", || {
+        until("the drop and the close are begun, and nobody else is there", || {
             let state = pool.0.state.lock();
             // The first, what refuses the second, and the close.
             (state.begun, state.live) == (3, 1) || closes.is_finished()
@@ -222,4 +226,103 @@ fn who_closes_refuses_nothing_itself() {
     until("it returns", || closes.is_finished());
     drop(release);
     closes.join().expect("no panic");
+}
+
+/// Also by a thread that is late, because the user's hook holds it up.
+#[test]
+fn who_closes_drops_nothing_that_a_thread_was_made_for() {
+    struct Told(Sender<Option<String>>);
+    impl Job for Told {
+        fn run(self: Box<Self>) {}
+
+        fn is_wanted(&self) -> bool {
+            true
+        }
+    }
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().name().map(str::to_owned));
+        }
+    }
+    let gate = Arc::new(std::sync::RwLock::new(()));
+    let at_the_gate = Arc::clone(&gate);
+    let pool = hooked(1, Some(Arc::new(move |_: &str| drop(at_the_gate.read()))));
+    let (first, first_goes) = hold(&pool, Place::Device(7));
+    first.recv_timeout(GUARD).expect("there is a thread for it");
+    let held_up = gate.write().expect("no panic");
+    let (told, tells) = channel();
+    pool.run(Place::Device(7), Box::new(Told(told)));
+    assert_eq!(pool.close(now()), Leaked { operations: 1, bytes: 0, threads: 3 });
+    drop((held_up, first_goes));
+    let by = tells.recv_timeout(GUARD).expect("dropped");
+    assert!(by.as_ref().is_some_and(|name| name.starts_with("uw-test-")), "{by:?}");
+    until("they have ended", || pool.threads() == 0);
+}
+
+/// One that has taken leave, and is in the destructor of a job's thread-local.
+#[test]
+fn a_thread_that_is_late_is_counted_also_where_one_is_made_at_the_end() {
+    struct Waits(Receiver<()>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Waits>> = const { std::cell::RefCell::new(None) };
+    }
+    struct Leaves(Held, Waits);
+    impl Job for Leaves {
+        fn run(self: Box<Self>) {
+            LAST.set(Some(self.1));
+            Box::new(self.0).run();
+        }
+
+        fn is_wanted(&self) -> bool {
+            true
+        }
+    }
+    let pool = pool(1);
+    let ((begun, first), (first_goes, go), (late_goes, late)) = (channel(), channel(), channel());
+    pool.run(Place::Device(7), Box::new(Leaves(Held { begun, go }, Waits(late))));
+    first.recv_timeout(GUARD).expect("there is a thread for it");
+    let (second, second_goes) = hold(&pool, Place::Device(8));
+    second.recv_timeout(GUARD).expect("there is one more");
+    drop(second_goes);
+    until("the second one waits", || pool.0.state.lock().idle >= 1);
+    drop(first_goes);
+    until("the first one has taken leave", || {
+        let state = pool.0.state.lock();
+        (state.live, state.idle) == (2, 1)
+    });
+    let (third, third_goes) = hold(&pool, Place::Device(7));
+    third.recv_timeout(GUARD).expect("there is a thread for it");
+    let (refused, _) = hold(&pool, Place::Device(7));
+    let left = pool.close(now() + 2 * LEAVE);
+    assert!(left.operations == 1 && left.threads >= 2, "{left:?}");
+    assert_eq!(refused.recv_timeout(GUARD), Err(RecvTimeoutError::Disconnected));
+    drop((third_goes, late_goes));
+    until("they have ended", || pool.threads() == 0);
+}
+
+/// A close for which there is no thread of the pool's does not block who is told so.
+#[test]
+fn a_close_without_a_thread_is_made_elsewhere() {
+    let pool = pool(1);
+    let (socket, peer) = lingering();
+    {
+        let mut state = pool.0.state.lock();
+        state.live = 1;
+        state.queue.push(Some(7), Work::Op(Op::Close(socket.into(), 7)));
+    }
+    thread::scope(|threads| {
+        let told = threads.spawn(|| pool.0.could_not_start(Role::Server, &ErrorKind::WouldBlock.into()));
+        let end = now() + GUARD;
+        while !told.is_finished() && now() < end {
+            thread::yield_now();
+        }
+        let in_time = told.is_finished();
+        drop(peer);
+        assert!(in_time, "it waits for the close");
+    });
 }
