@@ -20,6 +20,7 @@ use rustix::process::Resource;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
+    level_filters::LevelFilter,
     span,
 };
 use unwedge::{
@@ -70,6 +71,7 @@ fn facades_are_told() {
     a_subscriber_hears_of_what_was_left();
     a_subscriber_hears_why_there_is_no_ring();
     a_subscriber_that_blocks_is_left();
+    a_hurry_does_not_wait_for_a_subscriber();
 }
 
 fn a_recorder_gets_the_figures() {
@@ -97,9 +99,9 @@ fn a_recorder_gets_the_figures() {
     assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
 }
 
-/// Keeps events as text.
+/// Keeps events as text: all, or those that are no less than a level.
 #[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<(Level, String)>>>);
+struct Events(Arc<Mutex<Vec<(Level, String)>>>, Option<LevelFilter>);
 
 struct Text(String);
 
@@ -111,7 +113,11 @@ impl Visit for Text {
 
 impl Subscriber for Events {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("unwedge")
+        metadata.target().starts_with("unwedge") && self.1.is_none_or(|least| *metadata.level() <= least)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.1
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -130,8 +136,9 @@ impl Subscriber for Events {
     }
 }
 
-fn a_subscriber_hears_of_what_was_left() {
-    let events = Events::default();
+/// One life that leaves nothing, and one that leaves an operation; what was heard of both.
+fn heard(least: Option<LevelFilter>, expected: usize) -> Vec<(Level, String)> {
+    let events = Events(Arc::default(), least);
     tracing::subscriber::with_default(events.clone(), || {
         let stop = Stop::new("clean");
         let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
@@ -144,11 +151,25 @@ fn a_subscriber_hears_of_what_was_left() {
         let (_kept, _answer) = io.external::<u32, unwedge::Abandoned>("never");
         assert!(!stop.shutdown(Plan::within(Duration::from_millis(10))).is_clean());
     });
-    let events = events.0.lock().expect("not poisoned");
+    // It is told by a thread, which the shutdown does not wait for longer than it may.
+    let end = Instant::now() + GUARD;
+    while events.0.lock().expect("not poisoned").len() < expected && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
+    events.0.lock().expect("not poisoned").clone()
+}
+
+fn a_subscriber_hears_of_what_was_left() {
+    let events = heard(None, 2);
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(events[0].0 == Level::DEBUG && events[0].1.contains("nothing is left"), "{events:?}");
     assert!(events[1].0 == Level::WARN && events[1].1.contains("operations=1;"), "{events:?}");
     assert!(events[1].1.contains("mds.a"), "{events:?}");
+
+    let events = heard(Some(LevelFilter::DEBUG), 2);
+    assert_eq!(events.len(), 2, "{events:?}");
+    let events = heard(Some(LevelFilter::WARN), 1);
+    assert!(events.len() == 1 && events[0].0 == Level::WARN, "{events:?}");
 }
 
 /// A ring needs descriptors: where there are none it is the pool, with a word of it.
@@ -195,17 +216,36 @@ impl Subscriber for Blocks {
     }
 }
 
-fn a_subscriber_that_blocks_is_left() {
+/// A shutdown of a subscriber that blocks: how many threads it has left.
+fn left_to_the_subscriber(plan: Plan, meanwhile: impl FnOnce(&Stop)) -> usize {
     let (release, released) = channel::<()>();
     let (told, tell) = channel();
+    let stop = Stop::new("mds.a");
+    let own = stop.clone();
     thread::spawn(move || {
         tracing::subscriber::with_default(Blocks(Arc::new(Mutex::new(released))), || {
-            let stop = Stop::new("mds.a");
-            let _io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
-            let report = stop.shutdown(Plan::within(Duration::from_millis(10)));
-            told.send(report.leaked_threads()).expect("the test reads");
+            let _io = Io::builder(&own).backend(Backend::Pool).build().expect("a backend");
+            told.send(own.shutdown(plan).leaked_threads()).expect("the test reads");
         });
     });
-    assert_eq!(tell.recv_timeout(GUARD), Ok(1));
+    meanwhile(&stop);
+    let left = tell.recv_timeout(GUARD).expect("it ends");
     drop(release);
+    left
+}
+
+fn a_subscriber_that_blocks_is_left() {
+    assert_eq!(left_to_the_subscriber(Plan::within(Duration::from_millis(10)), |_| ()), 1);
+}
+
+fn a_hurry_does_not_wait_for_a_subscriber() {
+    let hurry = |stop: &Stop| {
+        while !stop.is_requested() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Most likely while it is told.
+        thread::sleep(Duration::from_millis(50));
+        stop.hurry("test");
+    };
+    assert_eq!(left_to_the_subscriber(Plan::within(Duration::from_secs(3600)), hurry), 1);
 }
