@@ -651,6 +651,14 @@ pub fn what_is_in_memory_is_done_at_once(backend: Backend) {
             drop(get(io.open(&path, READ)).expect("opened"));
             prompt(Operation::Open) > before
         });
+        // ext4 and tmpfs open a folder so, too.
+        if matches!(rustix::fs::statfs(&dir.0).expect("there").f_type, 0xef53 | 0x0102_1994) {
+            let before = prompt(Operation::Open);
+            until("an open of a folder from memory", || {
+                drop(get(io.open(&dir.0, READ)).expect("opened"));
+                prompt(Operation::Open) > before
+            });
+        }
         // For writing quotas may have to be read, and what changes the file may wait.
         let before = prompt(Operation::Open);
         for options in [READ.write(true), READ.write(true).truncate(true)] {
