@@ -189,11 +189,22 @@ mod kept {
 #[cfg(all(test, not(unwedge_loom), not(unwedge_asan)))]
 mod tests {
     use super::pool::{MOST, blocks};
+    use super::{WORDS, fits};
     use crate::completion::{Completer, Completion};
     use crate::registry::domain::DomainRef;
 
     fn completion(domain: DomainRef) -> (Completer<u64>, Completion<u64>) {
         Completion::new_in("read", domain)
+    }
+
+    /// Else it would be written over what lies beside the block.
+    #[test]
+    fn what_is_too_large_or_too_aligned_is_not_put_into_a_block() {
+        #[repr(align(128))]
+        struct Aligned(#[expect(dead_code, reason = "its place is what counts")] u8);
+        assert!(fits::<u8>() && fits::<[u64; WORDS]>());
+        assert!(!fits::<[u64; WORDS + 1]>() && !fits::<[u8; size_of::<[u64; WORDS]>() + 1]>());
+        assert!(size_of::<Aligned>() < size_of::<[u64; WORDS]>() && !fits::<Aligned>());
     }
 
     /// In this order, and one after the other: the last part takes all that there is.
