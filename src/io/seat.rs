@@ -82,7 +82,7 @@ impl Seat {
 mod tests {
     use std::{sync::Barrier, thread};
 
-    use super::{SEATS, Seat};
+    use super::{SEATS, SHARED, Seat};
 
     #[test]
     fn living_threads_have_seats_of_their_own_or_know_that_they_share() {
@@ -101,6 +101,7 @@ mod tests {
             let mut alone: Vec<usize> = seats.iter().filter(|seat| seat.alone).map(|seat| seat.number).collect();
             alone.sort_unstable();
             assert!(alone.windows(2).all(|two| two[0] != two[1]), "two threads on one seat: {alone:?}");
+            assert!(!alone.contains(&SHARED), "where others write too");
             // Other tests' threads may have some.
             assert!(alone.len() > SEATS / 4, "ended threads kept their seats: {alone:?}");
             assert!(seats.iter().all(|seat| seat.number < SEATS));

@@ -196,13 +196,16 @@ impl Backend for Pool {
         // Files are still closed, nothing else is begun.
         let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
         closes.into_iter().for_each(|close| state.queue.push(None, close));
-        // On a thread of the pool's, for it runs the user's code, which may block: on one more, since all that are there may be stuck.
-        let one_more = state.queue.refuse(refused);
+        // Jobs on a thread of the pool's, for their drop is the user's code, which may block: on one more, since all that are there may be stuck. Operations
+        // here, so that what is told as left is all that is: of the user's they have buffers, whose drop must not block.
+        let (jobs, ops): (Vec<_>, Vec<_>) = refused.into_iter().flat_map(Work::into_parts).partition(Work::is_job);
+        let one_more = state.queue.refuse(jobs);
         state.live += usize::from(one_more);
         drop(state);
         let is_made = one_more && shared.start(Role::Server);
         shared.work.notify_all();
         shared.crowded.notify_all();
+        ops.into_iter().for_each(Work::refuse);
 
         let mut state = shared.state.lock();
         // A thread whose operation has just ended is not stuck, but may not have got as far as to say so.

@@ -176,6 +176,18 @@ impl Work {
         matches!(self, Work::Op(Op::Close(..)))
     }
 
+    pub(super) fn is_job(&self) -> bool {
+        matches!(self, Work::Job(..))
+    }
+
+    /// What is refused by itself.
+    pub(super) fn into_parts(self) -> Vec<Work> {
+        match self {
+            Work::Refused(works) => works.into_iter().flat_map(Work::into_parts).collect(),
+            work => vec![work],
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         match self {
             Work::Op(op) => op.bytes(),
