@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, channel},
+        mpsc::channel,
     },
     thread,
     time::{Duration, Instant},
@@ -99,25 +99,19 @@ fn a_recorder_gets_the_figures() {
     assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
 }
 
-/// Keeps events as text: all, or those that are no less than a level.
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<(Level, String)>>>, Option<LevelFilter>);
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!("{}={value:?};", field.name());
-    }
+/// Is told of the events that are no less than a level, or of all.
+struct Listener<F> {
+    hear: F,
+    least: Option<LevelFilter>,
 }
 
-impl Subscriber for Events {
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Listener<F> {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("unwedge") && self.1.is_none_or(|least| *metadata.level() <= least)
+        metadata.target().starts_with("unwedge") && self.least.is_none_or(|least| *metadata.level() <= least)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.1
+        self.least
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -130,16 +124,38 @@ impl Subscriber for Events {
     fn exit(&self, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().expect("not poisoned").push((*event.metadata().level(), text.0));
+        (self.hear)(event);
+    }
+}
+
+/// Keeps events as text.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Events {
+    fn listener(&self, least: Option<LevelFilter>) -> impl Subscriber + Send + Sync + use<> {
+        let kept = Arc::clone(&self.0);
+        let hear = move |event: &Event<'_>| {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            kept.lock().expect("not poisoned").push((*event.metadata().level(), text.0));
+        };
+        Listener { hear, least }
+    }
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0 += &format!("{}={value:?};", field.name());
     }
 }
 
 /// One life that leaves nothing, and one that leaves an operation; what was heard of both.
 fn heard(least: Option<LevelFilter>, expected: usize) -> Vec<(Level, String)> {
-    let events = Events(Arc::default(), least);
-    tracing::subscriber::with_default(events.clone(), || {
+    let events = Events::default();
+    tracing::subscriber::with_default(events.listener(least), || {
         let stop = Stop::new("clean");
         let io = Io::builder(&stop).backend(Backend::Pool).build().expect("a backend");
         let file = io.open("/proc/self/status", OpenOptions::new().read(true));
@@ -182,7 +198,7 @@ fn a_subscriber_hears_why_there_is_no_ring() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let none = rustix::process::Rlimit { current: Some(0), maximum: limit.maximum };
     rustix::process::setrlimit(Resource::Nofile, none).expect("a limit");
-    let io = tracing::subscriber::with_default(events.clone(), || Io::new(&stop).expect("the pool needs none"));
+    let io = tracing::subscriber::with_default(events.listener(None), || Io::new(&stop).expect("the pool needs none"));
     rustix::process::setrlimit(Resource::Nofile, limit).expect("a limit");
     let events = events.0.lock().expect("not poisoned");
     assert_eq!(events.len(), 1, "{events:?}");
@@ -192,38 +208,16 @@ fn a_subscriber_hears_why_there_is_no_ring() {
     assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
 }
 
-/// As one that writes to a file on a dead mount.
-#[derive(Clone)]
-struct Blocks(Arc<Mutex<Receiver<()>>>);
-
-impl Subscriber for Blocks {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("unwedge")
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        // Until the other end has gone.
-        let _ = self.0.lock().expect("not poisoned").recv();
-    }
-}
-
-/// A shutdown of a subscriber that blocks: how many threads it has left.
+/// A shutdown of which a subscriber is told that blocks, as one that writes to a file on a dead mount: how many threads it has left.
 fn left_to_the_subscriber(plan: Plan, meanwhile: impl FnOnce(&Stop)) -> usize {
     let (release, released) = channel::<()>();
     let (told, tell) = channel();
     let stop = Stop::new("mds.a");
     let own = stop.clone();
+    let released = Mutex::new(released);
+    let hear = move |_: &Event<'_>| _ = released.lock().expect("not poisoned").recv();
     thread::spawn(move || {
-        tracing::subscriber::with_default(Blocks(Arc::new(Mutex::new(released))), || {
+        tracing::subscriber::with_default(Listener { hear, least: None }, || {
             let _io = Io::builder(&own).backend(Backend::Pool).build().expect("a backend");
             told.send(own.shutdown(plan).leaked_threads()).expect("the test reads");
         });

@@ -16,7 +16,7 @@ use super::backend::{guarded, start_thread};
 use super::closing::WAY_OUT;
 use crate::{
     stop::StartHook,
-    sys::{JoinHandle, Mutex, Signal, Until, join_by, now},
+    sys::{JoinHandle, Mutex, Signal, Until, join_all_by, now},
 };
 
 /// What a deadline is for.
@@ -95,7 +95,7 @@ impl Deadlines {
         self.changed.notify_one();
         // It has nothing left to do, but what was closed before it may have used up the time.
         let until = Until::new(deadline.max(now() + WAY_OUT), || self.state.lock().hurried);
-        thread.map_or(0, |thread| usize::from(!join_by(thread, || until.at())))
+        join_all_by(thread, || until.at())
     }
 
     /// The deadline of a [`close`](Self::close) that runs, or is about to, is now.

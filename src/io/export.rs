@@ -10,7 +10,7 @@ use crate::stop::Leaked;
 #[cfg(feature = "tracing")]
 use crate::{
     io::backend::guarded,
-    sys::{join_by, spawn_service},
+    sys::{join_all_by, spawn_service},
 };
 
 /// The kernel refused io_uring.
@@ -33,7 +33,7 @@ pub(super) fn closed(domain: &str, leaked: Leaked, deadline: impl Fn() -> Instan
     // That of this thread, which may be another one than the process's.
     let (subscriber, domain) = (dispatcher::get_default(Clone::clone), domain.to_owned());
     let tell = move || guarded(|| dispatcher::with_default(&subscriber, || tell_closed(&domain, leaked)));
-    spawn_service("uw-tell", tell).map_or(0, |thread| usize::from(!join_by(thread, deadline)))
+    join_all_by(spawn_service("uw-tell", tell).ok(), deadline)
 }
 
 #[cfg(not(feature = "tracing"))]

@@ -228,7 +228,7 @@ impl Members {
     /// blocks).
     pub(super) fn join_ended(&self, deadline: impl Fn() -> Instant) -> usize {
         let ended = std::mem::take(&mut self.0.lock().ended);
-        ended.into_iter().map(|handle| usize::from(!sys::join_by(handle, &deadline))).sum()
+        sys::join_all_by(ended, deadline)
     }
 
     pub(super) fn panicked(&self) -> Vec<String> {

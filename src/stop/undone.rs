@@ -24,6 +24,6 @@ impl Undone {
 
     /// Joins them, by a deadline that may come nearer meanwhile. How many are left.
     pub(super) fn join(self, deadline: impl Fn() -> Instant) -> usize {
-        self.0.into_iter().map(|thread| usize::from(!sys::join_by(thread, &deadline))).sum()
+        sys::join_all_by(self.0, deadline)
     }
 }

@@ -68,6 +68,14 @@ pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 /// For readers of `Plain` fields, which loom does not see either.
 pub(crate) use std::sync::atomic::fence as plain_fence;
 
+/// Joins threads, by a deadline that may come nearer meanwhile. How many do not get past their end by then.
+pub(crate) fn join_all_by(
+    handles: impl IntoIterator<Item = JoinHandle<()>>,
+    deadline: impl Fn() -> std::time::Instant,
+) -> usize {
+    handles.into_iter().map(|handle| usize::from(!join_by(handle, &deadline))).sum()
+}
+
 /// The next of the numbers that tell one life from another. (Not a model's: nothing is decided by it.)
 pub(crate) fn next_generation() -> u64 {
     static LAST: PlainU64 = PlainU64::new(0);

@@ -8,7 +8,7 @@
 //! that finds no work ends if as many as the base number are idle: so while some are stuck others are there for what comes.
 //!
 //! Of what is set aside for a dead device none may ever have its turn. So the supervisor looks every [`SWEEP`] for what nobody waits for any more, and has it
-//! dropped by a thread like any other work: it is the user's, and so is what its drop does. So is what a shutdown refuses.
+//! dropped by a thread like any other work: it is the user's, and so is what its drop does. So is a job that a shutdown refuses.
 //!
 //! # Invariants
 //!
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     stop::{Leaked, StartHook},
-    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_by, now},
+    sys::{JoinHandle, Mutex, MutexGuard, PlainU8, Relaxed, Signal, Until, join_all_by, now},
 };
 
 mod call;
@@ -225,7 +225,7 @@ impl Backend for Pool {
             state = shared.left.wait_until(state, until);
         }
         let leaked = Leaked { operations: state.busy, bytes: state.busy_bytes, threads: state.live };
-        // What was refused stays for the thread that was made for it, however late that is; where none could be made it ends here.
+        // The jobs that were refused stay for the thread that was made for it, however late that is; where none could be made it ends here.
         let (closes, refused): (Vec<_>, Vec<_>) = state.queue.take().into_iter().partition(Work::is_close);
         let rest: Vec<_> = if is_made {
             state.queue.refuse(refused);
@@ -450,5 +450,5 @@ impl State {
 
 /// Joins threads that have taken leave: they are on their last instructions, or in the destructor of a job's thread-local. How many are late.
 fn join(ended: Vec<Thread>, deadline: impl Fn() -> Instant) -> usize {
-    ended.into_iter().map(|thread| usize::from(!join_by(thread.handle, &deadline))).sum()
+    join_all_by(ended.into_iter().map(|thread| thread.handle), deadline)
 }

@@ -262,16 +262,10 @@ fn who_closes_drops_nothing_that_a_thread_was_made_for() {
 /// One that has taken leave, and is in the destructor of a job's thread-local.
 #[test]
 fn a_thread_that_is_late_is_counted_also_where_one_is_made_at_the_end() {
-    struct Waits(Receiver<()>);
-    impl Drop for Waits {
-        fn drop(&mut self) {
-            let _ = self.0.recv();
-        }
-    }
     thread_local! {
-        static LAST: std::cell::RefCell<Option<Waits>> = const { std::cell::RefCell::new(None) };
+        static LAST: std::cell::RefCell<Option<Blocks>> = const { std::cell::RefCell::new(None) };
     }
-    struct Leaves(Held, Waits);
+    struct Leaves(Held, Blocks);
     impl Job for Leaves {
         fn run(self: Box<Self>) {
             LAST.set(Some(self.1));
@@ -284,7 +278,7 @@ fn a_thread_that_is_late_is_counted_also_where_one_is_made_at_the_end() {
     }
     let pool = pool(1);
     let ((begun, first), (first_goes, go), (late_goes, late)) = (channel(), channel(), channel());
-    pool.run(Place::Device(7), Box::new(Leaves(Held { begun, go }, Waits(late))));
+    pool.run(Place::Device(7), Box::new(Leaves(Held { begun, go }, Blocks(late))));
     first.recv_timeout(GUARD).expect("there is a thread for it");
     let (second, second_goes) = hold(&pool, Place::Device(8));
     second.recv_timeout(GUARD).expect("there is one more");
