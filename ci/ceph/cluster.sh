@@ -11,6 +11,7 @@
 #     ci/ceph/cluster.sh term DIR NAME..           SIGTERM, and does not wait
 #     ci/ceph/cluster.sh pid DIR NAME              the daemon's process, if it runs
 #     ci/ceph/cluster.sh active DIR                waits until an MDS is active
+#     ci/ceph/cluster.sh log DIR NAME..            the end of what daemons have said
 #     ci/ceph/cluster.sh ceph DIR ARG..            Ceph's own command line
 #     ci/ceph/cluster.sh destroy DIR               ends everything that was started, and removes the folder
 #
@@ -18,7 +19,7 @@
 # The metadata pool is `meta`, the file system `fs`; the configuration for clients is DIR/ceph.conf. Several clusters can run at a time: the
 # monitor's port is a free one, and the other daemons take what is free.
 set -u
-usage() { sed -n '2,20p' "$0" >&2; exit 2; }
+usage() { sed -n '2,21p' "$0" >&2; exit 2; }
 [ $# -ge 2 ] || usage
 verb=$1 dir=$2
 shift 2
@@ -279,6 +280,7 @@ case $verb in
     kill) for name; do kill_daemon "$name"; done ;;
     pid) pid_of "${1:?a daemon}" ;;
     active) until_true 120 is_active || { say_log mds.a; ceph_cli -s >&2; die "no MDS is active after 120 s"; } ;;
+    log) for name; do say_log "$name"; done ;;
     ceph) ceph_cli "$@" ;;
     destroy) end_all; remove ;;
     *) usage ;;
