@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use unwedge_benches::groups::all;
+use criterion::{BenchmarkId, Criterion, criterion_group};
+use unwedge_benches::{apart, groups::all};
 
 fn trends(criterion: &mut Criterion) {
     for group in all().filter(|group| !group.files) {
@@ -24,4 +24,9 @@ criterion_group! {
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     targets = trends
 }
-criterion_main!(trend);
+
+fn main() {
+    apart::serve();
+    trend();
+    Criterion::default().configure_from_args().final_summary();
+}

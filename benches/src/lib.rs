@@ -1,5 +1,6 @@
 //! unwedge measured against its peers: what `cargo compare` judges and what the criterion benches follow over time.
 //!
+//! - [`apart`]: runs of which each has a process of its own;
 //! - [`arena`]: buffers that notice a late write;
 //! - [`device`]: on what files were read;
 //! - [`groups`]: the work of each group, done by ours and by each peer in one shape;
@@ -9,6 +10,7 @@
 //! - [`verdict`]: the bars, and whether they are met;
 //! - [`output`]: the table and the JSON lines.
 
+pub mod apart;
 pub mod arena;
 pub mod device;
 pub mod groups;

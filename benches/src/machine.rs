@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::measure::process_cpu;
 
-/// CPU time of the whole machine and of this process since it was started.
+/// CPU time of the whole machine, and of this process with those that it started and that have ended, since it was started.
 #[derive(Debug)]
 pub struct Watch {
     machine: Ticks,
@@ -33,18 +33,29 @@ impl Watch {
     /// Starts now; `None` where there is no `/proc/stat`.
     #[must_use]
     pub fn start() -> Option<Watch> {
-        Some(Watch { machine: ticks()?, own: process_cpu() })
+        Some(Watch { machine: ticks()?, own: own_cpu() })
     }
 
     /// The part of the machine's CPU time since the start that others took, from 0 to 1.
     #[must_use]
     pub fn others(&self) -> Option<f64> {
         let now = ticks()?;
-        let own = (process_cpu() - self.own).as_secs_f64() * clock_ticks_per_second() as f64;
+        let own = (own_cpu() - self.own).as_secs_f64() * clock_ticks_per_second() as f64;
         let all = (now.all - self.machine.all) as f64;
         let busy = (now.busy - self.machine.busy) as f64;
         (all > 0.0).then(|| ((busy - own) / all).clamp(0.0, 1.0))
     }
+}
+
+fn own_cpu() -> Duration {
+    // SAFETY: a structure of integers, for which all zeros are a value.
+    let mut children: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to the structure that the call fills in.
+    let done = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut children) };
+    assert_eq!(done, 0, "a process may ask what its children took");
+    let time =
+        |part: libc::timeval| Duration::new(part.tv_sec.unsigned_abs(), part.tv_usec.unsigned_abs() as u32 * 1000);
+    process_cpu() + time(children.ru_utime) + time(children.ru_stime)
 }
 
 fn ticks() -> Option<Ticks> {

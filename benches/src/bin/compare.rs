@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use unwedge_benches::apart;
 use unwedge_benches::device::describe;
 use unwedge_benches::groups::io::scene::Scene;
 use unwedge_benches::groups::{Contest, Group, all};
@@ -66,6 +67,7 @@ fn is_meant(name: &str, group: &str) -> bool {
 }
 
 fn main() -> ExitCode {
+    apart::serve();
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

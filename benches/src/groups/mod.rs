@@ -102,6 +102,9 @@ pub fn all() -> impl Iterator<Item = &'static Group> {
     PRIMITIVES.iter().chain(&io::GROUPS)
 }
 
+/// Runs that are made in a process of their own.
+pub(crate) const APART: [crate::apart::Run; 2] = stop_fanout::APART;
+
 /// Groups without files.
 const PRIMITIVES: [Group; 12] = [
     Group {
@@ -172,7 +175,7 @@ const PRIMITIVES: [Group; 12] = [
     },
     Group {
         name: "stop_fanout",
-        operation: "64 threads and 10,000 tasks wait; from the request of the stop until all have ended",
+        operation: "64 threads and 10,000 tasks wait; from the request of the stop until all have ended; each in a process of its own",
         contests: stop_fanout::contests,
         files: false,
     },

@@ -3,6 +3,8 @@
 //! The threads wait on one condition variable, the tasks for the stop. Ours is one domain, whose `shutdown` requests the stop and waits until its members
 //! have ended. The peer is what one builds without it: a `CancellationToken` and a `TaskTracker` for the tasks; for the threads a flag under a mutex, a condition
 //! variable and a join of each.
+//!
+//! Each has a process of its own ([`apart`]): a daemon stops once in its life.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -14,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use unwedge::{Monitor, Plan, Stop, Stopped};
 
 use super::{Contest, Side, UNPOISONED};
+use crate::apart;
 use crate::measure::{Measured, Stopwatch};
 
 const THREADS: usize = 64;
@@ -21,6 +24,9 @@ const TASKS: usize = 10_000;
 
 /// Who waits, and can be ended.
 trait Crowd {
+    /// The name of its run.
+    const NAME: &str;
+
     fn gather(runtime: &Runtime) -> Self;
     /// Requests the stop and waits until all have ended.
     fn end(self, runtime: &Runtime);
@@ -29,6 +35,8 @@ trait Crowd {
 struct Ours(Stop);
 
 impl Crowd for Ours {
+    const NAME: &str = "stop_fanout ours";
+
     fn gather(runtime: &Runtime) -> Self {
         let stop = Stop::new("bench");
         let shared = Arc::new((Monitor::new("shared", Mutex::new(false), &stop), unwedge::Condvar::new()));
@@ -62,6 +70,8 @@ struct Tokens {
 }
 
 impl Crowd for Tokens {
+    const NAME: &str = "stop_fanout tokens";
+
     fn gather(runtime: &Runtime) -> Self {
         let shared = Arc::new((Mutex::new(false), Condvar::new()));
         let wait = |shared: &(Mutex<bool>, Condvar)| {
@@ -95,16 +105,23 @@ impl Crowd for Tokens {
 }
 
 /// `n` crowds, one after the other. Gathering them is not measured.
-fn ends<C: Crowd>(n: u64) -> Measured {
+fn end_once<C: Crowd>() -> Measured {
     let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime of two workers");
+    let crowd = C::gather(&runtime);
+    // Until all of them wait.
+    thread::sleep(Duration::from_millis(30));
+    let watch = Stopwatch::start();
+    crowd.end(&runtime);
+    watch.stop(1)
+}
+
+/// What is done in a process of its own.
+pub(super) const APART: [apart::Run; 2] = [(Ours::NAME, end_once::<Ours>), (Tokens::NAME, end_once::<Tokens>)];
+
+fn ends<C: Crowd>(n: u64) -> Measured {
     let mut measured = Measured::nothing();
     for _ in 0..n {
-        let crowd = C::gather(&runtime);
-        // Until all of them wait.
-        thread::sleep(Duration::from_millis(30));
-        let watch = Stopwatch::start();
-        crowd.end(&runtime);
-        measured += watch.stop(1);
+        measured += apart::run(C::NAME);
     }
     measured
 }

@@ -234,7 +234,9 @@ impl Kernel for Ring {
             landed.extend(std::mem::take(&mut state.rung).then_some(Landed::Bell(true)));
             landed
         };
-        self.reaped = match sleep {
+        // What the owner has not reaped stays.
+        let news = match sleep {
+            _ if !self.reaped.is_empty() => news(&mut self.machine.state.lock().unwrap()),
             Sleep::No => news(&mut self.machine.state.lock().unwrap()),
             Sleep::Until(_) if !self.timed_out => {
                 let landed = news(&mut self.machine.state.lock().unwrap());
@@ -246,6 +248,7 @@ impl Kernel for Ring {
             }
             _ => self.machine.until(|state| Some(news(state)).filter(|landed| !landed.is_empty())),
         };
+        self.reaped.extend(news);
     }
 
     fn reap(&mut self) -> Option<Landed> {

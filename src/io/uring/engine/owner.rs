@@ -3,7 +3,8 @@
 //! # Algorithm
 //!
 //! A round: take the inbox; on the word of a shutdown, fail what the kernel was not given and cancel what it was; fill the submission
-//! queue as far as there are permits (each device has some, all together have more: see `backlog`); enter the kernel, to submit and, if the inbox has nothing new, to wait for a completion; reap.
+//! queue as far as there are permits (each device has some, all together have more: see `backlog`), and submit every few entries; enter the kernel, to submit
+//! the rest and, if the inbox has nothing new, to wait for a completion; reap.
 //! When the deadline of a shutdown comes it tells what is left and goes on, without a deadline, until all of that is back: a
 //! device that answers late gets its memory freed and the ring closed.
 //!
@@ -32,6 +33,9 @@ use crate::sys::now;
 
 /// How often operations that nobody wants any more are looked for while others wait for a permit.
 const PRESSURE: Duration = Duration::from_millis(20);
+/// So many are submitted at a time: a device that brought many results at once has the first of the next before the last is prepared. (In a model one, so that models of few
+/// operations have it.)
+const PART: usize = if cfg!(unwedge_loom) { 1 } else { 4 };
 /// What cancels are given to take effect at a shutdown with no time left.
 const SETTLE: Duration = Duration::from_millis(1);
 
@@ -294,10 +298,17 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
                 self.push(Push::Work(key));
             }
         }
+        let mut part = PART;
         while !self.slab.is_full() {
             let Some((device, op)) = self.backlog.next() else { break };
             if !self.begin(device, op) {
                 self.backlog.ended(device);
+                continue;
+            }
+            part -= 1;
+            if part == 0 {
+                self.kernel.enter(&Sleep::No);
+                part = PART;
             }
         }
         self.relieve();

@@ -104,8 +104,9 @@ struct Script<F: FnMut(&mut Given, &Sleep)> {
 
 #[derive(Default)]
 struct Given {
-    /// In the submission queue, which has room for one.
-    queued: Option<Push>,
+    /// In the submission queue, which has room for one and so many more.
+    queued: Vec<Push>,
+    more_room: usize,
     works: Vec<Key>,
     cancels: Vec<Key>,
     /// How often the wait for the bell was begun.
@@ -137,16 +138,19 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
                 return true;
             }
         };
-        let room = self.given.queued.is_none();
-        self.given.queued.get_or_insert(push);
-        room
+        let has_room = self.given.queued.len() <= self.given.more_room;
+        if has_room {
+            self.given.queued.push(push);
+        }
+        has_room
     }
 
     fn enter(&mut self, sleep: &Sleep) {
-        match self.given.queued.take() {
-            Some(Push::Work(key)) => self.given.works.push(key),
-            Some(Push::Cancel(key)) => self.given.cancels.push(key),
-            None => {}
+        for push in self.given.queued.drain(..) {
+            match push {
+                Push::Work(key) => self.given.works.push(key),
+                Push::Cancel(key) => self.given.cancels.push(key),
+            }
         }
         (self.enter)(&mut self.given, sleep);
         if let (Sleep::Until(at), true) = (sleep, self.given.landed.is_empty()) {
@@ -238,6 +242,22 @@ fn a_hurry_is_heard() {
         }
     });
     assert_eq!(ended, [Some(0)]);
+}
+
+/// A queue with room for all has them submitted in parts.
+#[test]
+fn the_device_has_the_first_before_the_last_is_prepared() {
+    let mut submitted = Vec::new();
+    let ended = serve(&[true; 10], 16, true, |given, _, _| {
+        given.more_room = 15;
+        submitted.push(given.works.len());
+        if given.works.len() == 10 {
+            given.works.clone().into_iter().for_each(|key| given.end(key, 0));
+        }
+    });
+    // The first when the queue still had room for one, which the second found full.
+    assert_eq!(submitted, [1, 4, 8, 10]);
+    assert_eq!(ended, [Some(0); 10]);
 }
 
 /// A close is let end, and nothing is cancelled twice.
