@@ -7,6 +7,8 @@
 //! # Invariants
 //!
 //! - **Window**: at most `window` operations are begun and not given out.
+//! - **At hand** (of `Ordered`): what had its result when it was begun has nothing begun behind it before it is given out. What is in the page cache is read so, piece by
+//!   piece, in one buffer's worth of the processor's cache; a read ahead would only fill more of it. The first that is not there opens the window.
 //! - **Woken or polled** (of `Unordered`): a completion's place is in `woken` from when it is put there until it is polled, and again from
 //!   when its waker is called. So a completion that has a result is polled by the next poll of the whole.
 
@@ -31,7 +33,8 @@ use crate::{
 
 /// A window of operations that are begun ahead, in order.
 ///
-/// An iterator of completions over an iterator of completions: when one is taken out, others behind it are begun up to the window.
+/// An iterator of completions over an iterator of completions: when one is taken out, others behind it are begun up to the window; but behind one that had its
+/// result at once (what it reads is in the page cache) none is, for there is nothing to read ahead of, until one has not.
 /// (No `Stream`, whose combinators have the names of an iterator's: `futures::stream::iter(ordered).then(|read| read)` is one.)
 ///
 /// ```
@@ -59,22 +62,25 @@ pub struct Ordered<I: Iterator> {
     window: usize,
     /// Begun, in order.
     begun: VecDeque<I::Item>,
+    /// The last of them had its result when it was begun.
+    at_hand: bool,
 }
 
-impl<T, E, I: Iterator<Item = Completion<T, E>>> Ordered<I> {
-    /// Keeps `window` operations going, one at least. Nothing is begun before the first is taken out.
+impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> Ordered<I> {
+    /// Keeps `window` operations going, one at least, while they take their time. Nothing is begun before the first is taken out.
     pub fn new(source: I, window: usize) -> Self {
-        Ordered { source: source.fuse(), window: window.max(1), begun: VecDeque::new() }
+        Ordered { source: source.fuse(), window: window.max(1), begun: VecDeque::new(), at_hand: false }
     }
 }
 
-impl<T, E, I: Iterator<Item = Completion<T, E>>> Iterator for Ordered<I> {
+impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> Iterator for Ordered<I> {
     type Item = Completion<T, E>;
 
     /// The next completion in order, which may have no result yet.
     fn next(&mut self) -> Option<Completion<T, E>> {
-        while self.begun.len() < self.window {
+        while self.begun.len() < self.window && (self.begun.is_empty() || !self.at_hand) {
             let Some(completion) = self.source.next() else { break };
+            self.at_hand = completion.is_complete();
             self.begun.push_back(completion);
         }
         self.begun.pop_front()

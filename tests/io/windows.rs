@@ -37,6 +37,29 @@ pub fn windows_of_reads(backend: Backend) {
     }
     assert!(read == content);
 
+    // What is there at once has nothing begun behind it; what is not has the window.
+    let (begun, mut owed) = (AtomicUsize::new(0), Vec::new());
+    let kinds = [true, true, true, false, true, true, false, false, false, true];
+    let mixed = kinds.map(|at_once| {
+        let (completer, completion) = Completion::<_, IoError>::new("piece", &stop);
+        if at_once {
+            assert!(completer.complete(()).is_ok())
+        } else {
+            owed.push(completer)
+        }
+        completion
+    });
+    let ordered = Ordered::new(mixed.into_iter().inspect(|_| _ = begun.fetch_add(1, Relaxed)), 4);
+    let mut counts = Vec::new();
+    for next in ordered {
+        counts.push(begun.load(Relaxed));
+        if !next.is_complete() {
+            assert!(owed.remove(0).complete(()).is_ok());
+        }
+        assert!(get(next).is_ok());
+    }
+    assert_eq!(counts, [1, 2, 3, 5, 5, 6, 10, 10, 10, 10]);
+
     let numbered = |i: usize| {
         let mut piece = piece(i);
         let (completer, completion) = Completion::<_, IoError>::new("piece", &stop);
