@@ -1,5 +1,6 @@
 //! Scenarios of others' suites of condition variables that no other test here has: see `tests/PEERS.md`.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
@@ -38,6 +39,61 @@ fn two_consumers_get_what_one_producer_makes() {
         let taken = consumers.map(|consumer| consumer.join().expect("no panic").expect("not stopped"));
         assert_eq!((taken, *monitor.lock().expect("not stopped")), ([EACH, EACH], 0));
     });
+}
+
+/// Producers and consumers of a queue with room for few, a condition variable for each side (parking_lot's `webkit_queue_test`): each message is taken once, and
+/// nobody is left asleep, by notifications of one as by those of all.
+#[test]
+fn a_bounded_queue_between_many_loses_nothing() {
+    const EACH: u32 = 300;
+    for (producers, consumers, room, all) in
+        [(1, 1, 1, true), (1, 1, 1, false), (10, 1, 1, true), (1, 10, 1, true), (10, 10, 1, true), (10, 10, 100, false)]
+    {
+        guarded(move || {
+            let stop = Stop::new("life");
+            let queue = Arc::new(Monitor::new("queue", Mutex::new((VecDeque::new(), EACH * producers)), &stop));
+            let [not_empty, not_full] = [(); 2].map(|()| Arc::new(Condvar::new()));
+            let notify = move |changed: &Condvar| _ = if all { changed.notify_all() > 0 } else { changed.notify_one() };
+            let threads = (0..producers).map(|producer| {
+                let (queue, not_empty, not_full) = (queue.clone(), not_empty.clone(), not_full.clone());
+                let produce = move || -> Result<Vec<u32>, Stopped> {
+                    for message in producer * EACH..(producer + 1) * EACH {
+                        queue.lock()?.wait_while(&not_full, |(held, _)| held.len() == room)?.0.push_back(message);
+                        notify(&not_empty);
+                    }
+                    Ok(Vec::new())
+                };
+                stop.spawn("producer", produce).expect("a thread")
+            });
+            let threads: Vec<_> = threads.collect();
+            let takers = (0..consumers).map(|_| {
+                let (queue, not_empty, not_full) = (queue.clone(), not_empty.clone(), not_full.clone());
+                let consume = move || -> Result<Vec<u32>, Stopped> {
+                    let mut taken = Vec::new();
+                    loop {
+                        let held = queue.lock()?;
+                        let mut held = held.wait_while(&not_empty, |(held, left)| held.is_empty() && *left > 0)?;
+                        let Some(message) = held.0.pop_front() else { return Ok(taken) };
+                        held.1 -= 1;
+                        let is_last = held.1 == 0;
+                        drop(held);
+                        taken.push(message);
+                        notify(&not_full);
+                        if is_last {
+                            not_empty.notify_all();
+                        }
+                    }
+                };
+                stop.spawn("consumer", consume).expect("a thread")
+            });
+            let takers: Vec<_> = takers.collect();
+            let all = threads.into_iter().chain(takers);
+            let ended = all.map(|one| one.join().expect("no panic").expect("not stopped"));
+            let mut taken: Vec<u32> = ended.flatten().collect();
+            taken.sort_unstable();
+            assert!(taken.into_iter().eq(0..EACH * producers), "each once");
+        });
+    }
 }
 
 /// A wait whose predicate, when it is looked at, requests the stop and is not over: whether the wait was stopped.

@@ -305,3 +305,35 @@ fn tasks_hold_across_awaits_and_guards_that_are_sent_away_are_let_go_where_they_
         Ok(())
     });
 }
+
+/// Others of the same two classes in the other order contradict it as well, also where the classes share a name.
+#[test]
+fn a_class_is_a_name_and_a_place() {
+    in_a_domain(|stop| {
+        let outer = || Monitor::new("inode13", Mutex::new(0), stop);
+        let inner = || Monitor::new("inode13", Mutex::new(0), stop);
+        {
+            let (outer, inner) = (outer(), inner());
+            let _outer = outer.lock()?;
+            let _inner = inner.lock()?;
+        }
+        assert!(found(stop, "inode13").is_empty());
+        {
+            // Of one class, and never both ways.
+            let (one, two, three) = (outer(), outer(), outer());
+            for (first, second) in [(&two, &one), (&three, &two)] {
+                let _first = first.lock()?;
+                let _second = second.lock()?;
+            }
+        }
+        assert!(found(stop, "inode13").is_empty(), "{:?}", found(stop, "inode13"));
+        let (outer, inner) = (outer(), inner());
+        let line = line!() + 1;
+        let _inner = inner.lock()?;
+        let _outer = outer.lock()?;
+        let found = found(stop, "inode13");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].now.held_at.line(), found[0].now.wanted_at.line()), (line, line + 1));
+        Ok(())
+    });
+}

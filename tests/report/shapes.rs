@@ -307,6 +307,34 @@ fn shape_11_and_20_a_wake_up_is_lost_between_the_look_and_the_wait() {
 }
 
 #[test]
+fn shape_12_a_completion_that_is_run_under_the_journalers_lock_takes_it_again() {
+    guarded(|| {
+        let world = World::new();
+        let journaler = Arc::new(Monitor::new("journaler", Mutex::new(0), &world.other));
+        let again = journaler.clone();
+        let line = line!() + 1;
+        let completion = move || again.lock().is_ok();
+        let own = journaler.clone();
+        world
+            .stop
+            .spawn("journaler", move || {
+                let _held = own.lock()?;
+                Ok::<bool, unwedge::Stopped>(completion())
+            })
+            .expect("a thread");
+        until_waits(&world.stop, "journaler", "lock journaler");
+        // One that is innocent.
+        world.stop.spawn("flush", move || journaler.lock().is_ok()).expect("a thread");
+        until_waits(&world.stop, "flush", "lock journaler");
+        let report = until_blamed(&world.stop, CauseKind::Deadlock, 2);
+        let cause = &report.causes()[0];
+        assert_eq!((names(cause), line_of(cause)), (vec!["journaler"], Some(line)));
+        assert_eq!(cause.others, ["flush"]);
+        world.end();
+    });
+}
+
+#[test]
 fn shape_17_and_22_a_thread_waits_for_storage_and_is_joined() {
     guarded(|| {
         let world = World::new();
