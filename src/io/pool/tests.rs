@@ -259,6 +259,27 @@ fn who_closes_drops_nothing_that_a_thread_was_made_for() {
     until("they have ended", || pool.threads() == 0);
 }
 
+/// What is told as left is all that is: an operation has ended when the close returns, though no thread has come to what it refuses.
+#[test]
+fn who_closes_refuses_operations_itself() {
+    let gate = Arc::new(std::sync::RwLock::new(()));
+    let at_the_gate = Arc::clone(&gate);
+    let pool = hooked(1, Some(Arc::new(move |_: &str| drop(at_the_gate.read()))));
+    let held_up = gate.write().expect("no panic");
+    let stop = crate::Stop::new("test");
+    let io = crate::io::Io::new(&stop).expect("a backend");
+    let path: Arc<std::path::Path> = std::path::Path::new("/nonexistent").into();
+    let (reply, completion) = io.owe(crate::io::Operation::Open, "open", &path, None);
+    let (options, home) = (crate::io::OpenOptions::new().read(true), Arc::clone(&io.backends));
+    let open = crate::io::op::Open { path, dir: None, name: c"/nonexistent".into(), options, reply, home };
+    assert!(pool.submit(Op::Open(Box::new(open))).is_ok());
+    assert!(!completion.is_complete());
+    assert_eq!(pool.close(now()).operations, 0);
+    assert!(completion.is_complete(), "its buffer would be out, and not counted");
+    drop(held_up);
+    until("they have ended", || pool.threads() == 0);
+}
+
 /// One that has taken leave, and is in the destructor of a job's thread-local.
 #[test]
 fn a_thread_that_is_late_is_counted_also_where_one_is_made_at_the_end() {
