@@ -307,7 +307,7 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             }
             part -= 1;
             if part == 0 {
-                self.kernel.enter(&Sleep::No);
+                self.enter(&Sleep::No);
                 part = PART;
             }
         }
@@ -381,7 +381,7 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
     }
 
     fn enter(&mut self, sleep: &Sleep) {
-        self.inbox.note(Left { operations: self.slab.len(), bytes: self.bytes });
+        self.inbox.note(self.left());
         self.kernel.enter(sleep);
     }
 
@@ -422,6 +422,11 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             return;
         }
         self.stage = Stage::Lingering;
-        self.inbox.outside.lingers(Left { operations: self.slab.len() + self.backlog.len(), bytes: self.bytes });
+        self.inbox.outside.lingers(self.left());
+    }
+
+    /// What the kernel has and what waits for it.
+    fn left(&self) -> Left {
+        Left { operations: self.slab.len() + self.backlog.len(), bytes: self.bytes }
     }
 }
