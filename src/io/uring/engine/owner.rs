@@ -33,9 +33,9 @@ use crate::sys::now;
 
 /// How often operations that nobody wants any more are looked for while others wait for a permit.
 const PRESSURE: Duration = Duration::from_millis(20);
-/// So many are submitted at a time: a device that brought many results at once has the first of the next before the last is prepared. (In a model one, so that models of few
-/// operations have it.)
-const PART: usize = if cfg!(unwedge_loom) { 1 } else { 4 };
+/// So many are submitted at a time: a device that brought many results at once has the first of the next before the last is prepared. (In a model two,
+/// so that the second operation finds a queue that is full, and then ends a part.)
+const PART: usize = if cfg!(unwedge_loom) { 2 } else { 4 };
 /// What cancels are given to take effect at a shutdown with no time left.
 const SETTLE: Duration = Duration::from_millis(1);
 
