@@ -108,8 +108,8 @@ pub trait Kernel {
     /// A flight that is pushed must stay alive, unended, until the completion for it was reaped.
     unsafe fn push(&mut self, entry: &Entry<'_, Self::Flight>) -> bool;
 
-    /// Submits, and waits for a completion or the bell as long as told, or shorter.
-    fn enter(&mut self, sleep: &Sleep);
+    /// Submits, and waits for a completion or the bell as long as told, or shorter. `false`: it was short of memory, which took a while.
+    fn enter(&mut self, sleep: &Sleep) -> bool;
 
     /// Takes a completion, if there is one. The results of cancels are not among them.
     fn reap(&mut self) -> Option<Landed>;
@@ -307,7 +307,10 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             }
             part -= 1;
             if part == 0 {
-                self.enter(&Sleep::No);
+                if !self.enter(&Sleep::No) {
+                    // The next round goes on, once it has heard what there is.
+                    break;
+                }
                 part = PART;
             }
         }
@@ -380,9 +383,9 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
         }
     }
 
-    fn enter(&mut self, sleep: &Sleep) {
+    fn enter(&mut self, sleep: &Sleep) -> bool {
         self.inbox.note(self.left());
-        self.kernel.enter(sleep);
+        self.kernel.enter(sleep)
     }
 
     fn reap(&mut self) {
