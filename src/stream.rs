@@ -7,8 +7,9 @@
 //! # Invariants
 //!
 //! - **Window**: at most `window` operations are begun and not given out.
-//! - **At hand** (of `Ordered`): what had its result when it was begun has nothing begun behind it before it is given out. What is in the page cache is read so, piece by
-//!   piece, in one buffer's worth of the processor's cache; a read ahead would only fill more of it. The first that is not there opens the window.
+//! - **At hand** (of `Ordered`): while all that is begun had its result when it was begun, nothing is begun behind it before it is given out. What is in
+//!   the page cache is read so, piece by piece, in one buffer's worth of the processor's cache; a read ahead would only fill more of it. The first that is not
+//!   there opens the window, which stays open while one such is in it: where some are there and some are not, the storage has a window's worth of work.
 //! - **Woken or polled** (of `Unordered`): a completion's place is in `woken` from when it is put there until it is polled, and again from
 //!   when its waker is called. So a completion that has a result is polled by the next poll of the whole.
 
@@ -33,8 +34,8 @@ use crate::{
 
 /// A window of operations that are begun ahead, in order.
 ///
-/// An iterator of completions over an iterator of completions: when one is taken out, others behind it are begun up to the window; but behind one that had its
-/// result at once (what it reads is in the page cache) none is, for there is nothing to read ahead of, until one has not.
+/// An iterator of completions over an iterator of completions: when one is taken out, others behind it are begun up to the window; but where all that are
+/// in the window had their results at once (what they read is in the page cache) none is, for there is nothing to read ahead of.
 /// (No `Stream`, whose combinators have the names of an iterator's: `futures::stream::iter(ordered).then(|read| read)` is one.)
 ///
 /// ```
@@ -62,14 +63,14 @@ pub struct Ordered<I: Iterator> {
     window: usize,
     /// Begun, in order.
     begun: VecDeque<I::Item>,
-    /// The last of them had its result when it was begun.
-    at_hand: bool,
+    /// How many of them there are up to the last that had no result when it was begun.
+    late: usize,
 }
 
 impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> Ordered<I> {
     /// Keeps `window` operations going, one at least, while they take their time. Nothing is begun before the first is taken out.
     pub fn new(source: I, window: usize) -> Self {
-        Ordered { source: source.fuse(), window: window.max(1), begun: VecDeque::new(), at_hand: false }
+        Ordered { source: source.fuse(), window: window.max(1), begun: VecDeque::new(), late: 0 }
     }
 }
 
@@ -78,11 +79,15 @@ impl<T, E: From<Abandoned>, I: Iterator<Item = Completion<T, E>>> Iterator for O
 
     /// The next completion in order, which may have no result yet.
     fn next(&mut self) -> Option<Completion<T, E>> {
-        while self.begun.len() < self.window && (self.begun.is_empty() || !self.at_hand) {
+        while self.begun.len() < self.window && (self.begun.is_empty() || self.late > 0) {
             let Some(completion) = self.source.next() else { break };
-            self.at_hand = completion.is_complete();
+            let is_late = !completion.is_complete();
             self.begun.push_back(completion);
+            if is_late {
+                self.late = self.begun.len();
+            }
         }
+        self.late = self.late.saturating_sub(1);
         self.begun.pop_front()
     }
 }

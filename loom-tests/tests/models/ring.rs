@@ -221,7 +221,7 @@ impl Kernel for Ring {
         true
     }
 
-    fn enter(&mut self, sleep: &Sleep) {
+    fn enter(&mut self, sleep: &Sleep) -> bool {
         let (queue, cancels) = (&mut self.queue, &mut self.cancels);
         if !queue.is_empty() || !cancels.is_empty() {
             self.machine.change(|state| {
@@ -249,6 +249,7 @@ impl Kernel for Ring {
             _ => self.machine.until(|state| Some(news(state)).filter(|landed| !landed.is_empty())),
         };
         self.reaped.extend(news);
+        true
     }
 
     fn reap(&mut self) -> Option<Landed> {

@@ -135,7 +135,7 @@ impl engine::Kernel for Kernel {
         pushed.is_ok()
     }
 
-    fn enter(&mut self, sleep: &Sleep) {
+    fn enter(&mut self, sleep: &Sleep) -> bool {
         let submitter = self.ring.submitter();
         let entered = match sleep {
             Sleep::No => submitter.submit(),
@@ -147,13 +147,16 @@ impl engine::Kernel for Kernel {
         };
         match entered.as_ref().map_err(io::Error::raw_os_error) {
             // Interrupted, out of time, or completions first.
-            Ok(_) | Err(Some(libc::EINTR | libc::ETIME | libc::EBUSY)) => {}
+            Ok(_) | Err(Some(libc::EINTR | libc::ETIME | libc::EBUSY)) => true,
             // The kernel is short of memory. What was not submitted stays in the queue.
             #[expect(
                 clippy::disallowed_methods,
                 reason = "1 ms between two attempts; the owner looks for work and for its end after each"
             )]
-            Err(Some(libc::EAGAIN | libc::ENOMEM)) => thread::sleep(Duration::from_millis(1)),
+            Err(Some(libc::EAGAIN | libc::ENOMEM)) => {
+                thread::sleep(Duration::from_millis(1));
+                false
+            }
             Err(_) => panic!("io_uring_enter: {entered:?}"),
         }
     }

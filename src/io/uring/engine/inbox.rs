@@ -32,8 +32,9 @@ pub struct Inbox<O, W> {
     state: Mutex<State<O>>,
     /// What is around.
     pub outside: W,
-    /// Operations and bytes that the kernel has, for a shutdown whose owner does not answer. Written by the owner alone; a figure for people, so relaxed.
-    in_flight: PlainU64,
+    /// Operations that the owner has taken and not ended, and bytes that the kernel has, for a shutdown whose owner does not answer. Written by the owner
+    /// alone; a figure for people, so relaxed.
+    taken: PlainU64,
     in_flight_bytes: PlainU64,
 }
 
@@ -83,7 +84,7 @@ impl<O: Operation, W: Outside> Inbox<O, W> {
         Inbox {
             state: Mutex::new(State { ops: Vec::new(), sleep: None, retired: false, closing: None }),
             outside,
-            in_flight: PlainU64::new(0),
+            taken: PlainU64::new(0),
             in_flight_bytes: PlainU64::new(0),
         }
     }
@@ -120,11 +121,11 @@ impl<O: Operation, W: Outside> Inbox<O, W> {
         self.wake(state);
     }
 
-    /// What the kernel has and what waits here, for whom the owner does not answer.
+    /// What the owner has taken and not ended, and what waits here, for whom it does not answer.
     pub fn left(&self) -> Left {
         let waiting = self.state.lock().ops.len();
         Left {
-            operations: self.in_flight.load(Relaxed) as usize + waiting,
+            operations: self.taken.load(Relaxed) as usize + waiting,
             bytes: self.in_flight_bytes.load(Relaxed) as usize,
         }
     }
@@ -156,9 +157,9 @@ impl<O: Operation, W: Outside> Inbox<O, W> {
         may_sleep
     }
 
-    /// For the owner: what the kernel has.
-    pub(super) fn note(&self, in_flight: Left) {
-        self.in_flight.store(in_flight.operations as u64, Relaxed);
-        self.in_flight_bytes.store(in_flight.bytes as u64, Relaxed);
+    /// For the owner: what it has taken and not ended.
+    pub(super) fn note(&self, left: Left) {
+        self.taken.store(left.operations as u64, Relaxed);
+        self.in_flight_bytes.store(left.bytes as u64, Relaxed);
     }
 }

@@ -33,9 +33,9 @@ use crate::sys::now;
 
 /// How often operations that nobody wants any more are looked for while others wait for a permit.
 const PRESSURE: Duration = Duration::from_millis(20);
-/// So many are submitted at a time: a device that brought many results at once has the first of the next before the last is prepared. (In a model one, so that models of few
-/// operations have it.)
-const PART: usize = if cfg!(unwedge_loom) { 1 } else { 4 };
+/// So many are submitted at a time: a device that brought many results at once has the first of the next before the last is prepared. (In a model two,
+/// so that the second operation finds a queue that is full, and then ends a part.)
+const PART: usize = if cfg!(unwedge_loom) { 2 } else { 4 };
 /// What cancels are given to take effect at a shutdown with no time left.
 const SETTLE: Duration = Duration::from_millis(1);
 
@@ -108,8 +108,8 @@ pub trait Kernel {
     /// A flight that is pushed must stay alive, unended, until the completion for it was reaped.
     unsafe fn push(&mut self, entry: &Entry<'_, Self::Flight>) -> bool;
 
-    /// Submits, and waits for a completion or the bell as long as told, or shorter.
-    fn enter(&mut self, sleep: &Sleep);
+    /// Submits, and waits for a completion or the bell as long as told, or shorter. `false`: it was short of memory, which took a while.
+    fn enter(&mut self, sleep: &Sleep) -> bool;
 
     /// Takes a completion, if there is one. The results of cancels are not among them.
     fn reap(&mut self) -> Option<Landed>;
@@ -307,7 +307,10 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             }
             part -= 1;
             if part == 0 {
-                self.kernel.enter(&Sleep::No);
+                if !self.enter(&Sleep::No) {
+                    // The next round goes on, once it has heard what there is.
+                    break;
+                }
                 part = PART;
             }
         }
@@ -380,9 +383,9 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
         }
     }
 
-    fn enter(&mut self, sleep: &Sleep) {
-        self.inbox.note(Left { operations: self.slab.len(), bytes: self.bytes });
-        self.kernel.enter(sleep);
+    fn enter(&mut self, sleep: &Sleep) -> bool {
+        self.inbox.note(self.left());
+        self.kernel.enter(sleep)
     }
 
     fn reap(&mut self) {
@@ -422,6 +425,11 @@ impl<K: Kernel, W: Outside> Owner<K, W> {
             return;
         }
         self.stage = Stage::Lingering;
-        self.inbox.outside.lingers(Left { operations: self.slab.len() + self.backlog.len(), bytes: self.bytes });
+        self.inbox.outside.lingers(self.left());
+    }
+
+    /// What the kernel has and what waits for it.
+    fn left(&self) -> Left {
+        Left { operations: self.slab.len() + self.backlog.len(), bytes: self.bytes }
     }
 }

@@ -107,6 +107,8 @@ struct Given {
     /// In the submission queue, which has room for one and so many more.
     queued: Vec<Push>,
     more_room: usize,
+    /// Short of memory, so that it takes nothing out of the submission queue.
+    is_short: bool,
     works: Vec<Key>,
     cancels: Vec<Key>,
     /// How often the wait for the bell was begun.
@@ -145,8 +147,10 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
         has_room
     }
 
-    fn enter(&mut self, sleep: &Sleep) {
-        for push in self.given.queued.drain(..) {
+    fn enter(&mut self, sleep: &Sleep) -> bool {
+        let takes = !self.given.is_short;
+        let taken = if takes { std::mem::take(&mut self.given.queued) } else { Vec::new() };
+        for push in taken {
             match push {
                 Push::Work(key) => self.given.works.push(key),
                 Push::Cancel(key) => self.given.cancels.push(key),
@@ -157,6 +161,7 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
             #[expect(clippy::disallowed_methods, reason = "the kernel's own wait, which nothing ends here")]
             thread::sleep(at.saturating_duration_since(now()));
         }
+        takes
     }
 
     fn reap(&mut self) -> Option<Landed> {
@@ -214,7 +219,8 @@ fn an_owner_that_lingers_sleeps() {
         }
     });
     assert_eq!(ended, [None, Some(0), Some(0)]);
-    assert_eq!(left, [Left { operations: 1, bytes: 1 }; 2], "the read, and then the close");
+    let left_by = |operations| Left { operations, bytes: 1 };
+    assert_eq!(left, [left_by(2), left_by(1)], "the read with the close that waits, and then the close");
     assert_eq!(told, Some(Left { operations: 2, bytes: 1 }), "both");
 }
 
@@ -248,9 +254,11 @@ fn a_hurry_is_heard() {
 #[test]
 fn the_device_has_the_first_before_the_last_is_prepared() {
     let mut submitted = Vec::new();
-    let ended = serve(&[true; 10], 16, true, |given, _, _| {
+    let ended = serve(&[true; 10], 16, true, |given, _, inbox| {
         given.more_room = 15;
         submitted.push(given.works.len());
+        // An owner that gets stuck here is not asked.
+        assert_eq!(inbox.left().operations, 10, "all are out, given to the kernel or not");
         if given.works.len() == 10 {
             given.works.clone().into_iter().for_each(|key| given.end(key, 0));
         }
@@ -258,6 +266,24 @@ fn the_device_has_the_first_before_the_last_is_prepared() {
     // The first when the queue still had room for one, which the second found full.
     assert_eq!(submitted, [1, 4, 8, 10]);
     assert_eq!(ended, [Some(0); 10]);
+}
+
+/// Each attempt takes a while: what was not begun is refused after the first.
+#[test]
+fn an_owner_whose_kernel_is_short_of_memory_hears_of_a_shutdown() {
+    let mut entries = 0;
+    let ended = serve(&[false; 10], 16, false, |given, _, inbox| {
+        given.more_room = 15;
+        entries += 1;
+        given.is_short = entries < 3;
+        if entries == 2 {
+            inbox.close(now() + Duration::from_secs(3600));
+        }
+        if entries > 3 {
+            given.works.clone().into_iter().for_each(|key| given.end(key, 0));
+        }
+    });
+    assert_eq!(ended, [vec![None; 6], vec![Some(0); 4]].concat());
 }
 
 /// A close is let end, and nothing is cancelled twice.
