@@ -96,7 +96,7 @@ fn a_manager_is_told_of_start_life_stop_and_progress() {
     server.ends_well();
 }
 
-/// A second signal hurries the stop, a third does nothing worse.
+/// Signals that come again do a stop no harm that ends by itself. (That the second one hurries is shown in `mds_signals.rs`.)
 #[test]
 fn signals_may_come_again() {
     let fixture = Fixture::unpack(|| false).expect("unpacks");

@@ -20,8 +20,9 @@ pub(crate) type Run = (&'static str, fn() -> Measured);
 ///
 /// # Panics
 ///
-/// If that process cannot be had, or did not do its work: it has said why.
+/// If that process cannot be had, or did not do its work: it has said why. If this is such a process, of a program that does not call [`serve`].
 pub(crate) fn run(name: &str) -> Measured {
+    assert!(std::env::var_os(RUN).is_none(), "this program does not begin with apart::serve");
     let mut program = Command::new("/proc/self/exe");
     let output = program.env(RUN, name).stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("this program");
     let text = String::from_utf8_lossy(&output.stdout);

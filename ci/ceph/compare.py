@@ -55,9 +55,9 @@ class Cluster:
         except (subprocess.SubprocessError, IndexError):
             return []
 
-    def is_in(self, name):
-        """Whether a ceph-mds of which the monitor still hears is in that state."""
-        return any(info["state"] == name and "laggy_since" not in info for info in self.state())
+    def is_in(self, name, but=()):
+        """Whether a ceph-mds of which the monitor still hears is in that state, other than those of earlier lives."""
+        return any(info["state"] == name and "laggy_since" not in info and info["gid"] not in but for info in self.state())
 
     def renew(self):
         """Every daemon but the MDS well again: what was frozen or killed starts anew."""
@@ -101,14 +101,14 @@ class Theirs:
     def revive(self, started, state):
         """When it was started, which is now if that start came to nothing. ceph-mds 16.2.15 was seen to crash while it starts, when a client that knew the old one's address
         asked before it could say who may ask (a null pointer in ProtocolV2::handle_auth_request): its time runs on, as if something supervised it."""
-        ended = exit_of(self.pid(), 0) is not None
+        ended = self.cluster.pid("mds.a") is None
         if not ended and (time.monotonic() - started < 60 or self.cluster.is_in(state)):
             return started
         self.cluster.script("log", "mds.a")
         self.lost += 1
         what = "it has ended" if ended else f"it is not in {state} after 60 s"
         if self.lost > 5:
-            raise RuntimeError(f"ceph-mds does not start: {what}")
+            raise RuntimeError(f"ceph-mds does not start, for the sixth time in this run: {what}")
         print(f"ceph-mds: {what}; it is started again", file=sys.stderr, flush=True)
         self.end()
         self.begin()
@@ -116,17 +116,21 @@ class Theirs:
 
     def replay(self):
         """Started, and in replay, which does not end."""
+        earlier = {info["gid"] for info in self.cluster.state()}
         self.begin()
         started = time.monotonic()
-        while not self.cluster.is_in("up:replay"):
-            started = self.revive(started, "up:replay")
-            time.sleep(0.05)
+        while True:
+            there = self.cluster.is_in("up:replay", but=earlier)
+            # If it is, it asks for its first object now.
+            time.sleep(1 if there else 0.05)
+            begun, started = started, self.revive(started, "up:replay")
+            if there and begun == started:
+                return
 
     def read(self, begun):
         """Seconds from `begun` until a client has read what is right."""
         started = time.monotonic()
         while True:
-            started = self.revive(started, "up:active")
             if time.monotonic() - begun > 300:
                 self.cluster.script("log", "mds.a")
                 raise RuntimeError("no client can read from ceph-mds")
@@ -141,6 +145,7 @@ class Theirs:
                 fs.unmount()
             except cephfs.Error as error:
                 self.given_up += error.args[:1] == (errno.ETIMEDOUT,)
+                started = self.revive(started, "up:active")
                 time.sleep(0.02)
                 continue
             finally:
@@ -154,9 +159,11 @@ class Theirs:
         return self.read(begun)
 
     def pid(self):
-        """The one that was started last, whether it still runs or not."""
-        with open(f"{self.cluster.dir}/pid/mds.a") as file:
-            return int(file.read())
+        pid = self.cluster.pid("mds.a")
+        if pid is None:
+            self.cluster.script("log", "mds.a")
+            raise RuntimeError("ceph-mds has ended by itself")
+        return pid
 
     @contextlib.contextmanager
     def asleep(self):
@@ -300,8 +307,6 @@ class Comparison:
         cluster.script("freeze" if row == "replay-frozen" else "kill", "osd.0")
         if self.with_theirs:
             self.theirs.replay()
-            # It asks for its first object now.
-            time.sleep(1)
         with self.theirs.asleep() if self.with_theirs else contextlib.nullcontext():
             self.turns_in_replay(row, ours)
         if self.with_theirs:
