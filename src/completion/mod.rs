@@ -507,3 +507,39 @@ impl<T, E: From<Abandoned>> fmt::Debug for Completer<T, E> {
         f.debug_struct("Completer").field("is_wanted", &self.is_wanted()).finish()
     }
 }
+
+#[cfg(all(test, not(unwedge_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        sys::{CLOCK_READS, now},
+        wait::{condvar::Condvar, monitor::Monitor},
+    };
+
+    /// Who waits has an age in reports; who does not pays for none.
+    #[test]
+    #[expect(clippy::disallowed_types, reason = "the user's lock")]
+    fn who_does_not_wait_looks_at_no_clock() {
+        let stop = Stop::new("clocks");
+        let (monitor, changed) = (Monitor::new("lock", std::sync::Mutex::new(0), &stop), Condvar::new());
+        let (completer, mut completion) = Completion::<u32>::new("read", &stop);
+        let reads = || CLOCK_READS.get();
+        let before = reads();
+        *monitor.lock().expect("no stop") += 1;
+        drop(monitor.try_lock().expect("no stop").expect("free"));
+        assert_eq!(monitor.when(|number| (*number == 1).then_some(())), Ok(()));
+        assert_eq!((changed.notify_all(), changed.notify_one()), (0, false));
+        let guard = monitor.lock().expect("no stop");
+        let guard = guard.wait_while(&changed, |number| *number == 0).expect("no stop");
+        assert!(completer.complete(7).is_ok());
+        let (guard, read) = guard.wait_for(&mut completion).expect("no stop");
+        assert_eq!((read, reads() - before), (Ok(7), 0));
+        drop(guard);
+        let deadline = now() + Duration::from_millis(1);
+        let before = reads();
+        assert!(monitor.when_until(deadline, |_| None::<()>).is_err());
+        assert!(reads() > before, "a wait looks at one");
+    }
+}

@@ -183,13 +183,23 @@ pub(crate) const WAY_OUT: Duration = Duration::from_millis(100);
 /// The same for members and callbacks whose shutdown was hurried.
 pub(crate) const HURRIED_WAY_OUT: Duration = WAY_OUT;
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has looked at a clock.
+    pub(crate) static CLOCK_READS: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Now, on the clock that deadlines are on.
 pub(crate) fn now() -> Instant {
+    #[cfg(test)]
+    CLOCK_READS.set(CLOCK_READS.get() + 1);
     Instant::now()
 }
 
 /// Milliseconds on a coarse clock (a few ns to read, 1 to 4 ms resolution): for ages in reports.
 pub(crate) fn coarse_millis() -> u64 {
+    #[cfg(test)]
+    CLOCK_READS.set(CLOCK_READS.get() + 1);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
