@@ -17,7 +17,6 @@ mod common;
 
 use std::collections::VecDeque;
 use std::ffi::{CString, c_char, c_int, c_uchar, c_void};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -436,7 +435,7 @@ fn window<T>(until: Instant, mut begin: impl FnMut(usize) -> T, end: impl Fn(T))
     count as u64
 }
 
-fn main() -> ExitCode {
+fn main() {
     let is_quick = std::env::args().any(|arg| arg == "--quick");
     common::run(if is_quick {
         &[("read", quick_read), ("omap", quick_omap)]

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +10,7 @@ use common::{Ceph, GUARD, end};
 use unwedge::{Monitor, Plan, Stop};
 use unwedge_rados::{Claim, Cluster, Pool, RadosError, ReadOp, WriteOp};
 
-fn main() -> ExitCode {
+fn main() {
     common::run(&[
         ("objects", objects),
         ("omaps", omaps),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::{Ceph, GUARD, bounded, printed};
 use serde_json::{Value, json};
 
-fn main() -> ExitCode {
+fn main() {
     common::run(&[
         ("the_tree_of_libcephfs", the_tree_of_libcephfs),
         ("the_journal_of_cephfs_journal_tool", the_journal_of_cephfs_journal_tool),
