@@ -3,6 +3,9 @@
 
 #![allow(dead_code, unused_imports, reason = "the example uses more of these files")]
 
+#[path = "common/again.rs"]
+mod again;
+mod common;
 #[path = "../examples/mds/daemon.rs"]
 mod daemon;
 #[path = "../examples/mds/decode/mod.rs"]
@@ -23,6 +26,8 @@ mod protocol;
 mod rank;
 #[path = "../examples/mds/refresh.rs"]
 mod refresh;
+#[path = "common/seen.rs"]
+mod seen;
 #[path = "../examples/mds/serve.rs"]
 mod serve;
 #[path = "../examples/mds/state.rs"]
@@ -32,13 +37,9 @@ mod store;
 #[path = "../examples/mds/world.rs"]
 mod world;
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
+use common::GUARD;
+use seen::until;
 use unwedge::{Completion, Plan, Stop};
-
-/// Nothing here takes long: who waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Set in the process that a test is about.
 const WITHIN: &str = "UNWEDGE_TEST_WITHIN";
@@ -48,24 +49,10 @@ fn apart(test: &str) -> Option<String> {
     if std::env::var_os(WITHIN).is_some() {
         return None;
     }
-    let output = Command::new(std::env::current_exe().expect("a test has a path"))
-        .args([test, "--exact", "--nocapture"])
-        .env(WITHIN, "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("it runs");
+    let output = again::again(test, WITHIN).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     Some(said)
-}
-
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]
@@ -87,7 +74,7 @@ fn a_second_signal_hurries_the_stop_and_a_third_does_nothing_worse() {
     raise(libc::SIGTERM);
     until("the first signal requests the stop", || stop.is_requested());
     let own = stop.clone();
-    let shutdown = std::thread::spawn(move || own.shutdown(Plan::within(10 * PATIENCE)));
+    let shutdown = std::thread::spawn(move || own.shutdown(Plan::within(10 * GUARD)));
     assert_eq!(stop.reason().as_deref(), Some("SIGTERM"));
     assert!(!stop.is_hurried() && !shutdown.is_finished());
     raise(libc::SIGINT);

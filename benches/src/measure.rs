@@ -188,8 +188,8 @@ enum Amount {
     Span(Duration),
 }
 
-/// Finds how many operations fill a slice; warms the side up on the way. Of two runs the faster counts: a disk that still writes what was just made takes milliseconds for
-/// the first read, after which a slice would be two reads.
+/// Finds how many operations fill a slice; warms the side up on the way. Of two runs the faster counts: a disk that still writes what was just made
+/// takes milliseconds for the first read, after which a slice would be two reads.
 fn calibrate(side: &Side, slice: Duration) -> Amount {
     let Work::Ops(work) = side.work else {
         return Amount::Span(slice);

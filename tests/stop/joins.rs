@@ -1,11 +1,11 @@
 //! Joins: of oneself, of one that never started, by two at once, after a panic, under the joiner's own lock, of thousands.
 
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
 use unwedge::{JoinError, Monitor, Plan, Stop};
 
+use crate::again::again;
 use crate::common::{GUARD, guarded};
 use crate::seen::until;
 
@@ -26,12 +26,9 @@ fn one_that_never_started_is_an_error_and_nobody_waits_for_it() {
         println!("no thread was had");
         return;
     }
-    let output = Command::new(std::env::current_exe().expect("a test has a path"))
-        .args(["joins::one_that_never_started_is_an_error_and_nobody_waits_for_it", "--exact", "--nocapture"])
+    let output = again("joins::one_that_never_started_is_an_error_and_nobody_waits_for_it", NO_THREADS)
         .args(["--test-threads", "1"])
-        .env(NO_THREADS, "1")
         .env("RUST_MIN_STACK", (1_u64 << 50).to_string())
-        .stdin(Stdio::null())
         .output()
         .expect("it runs");
     assert!(output.status.success(), "{output:?}");

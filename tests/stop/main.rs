@@ -3,6 +3,8 @@
 //!
 //! The time limits here are those of plans under test; nothing is asserted about how fast anything is.
 
+#[path = "../common/again.rs"]
+mod again;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/seen.rs"]

@@ -2,13 +2,13 @@
 //! the time is shared.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use unwedge::report::Outcome;
 use unwedge::{Completion, Monitor, Plan, Step, Stop};
 
+use crate::again::again;
 use crate::common::{GUARD, guarded};
 use crate::seen::until;
 
@@ -259,12 +259,7 @@ fn a_late_phase_aborts_the_process_with_the_report() {
     }
     guarded(|| {
         let test = "plans::a_late_phase_aborts_the_process_with_the_report";
-        let output = Command::new(std::env::current_exe().expect("a test has a path"))
-            .args([test, "--exact", "--nocapture"])
-            .env(ABORTS, "1")
-            .stdin(Stdio::null())
-            .output()
-            .expect("it runs");
+        let output = again(test, ABORTS).output().expect("it runs");
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<_> = said.lines().collect();

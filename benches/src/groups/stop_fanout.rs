@@ -104,7 +104,7 @@ impl Crowd for Tokens {
     }
 }
 
-/// `n` crowds, one after the other. Gathering them is not measured.
+/// One crowd. Gathering it is not measured.
 fn end_once<C: Crowd>() -> Measured {
     let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime of two workers");
     let crowd = C::gather(&runtime);
@@ -118,6 +118,7 @@ fn end_once<C: Crowd>() -> Measured {
 /// What is done in a process of its own.
 pub(super) const APART: [apart::Run; 2] = [(Ours::NAME, end_once::<Ours>), (Tokens::NAME, end_once::<Tokens>)];
 
+/// `n` crowds, one after the other.
 fn ends<C: Crowd>(n: u64) -> Measured {
     let mut measured = Measured::nothing();
     for _ in 0..n {

@@ -21,7 +21,8 @@ use crate::measure::{Measured, Stopwatch};
 const LENGTH: usize = 64 << 20;
 /// An entry's length and checksum.
 const HEAD: usize = 16;
-/// What is read at a time, by ours and by the peer that reads parts: the size that is best for both (from the page cache 64 KiB take 10 to 20 % longer, 512 KiB 2 to 5 %).
+/// What is read at a time, by ours and by the peer that reads parts: the size that is best for both (from the page cache 64 KiB take 10 to 20 % longer,
+/// 512 KiB 2 to 5 %).
 const PART: usize = 1 << 20;
 /// How many parts are read ahead.
 const AHEAD: usize = 3;

@@ -149,11 +149,12 @@ impl<F: FnMut(&mut Given, &Sleep)> Kernel for Script<F> {
 
     fn enter(&mut self, sleep: &Sleep) -> bool {
         let takes = !self.given.is_short;
-        let taken = if takes { std::mem::take(&mut self.given.queued) } else { Vec::new() };
-        for push in taken {
-            match push {
-                Push::Work(key) => self.given.works.push(key),
-                Push::Cancel(key) => self.given.cancels.push(key),
+        if takes {
+            for push in self.given.queued.drain(..) {
+                match push {
+                    Push::Work(key) => self.given.works.push(key),
+                    Push::Cancel(key) => self.given.cancels.push(key),
+                }
             }
         }
         (self.enter)(&mut self.given, sleep);
