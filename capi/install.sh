@@ -5,13 +5,16 @@
 #
 # --lockdep: the order of locks is watched (unwedge_on_inversion), as in a debug build.
 set -eu
+from=$PWD
 cd "$(dirname "$0")"
+# What is not absolute is meant from where the caller stands.
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=capi features=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --prefix) prefix=$2; shift 2 ;;
-        --libdir) libdir=$2; shift 2 ;;
-        --destdir) destdir=$2; shift 2 ;;
+        --prefix) prefix=$(absolute "$2"); shift 2 ;;
+        --libdir) libdir=$(absolute "$2"); shift 2 ;;
+        --destdir) destdir=$(absolute "$2"); shift 2 ;;
         --debug) profile=dev; shift ;;
         --lockdep) features=lockdep; shift ;;
         *) echo "usage: capi/install.sh [--prefix DIR] [--libdir DIR] [--destdir DIR] [--debug] [--lockdep]" >&2; exit 2 ;;

@@ -54,7 +54,8 @@ if [ "${1:-}" = --bless ]; then
 fi
 
 say "the library as it is installed"
-capi/install.sh --prefix "$work/prefix" --debug
+installer=$PWD/capi/install.sh
+(cd "$work" && "$installer" --prefix prefix --debug)
 lib=$work/prefix/lib
 readelf -d "$lib/libunwedge.so" >"$work/dynamic"
 grep -q 'soname: \[libunwedge.so.0\]' "$work/dynamic" || { say "no soname"; exit 1; }

@@ -315,6 +315,12 @@ int unwedge_condvar_notify_one(const unwedge_condvar_t *condvar);
 // Wakes everybody who waits now. How many that were.
 int unwedge_condvar_notify_all(const unwedge_condvar_t *condvar);
 
+// Where the number of calls that wait on it stands: while it is 0 a notification wakes nobody, and whoever has changed what is waited for may leave it out,
+// which saves the call. Read it atomically (C++: `__atomic_load_n(*waits, __ATOMIC_RELAXED)`), after the change under the lock, and do not write to it. It is
+// there for as long as the handle.
+int unwedge_condvar_waits(const unwedge_condvar_t *condvar,
+                          const size_t **waits);
+
 // Lets your lock go, waits for a notification and takes the lock again. The caller holds `lock`, by whose `ops` it is let go and taken.
 //
 // `timeout` is in nanoseconds; negative is for ever. As with every condition variable it may return 0 without a notification: wait in a loop. A change of

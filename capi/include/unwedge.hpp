@@ -587,12 +587,21 @@ bool on_inversion(F callback) {
 /// std::condition_variable_any, over any BasicLockable, with waits that a stop ends. After a stop the lock is not held.
 class condition_variable_any {
 public:
-    condition_variable_any() { detail::check(unwedge_condvar_new(raw_.place())); }
+    condition_variable_any() : waits_(nullptr) {
+        detail::check(unwedge_condvar_new(raw_.place()));
+        detail::check(unwedge_condvar_waits(raw_.get(), &waits_));
+    }
     condition_variable_any(const condition_variable_any &) = delete;
     condition_variable_any &operator=(const condition_variable_any &) = delete;
 
-    void notify_one() const noexcept { unwedge_condvar_notify_one(raw_.get()); }
-    void notify_all() const noexcept { unwedge_condvar_notify_all(raw_.get()); }
+    /// A notification wakes who has begun to wait before: change what is waited for under the lock, as with every condition variable. With nobody waiting it
+    /// is one load.
+    void notify_one() const noexcept {
+        if (has_waiters()) unwedge_condvar_notify_one(raw_.get());
+    }
+    void notify_all() const noexcept {
+        if (has_waiters()) unwedge_condvar_notify_all(raw_.get());
+    }
 
     /// Waits for a notification. Throws `stopped`, and what the lock throws; then the lock is not held.
     template <class Lock>
@@ -665,7 +674,11 @@ private:
         lent.rethrow();
         detail::raise(code);
     }
+    /// Relaxed: who waits has counted itself under its lock, under which the notifier has changed what is waited for.
+    bool has_waiters() const noexcept { return __atomic_load_n(waits_, __ATOMIC_RELAXED) != 0; }
     detail::condvar_handle raw_;
+    /// In the handle, and there for as long.
+    const std::size_t *waits_;
 };
 
 // ---- Completions ----------------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use unwedge::Condvar;
@@ -16,7 +17,8 @@ pub struct unwedge_condvar_t {
     _opaque: (),
 }
 
-/// A condition variable, and how many calls wait on it: so that a notification without waiters is one load, also after the first wait.
+/// A condition variable, and how many calls wait on it: so that a notification without waiters is one load, also after the first wait,
+/// and none of this library's where the caller reads the number itself.
 ///
 /// A waiter counts itself while it holds its lock, and who notifies has changed what is waited for under that lock: the lock orders the two.
 #[derive(Default)]
@@ -135,6 +137,24 @@ pub unsafe extern "C" fn unwedge_condvar_notify_all(condvar: *const unwedge_cond
         // SAFETY: as above.
         let waited = unsafe { keep::<Waited>(condvar) }?;
         Ok(c_int::try_from(waited.condvar.notify_all()).unwrap_or(c_int::MAX))
+    })
+}
+
+/// Where the number of calls that wait on it stands: while it is 0 a notification wakes nobody, and whoever has changed what is waited for may leave it out,
+/// which saves the call. Read it atomically (C++: `__atomic_load_n(*waits, __ATOMIC_RELAXED)`), after the change under the lock, and do not write to it. It is
+/// there for as long as the handle.
+///
+/// # Safety
+/// See "Pointers" above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unwedge_condvar_waits(condvar: *const unwedge_condvar_t, waits: *mut *const usize) -> c_int {
+    border(|| {
+        // SAFETY: the caller's handle (`Handle`).
+        let condvar = unsafe { at::<Waited>(condvar) }?;
+        wanted(waits)?;
+        // SAFETY: the caller's place (`Call`).
+        unsafe { give(waits, ptr::from_ref(&condvar.waits).cast()) }?;
+        Ok(0)
     })
 }
 

@@ -49,6 +49,7 @@ int main(void) {
     static uint64_t words[8]; /* no handle: its tag is 0 */
     unwedge_stop_t *stop, *other;
     unwedge_condvar_t *condvar;
+    const size_t *waits;
     unwedge_completion_t *completion, *more;
     unwedge_completer_t *completer;
     unwedge_plan_t *plan;
@@ -151,6 +152,8 @@ int main(void) {
 
     WRONG(unwedge_condvar_new(NULL));
     WRONG(unwedge_condvar_ref(NULL));
+    WRONG(unwedge_condvar_waits(NULL, &waits));
+    WRONG(unwedge_condvar_waits(condvar, NULL));
     WRONG(unwedge_condvar_notify_one(NULL));
     WRONG(unwedge_condvar_notify_all((unwedge_condvar_t *)stop));
     WRONG(unwedge_condvar_wait(NULL, stop, &ops, &mutex, -1));
