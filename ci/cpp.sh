@@ -100,12 +100,12 @@ done
 say "tests in C++"
 for build in g++:c++11 g++:c++17 clang++:c++11 clang++:c++2b; do
     # Compiled beside each other, so that one that fails is known by what it does not leave.
-    for test in semantics stops moves steps; do
+    for test in semantics stops moves steps porting; do
         rm -f "$work/$test"
         ${build%%:*} -std=${build#*:} -O1 $common $peers capi/tests/cpp/$test.cpp $link -lboost_thread -ltbb -o "$work/$test" &
     done
     wait
-    for test in semantics stops moves steps; do guard "$work/$test"; done
+    for test in semantics stops moves steps porting; do guard "$work/$test"; done
 done
 g++ -std=c++11 -O1 -fno-exceptions -fno-rtti $common capi/tests/cpp/plain.cpp $link -o "$work/plain"
 guard "$work/plain"
@@ -124,7 +124,7 @@ for test in $in_c; do memcheck "$work/$test"; done
 for shape in 1 2 7; do memcheck "$target/cpp/mds_unwedge" $shape; done
 
 say "AddressSanitizer"
-for test in stops semantics moves steps; do
+for test in stops semantics moves steps porting; do
     g++ -std=c++17 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $common capi/tests/cpp/$test.cpp $link -o "$work/sanitized"
     guard "$work/sanitized"
 done
@@ -152,7 +152,7 @@ for test in $in_c; do
     clang -std=c11 -D_GNU_SOURCE capi/tests/c/$test.c $with -lunwedge -pthread -ldl -o "$work/asan/test"
     guard "$work/asan/test"
 done
-for test in capi/tests/cpp/stops capi/tests/cpp/moves examples/cpp/mds_unwedge; do
+for test in capi/tests/cpp/stops capi/tests/cpp/moves capi/tests/cpp/porting examples/cpp/mds_unwedge; do
     clang++ -std=c++17 $test.cpp $with -lunwedge -pthread -o "$work/asan/test"
     guard "$work/asan/test" 1
 done
@@ -166,7 +166,7 @@ for test in releases steps; do
     clang -std=c11 -D_GNU_SOURCE capi/tests/c/$test.c $with -lunwedge -pthread -o "$work/tsan/test"
     guard "$work/tsan/test"
 done
-for test in capi/tests/cpp/stops capi/tests/cpp/semantics capi/tests/cpp/moves capi/tests/cpp/steps examples/cpp/mds_unwedge; do
+for test in capi/tests/cpp/stops capi/tests/cpp/semantics capi/tests/cpp/moves capi/tests/cpp/steps capi/tests/cpp/porting examples/cpp/mds_unwedge; do
     clang++ -std=c++17 $peers $test.cpp $with -lunwedge -lboost_thread -ltbb -pthread -o "$work/tsan/test"
     guard "$work/tsan/test" 1
 done

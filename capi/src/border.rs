@@ -196,3 +196,24 @@ impl Drop for Owned {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BAD_ARGUMENT, PANICKED, blocking, border};
+
+    /// A payload that panics when it is dropped.
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_result_and_goes_no_further() {
+        assert_eq!(border(|| panic!("in an entry")), PANICKED);
+        assert_eq!(blocking(|| std::panic::panic_any(Panics)), PANICKED);
+        assert_eq!((border(|| Ok(3)), blocking(|| Err(BAD_ARGUMENT))), (3, BAD_ARGUMENT));
+    }
+}
