@@ -10,14 +10,19 @@ cd "$(dirname "$0")"
 # What is not absolute is meant from where the caller stands.
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=capi features=''
+usage() { echo "usage: capi/install.sh [--prefix DIR] [--libdir DIR] [--destdir DIR] [--debug] [--lockdep]"; }
 while [ $# -gt 0 ]; do
+    case $1 in
+        --help | -h) usage; exit 0 ;;
+        --prefix | --libdir | --destdir) [ $# -gt 1 ] || { echo "$1 wants a directory" >&2; usage >&2; exit 2; } ;;
+    esac
     case $1 in
         --prefix) prefix=$(absolute "$2"); shift 2 ;;
         --libdir) libdir=$(absolute "$2"); shift 2 ;;
         --destdir) destdir=$(absolute "$2"); shift 2 ;;
         --debug) profile=dev; shift ;;
         --lockdep) features=lockdep; shift ;;
-        *) echo "usage: capi/install.sh [--prefix DIR] [--libdir DIR] [--destdir DIR] [--debug] [--lockdep]" >&2; exit 2 ;;
+        *) usage >&2; exit 2 ;;
     esac
 done
 libdir=${libdir:-$prefix/lib}

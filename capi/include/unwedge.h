@@ -639,7 +639,7 @@ int unwedge_stop_report(const unwedge_stop_t *stop,
 // The library's version.
 const char *unwedge_version(void);
 
-// A text for a result: what it means here. It lives for ever.
+// A text for a result: what it means here, or else what the C library says of that errno. It lives for ever.
 const char *unwedge_strerror(int result);
 
 #ifdef __cplusplus

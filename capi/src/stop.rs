@@ -1,6 +1,7 @@
 //! Stop domains.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use unwedge::report::Report;
@@ -319,7 +320,7 @@ pub extern "C" fn unwedge_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// A text for a result: what it means here. It lives for ever.
+/// A text for a result: what it means here, or else what the C library says of that errno. It lives for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn unwedge_strerror(result: c_int) -> *const c_char {
     let text = match result.checked_neg() {
@@ -334,7 +335,19 @@ pub extern "C" fn unwedge_strerror(result: c_int) -> *const c_char {
         Some(libc::ECHILD) => c"the I/O belongs to the process before the fork",
         Some(libc::ENOTRECOVERABLE) => c"unwedge has panicked",
         Some(libc::EAGAIN) => c"a thread could not be started, or there is no result yet",
-        _ => c"another error",
+        Some(errno) => system_text(errno),
+        None => c"another error",
     };
     text.as_ptr()
+}
+
+/// What the C library says of an errno, made once.
+fn system_text(errno: c_int) -> &'static CStr {
+    static TEXTS: [OnceLock<CString>; 256] = [const { OnceLock::new() }; 256];
+    let Some(place) = usize::try_from(errno).ok().and_then(|errno| TEXTS.get(errno)) else { return c"another error" };
+    place.get_or_init(|| {
+        let text = std::io::Error::from_raw_os_error(errno).to_string();
+        let text = text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text);
+        CString::new(text).unwrap_or_default()
+    })
 }

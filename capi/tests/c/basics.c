@@ -2,6 +2,7 @@
 #include "unwedge.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -390,6 +391,9 @@ int main(void) {
     logs();
     CHECK(unwedge_stop_shutdown(stop, NULL, NULL, NULL, NULL) == 1);
     CHECK(strcmp(unwedge_strerror(-ECANCELED), "stopped: the lock is not held") == 0 && unwedge_version()[0] == '0');
+    CHECK(strcmp(unwedge_strerror(-ENOENT), strerror(ENOENT)) == 0 && unwedge_strerror(-ENOENT) == unwedge_strerror(-ENOENT));
+    CHECK(strcmp(unwedge_strerror(7), "no error") == 0 && strcmp(unwedge_strerror(-100000), "another error") == 0);
+    CHECK(strcmp(unwedge_strerror(INT_MIN), "another error") == 0);
     unwedge_condvar_release(changed);
     unwedge_stop_release(stop);
     puts("basics: all as it should be");
