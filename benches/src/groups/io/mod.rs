@@ -200,7 +200,10 @@ fn replay_warm() -> Vec<Contest> {
 fn shutdowns() -> Vec<Contest> {
     let bar = Bar::AtMostNs(5e6);
     let tasks = vec![(Side::ops("oneshots, tasks", shutdown::oneshot_tasks), bar)];
-    let threads = vec![(Side::ops("oneshots, threads", shutdown::oneshot_threads), bar)];
+    let threads = vec![
+        (Side::ops("oneshots, threads", shutdown::oneshot_threads), bar),
+        (Side::ops("one futex, threads", shutdown::one_futex), bar),
+    ];
     let mut all = both(shutdown::tasks::<false>, shutdown::tasks::<true>, tasks);
     all.extend(both(shutdown::threads::<false>, shutdown::threads::<true>, threads));
     all

@@ -1,7 +1,8 @@
 //! A shutdown with 1,024 reads that never complete: until the last waiter was let go.
 //!
 //! The reads are of a pipe to which nobody writes. The waiters are threads, or tasks of a runtime with two workers. For comparison the same waiters
-//! wait for tokio's oneshots, whose senders are dropped: what it costs to wake so many.
+//! wait for tokio's oneshots, whose senders are dropped: what it costs to wake so many; and threads on one word, which one call wakes: what the kernel alone
+//! takes for it.
 //!
 //! A waiter that was let go notes the time and, if it is a thread, goes to sleep on a word: a lock that 1,024 threads want at once would be a part
 //! of what is measured, and so would their ends in the kernel.
@@ -104,17 +105,23 @@ fn releases<W, E>(n: u64, wait: fn(Vec<W>, Last) -> Waiters, setup: fn() -> (Vec
 /// Waits until all waiters have ended.
 type Waiters = Box<dyn FnOnce()>;
 
-/// A wait that only a stop or a drop ends.
-trait Stuck: Send + 'static {
+/// A thread's wait that only a stop, a drop or a wake-up ends.
+trait Blocks: Send + 'static {
     fn block(self);
+}
+
+/// A task's wait that only a stop or a drop ends.
+trait Polls: Send + 'static {
     fn poll(self) -> impl Future<Output = ()> + Send;
 }
 
-impl<T: Send + 'static> Stuck for oneshot::Receiver<T> {
+impl<T: Send + 'static> Blocks for oneshot::Receiver<T> {
     fn block(self) {
         assert!(self.blocking_recv().is_err(), "nobody sends");
     }
+}
 
+impl<T: Send + 'static> Polls for oneshot::Receiver<T> {
     async fn poll(self) {
         assert!(self.await.is_err(), "nobody sends");
     }
@@ -122,17 +129,31 @@ impl<T: Send + 'static> Stuck for oneshot::Receiver<T> {
 
 type Read = unwedge::Completion<Page, unwedge::io::IoError<Page>>;
 
-impl Stuck for Read {
+impl Blocks for Read {
     fn block(mut self) {
         assert!(self.wait().is_err(), "the pipe is empty");
     }
+}
 
+impl Polls for Read {
     async fn poll(self) {
         assert!(self.await.is_err(), "the pipe is empty");
     }
 }
 
-fn in_tasks<W: Stuck>(waits: Vec<W>, last: Last) -> Waiters {
+/// A word of which one call wakes all who sleep on it: what the kernel takes to wake so many, with nothing of anybody's around it.
+#[derive(Clone)]
+struct Word(Arc<AtomicU32>);
+
+impl Blocks for Word {
+    fn block(self) {
+        while self.0.load(Ordering::Relaxed) == 0 {
+            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, 0, None);
+        }
+    }
+}
+
+fn in_tasks<W: Polls>(waits: Vec<W>, last: Last) -> Waiters {
     let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime of two workers");
     let tasks: Vec<_> = waits
         .into_iter()
@@ -154,7 +175,7 @@ fn in_tasks<W: Stuck>(waits: Vec<W>, last: Last) -> Waiters {
     })
 }
 
-fn in_threads<W: Stuck>(waits: Vec<W>, last: Last) -> Waiters {
+fn in_threads<W: Blocks>(waits: Vec<W>, last: Last) -> Waiters {
     let start = |wait: W| {
         let last = last.clone();
         let body = move || {
@@ -195,6 +216,16 @@ fn oneshots() -> (Vec<oneshot::Receiver<()>>, Senders) {
     (receivers, senders)
 }
 
+fn word() -> (Vec<Word>, Word) {
+    let word = Word(Arc::default());
+    (vec![word.clone(); READS], word)
+}
+
+fn wake_all(word: Word) {
+    word.0.store(1, Ordering::Relaxed);
+    let _ = futex::wake(&word.0, futex::Flags::PRIVATE, READS as u32);
+}
+
 /// Ours, waited for by tasks.
 #[must_use]
 pub fn tasks<const POOL: bool>(n: u64) -> Measured {
@@ -217,4 +248,10 @@ pub fn oneshot_tasks(n: u64) -> Measured {
 #[must_use]
 pub fn oneshot_threads(n: u64) -> Measured {
     releases(n, in_threads, oneshots, drop)
+}
+
+/// One word that all threads sleep on, and one call that wakes them.
+#[must_use]
+pub fn one_futex(n: u64) -> Measured {
+    releases(n, in_threads, word, wake_all)
 }
