@@ -83,6 +83,12 @@ for compiler in g++ clang++; do
     done
 done
 
+# Every function that has an argument to be checked is given a wrong one (what is let go may be NULL).
+while read -r name; do
+    case $name in *_release | unwedge_version | unwedge_strerror | unwedge_on_inversion | unwedge_monitor_place) continue ;; esac
+    grep -q "WRONG($name(" capi/tests/c/arguments.c || { say "no wrong argument is tried on $name: capi/tests/c/arguments.c"; exit 1; }
+done <capi/symbols.txt
+
 link="-L$lib -lunwedge -pthread -Wl,-rpath,$lib"
 common="-g -Wall -Wextra -Wpedantic -Werror -I$work/prefix/include"
 peers="-DWITH_BOOST -DWITH_TBB"
@@ -100,12 +106,12 @@ done
 say "tests in C++"
 for build in g++:c++11 g++:c++17 clang++:c++11 clang++:c++2b; do
     # Compiled beside each other, so that one that fails is known by what it does not leave.
-    for test in semantics stops moves steps porting; do
+    for test in semantics stops moves steps porting thrown; do
         rm -f "$work/$test"
         ${build%%:*} -std=${build#*:} -O1 $common $peers capi/tests/cpp/$test.cpp $link -lboost_thread -ltbb -o "$work/$test" &
     done
     wait
-    for test in semantics stops moves steps porting; do guard "$work/$test"; done
+    for test in semantics stops moves steps porting thrown; do guard "$work/$test"; done
 done
 g++ -std=c++11 -O1 -fno-exceptions -fno-rtti $common capi/tests/cpp/plain.cpp $link -o "$work/plain"
 guard "$work/plain"

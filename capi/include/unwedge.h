@@ -238,7 +238,7 @@ int unwedge_completion_is_complete(const unwedge_completion_t *completion);
 // |---|---|---|
 // | 0 | the result is there, and stays: what it is, see there | what was given; -EOWNERDEAD if the completer was let go; the negative of an errno if I/O failed |
 // | -ETIMEDOUT | the time was up; wait again, or release it | as before |
-// | -ECANCELED | a stop ended the wait, also if the result is there | as before |
+// | -ECANCELED | a stop ended the wait, also if the result is there; but with NULL for `stop` what an earlier wait has given is given again | as before |
 // | -EBUSY | another call waits for it | as before |
 int unwedge_completion_wait(const unwedge_completion_t *completion,
                             const unwedge_stop_t *stop,
@@ -489,7 +489,7 @@ int unwedge_monitor_wait(const unwedge_monitor_t *monitor,
                          int64_t timeout);
 
 // Waits for a completion, by who holds the lock: it is let go meanwhile. 0 with the lock held, and `*result` as `unwedge_completion_wait` gives it; -ECANCELED
-// without the lock; -EBUSY and -EPERM with nothing done.
+// without the lock; -EBUSY and -EPERM with nothing done. What an earlier wait has given is given again, also after a stop.
 int unwedge_monitor_wait_for(const unwedge_monitor_t *monitor,
                              const unwedge_completion_t *completion,
                              int64_t *result);

@@ -13,7 +13,8 @@
 // | have the lock itself taken stoppably | monitor<T, Lock> |
 // | read and write files | io, file, bytes |
 //
-// Each call that can fail has two forms: one that throws, and one with std::nothrow that gives a status or an outcome<T>. Without exceptions
+// What waits, takes a lock or starts a thread has two forms: one that throws, and one with std::nothrow (or that is `noexcept` as it is) that gives a status,
+// an outcome<T> or a guard that may be empty. What else throws does so for a wrong argument or for want of memory or of a callback thread. Without exceptions
 // (-fno-exceptions) the throwing forms end the program with std::terminate.
 //
 // Stopped means unlocked: after a stop the lock that was given to a wait is NOT held. A std::unique_lock, std::shared_lock or boost::unique_lock says so
@@ -405,9 +406,15 @@ public:
     /// program, as a std::thread's does.
     template <class F>
     void spawn(const char *name, F body) const {
+        detail::check(spawn(std::nothrow, name, std::move(body)).code());
+    }
+    /// The form that does not throw: what is not 0 has started nothing.
+    template <class F>
+    status spawn(std::nothrow_t, const char *name, F body) const {
         std::unique_ptr<F> box(new F(std::move(body)));
-        detail::check(unwedge_stop_spawn(raw_.get(), name, &run<F>, box.get()));
-        static_cast<void>(box.release());
+        const status started(unwedge_stop_spawn(raw_.get(), name, &run<F>, box.get()));
+        if (started) static_cast<void>(box.release());
+        return started;
     }
     /// Who has not ended, and where it waits: at any time.
     unwedge::report report() const {
@@ -655,10 +662,23 @@ public:
         detail::lent_lock<Lock> lent(lock);
         return status(await(stop, lent, -1));
     }
+    template <class Lock, class Predicate>
+    status wait(std::nothrow_t, const stop_domain &stop, Lock &lock, Predicate pred) const {
+        status last;
+        while (last && !pred()) last = wait(std::nothrow, stop, lock);
+        return last;
+    }
     template <class Lock, class Rep, class Period>
     status wait_for(std::nothrow_t, const stop_domain &stop, Lock &lock, const std::chrono::duration<Rep, Period> &time) const noexcept {
         detail::lent_lock<Lock> lent(lock);
         return status(await(stop, lent, detail::nanoseconds(time)));
+    }
+    template <class Lock, class Clock, class Duration>
+    status wait_until(std::nothrow_t, const stop_domain &stop, Lock &lock, const std::chrono::time_point<Clock, Duration> &deadline) const noexcept {
+        detail::lent_lock<Lock> lent(lock);
+        const status last(await(stop, lent, detail::until(deadline)));
+        // As above.
+        return last.is_timed_out() && detail::until(deadline) != 0 ? status() : last;
     }
 
     unwedge_condvar_t *get() const noexcept { return raw_.get(); }
@@ -1120,6 +1140,10 @@ public:
     }
     /// Takes it, and does not throw: the guard is empty after a stop.
     guard lock(std::nothrow_t) const noexcept { return guard(unwedge_monitor_lock(raw_.get(), -1) == 0 ? raw_.get() : nullptr); }
+    /// The same in another domain.
+    guard lock(std::nothrow_t, const stop_domain &stop) const noexcept {
+        return guard(unwedge_monitor_lock_in(raw_.get(), stop.get()) == 0 ? raw_.get() : nullptr);
+    }
     /// The same until the time is up.
     template <class Rep, class Period>
     guard lock_for(const std::chrono::duration<Rep, Period> &time) const noexcept {

@@ -419,7 +419,7 @@ pub unsafe extern "C" fn unwedge_completion_is_complete(completion: *const unwed
 /// |---|---|---|
 /// | 0 | the result is there, and stays: what it is, see there | what was given; -EOWNERDEAD if the completer was let go; the negative of an errno if I/O failed |
 /// | -ETIMEDOUT | the time was up; wait again, or release it | as before |
-/// | -ECANCELED | a stop ended the wait, also if the result is there | as before |
+/// | -ECANCELED | a stop ended the wait, also if the result is there; but with NULL for `stop` what an earlier wait has given is given again | as before |
 /// | -EBUSY | another call waits for it | as before |
 ///
 /// # Safety

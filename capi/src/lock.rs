@@ -76,7 +76,7 @@ impl Caller {
 
     /// What a callback said.
     fn taken(&self, code: c_int) -> Option<Held<'_>> {
-        match code.abs() {
+        match code.saturating_abs() {
             0 => return Some(Held(self)),
             libc::EBUSY | libc::ETIMEDOUT | libc::EAGAIN => {}
             _ => self.failed.set(true),

@@ -19,7 +19,9 @@ use std::time::Instant;
 use unwedge::lock::Lock;
 use unwedge::{Monitor, MonitorGuard, Stop, WaitError};
 
-use crate::border::{BAD_ARGUMENT, Given, STOPPED, TIMED_OUT, blocking, border, deadline, give, string, wanted};
+use crate::border::{
+    BAD_ARGUMENT, CancellationHeld, Given, STOPPED, TIMED_OUT, blocking, border, deadline, give, string, wanted,
+};
 use crate::completion::{Completing, unwedge_completion_t};
 use crate::condvar::{Waited, unwedge_condvar_t};
 use crate::handle::{Handle, Kind, at, count, keep, take};
@@ -68,6 +70,7 @@ unsafe impl Sync for Keeper {}
 impl Drop for Keeper {
     fn drop(&mut self) {
         if let Some(end) = self.end {
+            let _held = CancellationHeld::new();
             // SAFETY: the caller's callback for what it has made there (`Callback`), which nobody uses any more (`Kept`).
             unsafe { end(self.place.as_ptr().cast()) };
         }
@@ -388,7 +391,7 @@ pub unsafe extern "C" fn unwedge_monitor_wait(
 }
 
 /// Waits for a completion, by who holds the lock: it is let go meanwhile. 0 with the lock held, and `*result` as `unwedge_completion_wait` gives it; -ECANCELED
-/// without the lock; -EBUSY and -EPERM with nothing done.
+/// without the lock; -EBUSY and -EPERM with nothing done. What an earlier wait has given is given again, also after a stop.
 ///
 /// # Safety
 /// See "Pointers" above.

@@ -173,6 +173,24 @@ static void completions(void) {
     CHECK(atomic_load(&freed) == 2);
     unwedge_completer_release(completer);
 
+    /* What a wait has given stays, also after a stop; who names a domain is told of its stop. */
+    CHECK(unwedge_stop_child(stop, "stays", &part) == 0);
+    CHECK(unwedge_completion_new(part, "given", NULL, &completion, &completer) == 0);
+    CHECK(unwedge_completer_complete(completer, 6, NULL) == 1);
+    CHECK(unwedge_completion_wait(completion, NULL, -1, &result) == 0 && result == 6);
+    CHECK(unwedge_stop_request(part, "stays") == 1);
+    result = 0;
+    CHECK(unwedge_completion_wait(completion, part, -1, &result) == -ECANCELED && result == 0);
+    CHECK(unwedge_completion_wait(completion, NULL, -1, &result) == 0 && result == 6);
+    unwedge_completion_release(completion);
+    unwedge_completer_release(completer);
+    CHECK(unwedge_completion_new(part, "not given", NULL, &completion, &completer) == 0);
+    CHECK(unwedge_completer_complete(completer, 6, NULL) == 1);
+    CHECK(unwedge_completion_wait(completion, NULL, -1, &result) == -ECANCELED);
+    unwedge_completion_release(completion);
+    unwedge_completer_release(completer);
+    unwedge_stop_release(part);
+
     /* A value that is NULL is none. */
     CHECK(unwedge_completion_new(stop, "none", free_value, &completion, &completer) == 0);
     CHECK(unwedge_completer_complete(completer, 3, NULL) == 1);
@@ -368,15 +386,16 @@ static void log_line(void *arg, int level, const char *message) {
 static void logs(void) {
     unwedge_stop_t *domain;
     unwedge_io_t *io;
-    CHECK(unwedge_set_log(UNWEDGE_LOG_DEBUG, log_line, &logged) == 0);
-    for (int round = 0; round < 2; round++) {
+    /* What was asked for, what is more important than what is said, and nothing. */
+    const int levels[] = {UNWEDGE_LOG_DEBUG, UNWEDGE_LOG_INFO, UNWEDGE_LOG_OFF};
+    for (int round = 0; round < 3; round++) {
+        CHECK(unwedge_set_log(levels[round], log_line, &logged) == 0);
         CHECK(unwedge_stop_new("logged", NULL, NULL, NULL, &domain) == 0);
         CHECK(unwedge_io_new(domain, UNWEDGE_POOL, &io) == 0);
         CHECK(unwedge_stop_shutdown(domain, NULL, NULL, NULL, NULL) == 1);
         unwedge_io_release(io);
         unwedge_stop_release(domain);
-        CHECK(atomic_load(&logged) == 1); /* that nothing was left; and in the second round nobody is told */
-        CHECK(unwedge_set_log(UNWEDGE_LOG_OFF, NULL, NULL) == 0);
+        CHECK(atomic_load(&logged) == 1); /* that nothing was left, in the first round; in the others nobody is told */
     }
 }
 

@@ -111,12 +111,20 @@ static int does_nothing(unwedge_stop_t *phase, void *arg) {
     (void)phase, (void)arg;
     return 0;
 }
+static void ends(void *place) {
+    frees(&(int){10000});
+    CHECK(*(atomic_int *)place == 0);
+}
+static const unwedge_monitor_ops_t ends_ops = {
+    .size = sizeof(atomic_int), .align = sizeof(atomic_int), .make = make, .end = ends, .try_lock = try_flag, .unlock = clear_flag};
 static void *frees_cancelled(void *arg) {
     static int units = 1, tens = 10, hundreds = 100, thousands = 1000;
     unwedge_stop_t *domain;
     unwedge_completion_t *completion;
     unwedge_completer_t *completer;
     unwedge_plan_t *plan;
+    unwedge_monitor_t *monitor;
+    unwedge_step_t step = {.name = "never", .run = does_nothing};
     CHECK(pthread_cancel(pthread_self()) == 0);
     CHECK(unwedge_stop_new("cancelled", NULL, &units, frees, &domain) == 0 && freed == 1);
     CHECK(unwedge_plan_new(0, &plan) == 0 && unwedge_plan_phase(plan, "never", 0, does_nothing, &tens, frees) == 0);
@@ -131,6 +139,13 @@ static void *frees_cancelled(void *arg) {
     unwedge_completer_release(completer);
     unwedge_completion_release(completion);
     CHECK(freed == 1111);
+    CHECK(unwedge_monitor_new(domain, "last", &ends_ops, NULL, &monitor) == 0 && unwedge_plan_new(0, &plan) == 0);
+    step.holding = monitor;
+    CHECK(unwedge_plan_step(plan, &step) == 0);
+    unwedge_monitor_release(monitor);
+    CHECK(freed == 1111); /* the plan has it */
+    unwedge_plan_release(plan);
+    CHECK(freed == 11111);
     unwedge_stop_release(domain);
     pthread_testcancel();
     return arg;
@@ -140,7 +155,7 @@ static void cancellation_in_what_frees(void) {
     pthread_t thread;
     void *ended;
     CHECK(pthread_create(&thread, NULL, frees_cancelled, &one) == 0);
-    CHECK(pthread_join(thread, &ended) == 0 && ended == PTHREAD_CANCELED && freed == 1111);
+    CHECK(pthread_join(thread, &ended) == 0 && ended == PTHREAD_CANCELED && freed == 11111);
 }
 
 /* A callback that cannot take the lock: the wait ends without it. */

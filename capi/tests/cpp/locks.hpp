@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 #if __cplusplus >= 201402L
@@ -23,6 +24,8 @@
 #if defined(WITH_TBB)
 #include <tbb/spin_mutex.h>
 #endif
+
+#include "unwedge.hpp"
 
 /// A spinlock of the C library: Lockable.
 class pthread_spin {
@@ -80,6 +83,21 @@ private:
     std::uint64_t next_ = 0, serving_ = 0;
 };
 
+/// The same, of which a wait is told not to use the `try_lock`: it stands in the queue.
+class queued_mutex : public fair_mutex {
+public:
+    bool try_lock() { std::abort(); }
+};
+
+namespace unwedge {
+template <>
+struct lock_traits<std::unique_lock<queued_mutex>> {
+    typedef queued_mutex mutex;
+    static constexpr bool can_try = false;
+    static constexpr bool can_try_for = false;
+};
+}  // namespace unwedge
+
 /// A mutex that is waited with itself, and not through a guard that owns it.
 template <class M>
 class bare {
@@ -121,6 +139,7 @@ void for_each_kind() {
     Run<over<ticket_lock, bare<ticket_lock>>>::run("ticket lock");
     Run<over<ticket_lock, std::unique_lock<ticket_lock>>>::run("unique_lock<ticket lock>");
     Run<over<fair_mutex, std::unique_lock<fair_mutex>>>::run("unique_lock<fair mutex>");
+    Run<over<queued_mutex, std::unique_lock<queued_mutex>>>::run("unique_lock<fair mutex> in its queue");
 #if __cplusplus >= 201402L
     Run<over<std::shared_timed_mutex, std::unique_lock<std::shared_timed_mutex>>>::run("unique_lock<std::shared_timed_mutex>");
     Run<over<std::shared_timed_mutex, std::shared_lock<std::shared_timed_mutex>>>::run("shared_lock<std::shared_timed_mutex>");

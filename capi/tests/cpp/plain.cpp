@@ -16,6 +16,17 @@ int main() {
         wrong += !changed.wait_for(std::nothrow, stop, guard, std::chrono::milliseconds(1)).is_timed_out();
         wrong += !guard.owns_lock();
     }
+    {
+        std::unique_lock<std::mutex> guard(mutex);
+        const auto past = std::chrono::steady_clock::now() - std::chrono::milliseconds(1);
+        wrong += !changed.wait_until(std::nothrow, stop, guard, past).is_timed_out();
+        int asked = 0;
+        wrong += !changed.wait(std::nothrow, stop, guard, [&] { return ++asked == 1; });
+        wrong += asked != 1 || !guard.owns_lock();
+    }
+    bool ran = false;
+    wrong += !stop.spawn(std::nothrow, "runs", [&] { ran = true; });
+    wrong += stop.spawn(std::nothrow, nullptr, [&] { ran = false; }).code() != -EINVAL;
     auto answer = unwedge::owe<std::string>(stop, "answer");
     wrong += !answer.owes.complete("hello");
     auto came = answer.result.wait(std::nothrow);
@@ -32,7 +43,19 @@ int main() {
     std::unique_lock<std::mutex> guard(mutex);
     wrong += !changed.wait(std::nothrow, stop, guard).is_stopped();
     wrong += guard.owns_lock();
-    wrong += !stop.shutdown(unwedge::plan(std::chrono::seconds(30))).is_clean();
+    guard.lock();
+    wrong += !changed.wait(std::nothrow, stop, guard, [] { return false; }).is_stopped();
+    wrong += guard.owns_lock();
+    // A phase takes the monitor, and does not when its time is up.
+    bool had = false;
+    unwedge::plan plan(std::chrono::seconds(30));
+    const auto report = stop.shutdown(std::move(plan).phase("has", std::chrono::seconds(10), [&](const unwedge::stop_domain &phase) {
+        had = count.lock(std::nothrow, phase).owns_lock();
+        phase.request("over");
+        wrong += count.lock(std::nothrow, phase).owns_lock();
+    }));
+    wrong += !report.is_clean();
+    wrong += !had || !ran;
     std::printf("plain: %d wrong\n", wrong);
     return wrong;
 }
