@@ -190,7 +190,7 @@ LD_LIBRARY_PATH=$lib guard "$work/meson/smoke"
 # Where it is (cargo install --locked cargo-c) it is tried.
 if cargo cinstall --version >/dev/null 2>&1 && cargo cbuild --help >/dev/null 2>&1; then
     say "cargo cinstall"
-    if cargo cinstall --package unwedge-capi --library-type cdylib --prefix "$work/cargo-c" --libdir "$work/cargo-c/lib" --target-dir "$target/cargo-c" >"$work/out" 2>&1; then
+    if cargo cinstall --package unwedge-capi --profile capi --library-type cdylib --prefix "$work/cargo-c" --libdir "$work/cargo-c/lib" --target-dir "$target/cargo-c" >"$work/out" 2>&1; then
         for file in lib/libunwedge.so lib/libunwedge.so.0 include/unwedge.h include/unwedge.hpp lib/pkgconfig/unwedge.pc; do
             [ -e "$work/cargo-c/$file" ] || { say "cargo cinstall has not installed $file"; find "$work/cargo-c"; exit 1; }
         done

@@ -107,6 +107,8 @@ public:
                                  .phase("storage", std::chrono::seconds(1), [this](const unwedge::stop_domain &) { objects_.shutdown(); });
         const unwedge::report report = unwedge::shutdown_holding(stop_, std::move(mds), std::move(plan));
         std::printf("%s\n", report.text().c_str());
+        // Whoever is left would find a daemon that is gone.
+        if (!report.is_clean()) std::_Exit(1);
     }
 
 private:

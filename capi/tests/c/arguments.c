@@ -6,6 +6,13 @@
 
 #include "check.h"
 
+/* What programs were compiled with. */
+_Static_assert(UNWEDGE_AUTO == 0 && UNWEDGE_URING == 1 && UNWEDGE_POOL == 2, "backends");
+_Static_assert(UNWEDGE_LOG_OFF == 0 && UNWEDGE_LOG_ERROR == 1 && UNWEDGE_LOG_WARN == 2 && UNWEDGE_LOG_INFO == 3, "levels");
+_Static_assert(UNWEDGE_LOG_DEBUG == 4 && UNWEDGE_LOG_TRACE == 5, "levels");
+_Static_assert(UNWEDGE_TEXT == 0 && UNWEDGE_JSON == 1 && UNWEDGE_DOT == 2, "forms");
+_Static_assert(UNWEDGE_STEP_BEFORE_JOIN == 1 && UNWEDGE_STEP_OR_ABORT == 2, "steps");
+
 #define WRONG(call) CHECK((call) == -EINVAL)
 
 static int lock(void *mutex) { return pthread_mutex_lock(mutex); }
