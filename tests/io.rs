@@ -2,6 +2,8 @@
 //!
 //! Every test runs on each backend that this machine has. `io_refused.rs` runs this file's scenarios under a seccomp filter.
 
+#[path = "common/again.rs"]
+mod again;
 #[path = "io/scenarios.rs"]
 mod scenarios;
 
@@ -71,6 +73,35 @@ fn descriptors_are_not_inherited() {
         }
     }
     assert!(io.backend() == "pool" || seen >= 2);
+    assert!(stop.shutdown(Plan::within(Duration::from_secs(30))).is_clean());
+}
+
+/// `UNWEDGE_IO` says what `Auto` means, and nothing of what the program chose; what it cannot mean is an error, and no backend.
+#[test]
+fn the_environment_says_what_auto_means() {
+    const MARK: &str = "UNWEDGE_TEST_OVERRIDE";
+    let stop = Stop::new("test");
+    if std::env::var_os(MARK).is_some() {
+        let backend = |built: std::io::Result<Io>| match built {
+            Ok(io) => format!("{}, {:?}", io.backend(), io.fallback_reason()),
+            Err(error) => format!("{:?}: {error}", error.kind()),
+        };
+        println!("auto: {}", backend(Io::new(&stop)));
+        println!("chosen: {}", backend(Io::builder(&stop).backend(Backend::Pool).build()));
+        return;
+    }
+    let ring = match Io::builder(&stop).backend(Backend::Uring).build() {
+        Ok(_) => "uring, None".to_owned(),
+        Err(error) => format!("{:?}: {error}", error.kind()),
+    };
+    let nonsense = "InvalidInput: the environment variable UNWEDGE_IO is neither `uring` nor `pool`";
+    for (value, auto) in [("pool", "pool, None"), ("uring", &ring), ("io_uring", nonsense), ("Pool", nonsense)] {
+        let run = again::again("the_environment_says_what_auto_means", MARK).env("UNWEDGE_IO", value).output();
+        let said = String::from_utf8(run.expect("it runs").stdout).expect("text");
+        let told = |what: &str| said.lines().find_map(|line| line.strip_prefix(what).map(str::to_owned));
+        assert_eq!(told("auto: ").as_deref(), Some(auto), "{value}");
+        assert_eq!(told("chosen: ").as_deref(), Some("pool, None"), "{value}");
+    }
     assert!(stop.shutdown(Plan::within(Duration::from_secs(30))).is_clean());
 }
 

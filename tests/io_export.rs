@@ -25,7 +25,7 @@ use tracing::{
 };
 use unwedge::{
     Plan, Stop,
-    io::{Backend, Io, OpenOptions},
+    io::{Backend, Io, OpenOptions, Operation},
 };
 
 const GUARD: Duration = Duration::from_secs(30);
@@ -83,6 +83,7 @@ fn a_recorder_gets_the_figures() {
     }
     assert!(io.stat("/nonexistent").wait_until(wait()).expect("answered").is_err());
     let (kept, _never) = io.external::<u32, unwedge::Abandoned>("never");
+    all_figures_go_to_their_names();
 
     let recorder = Kept::default();
     metrics::with_local_recorder(&recorder, || io.metrics().record());
@@ -91,12 +92,78 @@ fn a_recorder_gets_the_figures() {
     assert_eq!(of("unwedge_io_failed_total", "stat"), 1);
     assert_eq!(f64::from_bits(of("unwedge_io_in_flight", "external")), 1.0);
     assert!(of("unwedge_io_latency_nanoseconds_total", "stat") > 0);
-    assert_eq!(recorder.get("unwedge_io_latency_bucket{backend=pool,operation=stat,le=+Inf}"), 4);
-    assert!(recorder.get("unwedge_io_latency_bucket{backend=pool,operation=stat,le=0.000001024}") <= 4);
-    assert_eq!(recorder.get("unwedge_io_too_late_total{backend=pool}"), 0);
-    assert!(f64::from_bits(recorder.get("unwedge_io_pool_threads{backend=pool}")) >= 1.0);
     drop(kept);
     assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
+}
+
+/// Every figure has a value of its own here, so that none can stand in another's place; and what is recorded is all that the documentation names.
+fn all_figures_go_to_their_names() {
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(Backend::Pool).deadline(Duration::from_millis(20)).build().expect("a backend");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    let file = io.attach(ours, "silent").expect("an open file");
+    let wait = || Instant::now() + GUARD;
+    // Two hang, and are late; of three that a library does two come back when nobody wants them, and a fourth never does.
+    let reads = [7, 8].map(|len| io.read_at(&file, vec![0; len], 0));
+    for mut read in reads {
+        assert!(read.wait_until(wait()).expect("answered").expect_err("late").is_timed_out());
+    }
+    let asked = [(); 4].map(|()| io.external::<u32, unwedge::Abandoned>("osd_op"));
+    let [(one, mut wanted), (two, given_up), (three, dropped), (never, _kept)] = asked;
+    assert!(given_up.cancel().is_none());
+    drop(dropped);
+    assert!(one.complete(1).is_ok() && two.complete(2).is_err() && three.fail(unwedge::Abandoned).is_err());
+    assert_eq!(wanted.wait_until(wait()).expect("answered"), Ok(1));
+    for path in ["/", "/", "/", "/", "/nonexistent"] {
+        drop(io.stat(path).wait_until(wait()).expect("answered"));
+    }
+    let warm = io.open("/proc/self/exe", OpenOptions::new().read(true)).wait_until(wait()).expect("answered");
+    drop(warm.expect("opened"));
+    let busy = io.metrics();
+    assert!(!stop.shutdown(Plan::within(Duration::from_millis(20))).is_clean());
+    let over = io.metrics();
+
+    let recorder = Kept::default();
+    metrics::with_local_recorder(&recorder, || over.record());
+    let value = |name: &str| recorder.get(&format!("{name}{{backend=pool}}"));
+    let gauge = |name: &str| f64::from_bits(value(name)) as usize;
+    assert_eq!((over.timed_out(), over.too_late()), (2, 2));
+    assert_eq!((value("unwedge_io_timed_out_total"), value("unwedge_io_too_late_total")), (2, 2));
+    let leaked = (over.leaked_operations(), over.leaked_bytes(), over.leaked_threads());
+    assert_eq!(leaked, (3, 15, 2), "two reads, with their threads, and the library's");
+    let told = ["operations", "bytes", "threads"].map(|what| gauge(&format!("unwedge_io_leaked_{what}")));
+    assert_eq!((told[0], told[1], told[2]), leaked);
+    // Those that sit in the reads; and before the end all that were needed.
+    assert_eq!((over.pool_threads(), gauge("unwedge_io_pool_threads")), (2, 2));
+    let earlier = Kept::default();
+    metrics::with_local_recorder(&earlier, || busy.record());
+    assert!(busy.pool_threads() > 2, "{busy:?}");
+    assert_eq!(f64::from_bits(earlier.get("unwedge_io_pool_threads{backend=pool}")) as usize, busy.pool_threads());
+
+    let stats = over.operation(Operation::Stat);
+    assert_eq!((stats.done(), stats.failed(), over.operation(Operation::Open).done()), (5, 1, 1));
+    let external = over.operation(Operation::External);
+    assert_eq!((external.done(), external.in_flight(), over.operation(Operation::Read).in_flight()), (3, 1, 2));
+    let mut names = 6;
+    for kind in Operation::ALL {
+        let counts = over.operation(kind);
+        let of = |name: &str| recorder.get(&format!("unwedge_io_{name}{{backend=pool,operation={}}}", kind.name()));
+        assert_eq!((of("operations_total"), of("failed_total")), (counts.done(), counts.failed()), "{kind:?}");
+        assert_eq!((of("prompt_total"), f64::from_bits(of("in_flight")) as u64), (counts.prompt(), counts.in_flight()));
+        assert_eq!(u128::from(of("latency_nanoseconds_total")), counts.total().as_nanos(), "{kind:?}");
+        names += 5;
+        let mut below = 0;
+        for (bound, count) in counts.histogram() {
+            below += count;
+            let le = bound.map_or("+Inf".to_owned(), |bound| bound.as_secs_f64().to_string());
+            let bucket = format!("unwedge_io_latency_bucket{{backend=pool,operation={},le={le}}}", kind.name());
+            assert_eq!(recorder.get(&bucket), below, "{bucket}");
+            names += 1;
+        }
+        assert_eq!(below, counts.done() - counts.prompt(), "whose time was taken");
+    }
+    assert_eq!(recorder.0.lock().expect("not poisoned").len(), names, "and no other");
+    drop((never, theirs, file));
 }
 
 /// Is told of the events that are no less than a level, or of all.

@@ -109,6 +109,8 @@ fn no_wait_outlives_its_end() {
         each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.stat(other(&fuse)));
         each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.stat_many(vec![fuse.object(), other(&fuse)]));
         each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.remove_file(other(&fuse)));
+        each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.create_dir(other(&fuse), 0o700));
+        each_way(backend, &fuse, fuse::LOOKUP, |io, _| io.rename(other(&fuse), fuse.dir().join("another")));
         let place = AtomicUsize::new(0);
         // Each at another place: what was read once may lie in the page cache.
         let next = || place.fetch_add(1, Relaxed) as u64 * 8192;
@@ -119,6 +121,7 @@ fn no_wait_outlives_its_end() {
         });
         each_way(backend, &fuse, fuse::WRITE, |io, file| io.write_at(file, vec![0; 10], 0));
         each_way(backend, &fuse, fuse::FSYNC, |io, file| io.fsync(file));
+        each_way(backend, &fuse, fuse::FSYNC, |io, file| io.fdatasync(file));
         let folders = Mutex::new(Vec::new());
         each_way(backend, &fuse, fuse::READDIR, |io, _| {
             let mut names = io.read_dir(fuse.dir());
@@ -220,6 +223,11 @@ fn what_hangs_is_told_at_its_deadline() {
         let stop = Stop::new("test");
         let limit = Duration::from_millis(20);
         let io = Io::builder(&stop).backend(backend).deadline(limit).build().expect("a backend");
+        // Patient, on a machine that may be as late as the limit with anything.
+        let patient = Io::builder(&stop).backend(backend).build().expect("a backend");
+        let file = get(patient.open(fuse.object(), READ.write(true))).expect("opened");
+        // Nothing of it is in the page cache.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
         fuse.freeze(fuse::LOOKUP);
         let other = fuse.dir().join("other");
         let open = get(io.open(&other, READ)).expect_err("not answered");
@@ -227,12 +235,27 @@ fn what_hangs_is_told_at_its_deadline() {
         let many = get(io.stat_many([other.clone()])).expect_err("not answered");
         let change = get(io.create_dir(&other, 0o700)).expect_err("not answered");
         let names = io.read_dir(&other).wait_until(guard()).expect("told").expect_err("not answered");
-        for (error, operation) in
-            [open, stat, many, change, names].iter().zip(["open", "stat", "stat", "create_dir", "read_dir"])
-        {
+        for kind in [fuse::READ, fuse::WRITE, fuse::FSYNC] {
+            fuse.freeze(kind);
+        }
+        let (read, exact) = (io.read_at(&file, vec![0; 10], 0), io.read_exact_at(&file, vec![0; 10], 1 << 17));
+        let ranges = io.read_ranges(&file, vec![(2 << 17, vec![0; 10]), (3 << 17, vec![0; 10])]);
+        let write = io.write_at(&file, [0; 10], 4 << 17);
+        let (sync, data) = (io.fsync(&file), io.fdatasync(&file));
+        let read = get(read).expect_err("not answered").without_buffer();
+        let exact = get(exact).expect_err("not answered").without_buffer();
+        let ranges = get(ranges).expect_err("not answered").without_buffer();
+        let write = get(write).expect_err("not answered").without_buffer();
+        let (sync, data) = (get(sync).expect_err("not answered"), get(data).expect_err("not answered"));
+        let errors = [open, stat, many, change, names, read, exact, ranges, write, sync, data];
+        let operations =
+            ["open", "stat", "stat", "create_dir", "read_dir", "read", "read", "read", "write", "fsync", "fdatasync"];
+        for (error, operation) in errors.iter().zip(operations) {
             assert!(error.is_timed_out() && error.operation() == operation, "{error}");
         }
-        assert_eq!(io.metrics().timed_out(), 5);
+        // Each range is a read of its own.
+        let timed_out = io.metrics().timed_out();
+        assert!((11..=12).contains(&timed_out), "{timed_out}");
         fuse.thaw();
         until("the operations end", || io.metrics().in_flight() == 0);
         help::end(&stop);

@@ -1,5 +1,6 @@
 //! The scenarios of `io.rs` in a process whose seccomp filter refuses io_uring, openat2 and membarrier, as a container's default does (EPERM) and as a
 //! kernel that lacks them (ENOSYS); once more with `preadv2` and `statx` refused too; and where a ring only cannot be had for want of memory (ENOMEM).
+//! A ring that is made and does not work is found out; one that is taken away later ends the process, with a word.
 //! Then without a filter, where the process may not lock memory: before Linux 5.12 that bounds rings, and the pool is what is left; since then it does not
 //! (nor does it bind who has CAP_IPC_LOCK), and the ring must be had all the same.
 //! Last where no thread can be made: then the pool says so, and nobody waits for one.
@@ -9,7 +10,13 @@
 #[path = "io/scenarios.rs"]
 mod scenarios;
 
-use std::{collections::BTreeMap, env, process::Command};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::Read as _,
+    os::unix::{net::UnixStream, process::ExitStatusExt as _},
+    process::{Command, Stdio},
+};
 
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
 use unwedge::{
@@ -50,6 +57,12 @@ fn main() {
     if kind == NO_THREADS {
         return without_threads();
     }
+    if kind == TAKEN_AWAY {
+        return taken_away();
+    }
+    if let Some((_, errno, calls, says)) = HALVES.into_iter().find(|(name, ..)| *name == kind) {
+        return half_a_ring(errno, calls, says);
+    }
     let (name, errno, calls) = KINDS.into_iter().find(|(name, ..)| *name == kind).expect("a kind of refusal");
     refuse(errno, calls);
     assert_eq!(std::fs::metadata("/proc/self/status").map(|m| m.is_file()).ok(), Some(true));
@@ -77,6 +90,46 @@ fn main() {
         println!("{name}: {scenario}");
         run(Backend::Auto);
     }
+}
+
+/// What lets a ring be made whose operations then fail, as some sandboxes do; and what is said of it.
+const HALVES: [(&str, i32, &[libc::c_long], &str); 2] = [
+    ("EPERM for entering a ring", libc::EPERM, &[libc::SYS_io_uring_enter], "io_uring cannot be entered: "),
+    (
+        "ENOSYS for asking a ring",
+        libc::ENOSYS,
+        &[libc::SYS_io_uring_register],
+        "io_uring cannot be asked for its operations: ",
+    ),
+];
+
+fn half_a_ring(errno: i32, calls: &[libc::c_long], says: &str) {
+    refuse(errno, calls);
+    let stop = Stop::new("test");
+    let io = Io::new(&stop).expect("a backend");
+    let reason = io.fallback_reason().expect("a reason");
+    assert!(reason.starts_with(says) && reason.ends_with(&format!("(os error {errno})")), "{reason}");
+    assert_eq!((io.backend(), io.metrics().fallback_reason()), ("pool", Some(reason)));
+    assert_eq!(Io::builder(&stop).backend(Backend::Uring).build().expect_err("refused").to_string(), reason);
+    assert!(stop.shutdown(Plan::within(std::time::Duration::from_secs(30))).is_clean());
+    scenarios::reads_are_right(Backend::Auto);
+}
+
+/// A kind of its own: the owner of a ring that the kernel does not serve any more cannot go on, and the process with it.
+const TAKEN_AWAY: &str = "a ring that is taken away";
+
+fn taken_away() {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `none` is valid for reading.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) }, 0);
+    let stop = Stop::new("test");
+    let io = Io::builder(&stop).backend(Backend::Uring).build().expect("a ring");
+    let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
+    let file = io.attach(ours, "silent").expect("an open file");
+    refuse(libc::EPERM, &[libc::SYS_io_uring_enter]);
+    let read =
+        io.read_at(&file, vec![0; 8], 0).wait_until(std::time::Instant::now() + std::time::Duration::from_secs(30));
+    println!("still there: {read:?}");
 }
 
 /// A kind of its own: the kernel decides whether there is a ring.
@@ -133,7 +186,34 @@ fn run_each() {
             Command::new(&me).env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO").status().expect("run");
         assert!(status.success(), "under {name}: {status}");
     }
+    match Io::builder(&Stop::new("probe")).backend(Backend::Uring).build() {
+        Ok(_) => run_those_of_a_ring(&me),
+        Err(error) => println!("io_refused: not tested, what a ring does that half works: {error}"),
+    }
     println!("io_refused: {} scenarios under {} kinds of refusal: ok", SCENARIOS.len(), KINDS.len());
+}
+
+fn run_those_of_a_ring(me: &std::path::Path) {
+    let again = |name: &str| {
+        let mut again = Command::new(me);
+        again.env("UNWEDGE_TEST_REFUSAL", name).env_remove("UNWEDGE_IO");
+        again
+    };
+    for (name, ..) in HALVES {
+        let status = again(name).status().expect("run");
+        assert!(status.success(), "under {name}: {status}");
+    }
+    let mut ends = again(TAKEN_AWAY).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("run");
+    let mut said = String::new();
+    ends.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    let status = ends.wait().expect("it has ended");
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}: {said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("unwedge: the thread that owns the io_uring panicked; ") && last.ends_with(": aborting"),
+        "{said}"
+    );
+    assert!(said.contains("io_uring_enter: Err(Os { code: 1,"), "{said}");
 }
 
 fn refuse(errno: i32, calls: &[libc::c_long]) {

@@ -1,4 +1,4 @@
-//! Random reads, writes, opens and waits that never end, met by random cancels, drops, deadlines and stops, life after life, on both backends.
+//! Random operations of every kind, and waits that never end, met by random cancels, drops, deadlines and stops, life after life, on both backends.
 //!
 //! Four threads of a life begin operations on a file whose pages begin with their number (through the page cache and past it, cold and warm), and on a
 //! socket to which nobody writes, and wait for them in all ways, or do not. The life is shut down at a random moment with a random deadline. Then:
@@ -21,7 +21,7 @@ use std::{
 };
 
 use unwedge::{
-    Completion, Plan, Stop, WaitError,
+    Abandoned, Completion, Plan, Stop, WaitError,
     io::{Backend, File, Io, IoBuf, IoBufMut, IoError, OpenOptions},
 };
 
@@ -139,11 +139,74 @@ fn live(stop: &Stop, io: &Io, files: &Files, path: &Path, ops: u64, random: &mut
                 drop(io.fdatasync(file));
                 continue;
             }
+            5 => {
+                others(stop, io, files, path, number, random);
+                continue;
+            }
             _ => io.read_at(file, Buffer::new(0), at),
         };
         wait(stop, read, number, &mut kept, random);
     }
     ops
+}
+
+/// One of what gives no page back: in its place what it says has to be right.
+fn others(stop: &Stop, io: &Io, files: &Files, path: &Path, number: u64, random: &mut Random) {
+    fn told<T, E: From<Abandoned>>(mut asked: Completion<T, E>, random: &mut Random) -> Option<Result<T, E>> {
+        match random.below(4) {
+            0 => asked.cancel(),
+            1 => {
+                drop(asked);
+                None
+            }
+            _ => asked.wait_until(random.soon()).ok(),
+        }
+    }
+    let at = |n: u64| (number + n) % PAGES;
+    let stopped = |error: &dyn std::fmt::Display| assert!(stop.is_requested(), "an error before the stop: {error}");
+    match random.below(5) {
+        0 => match told(io.stat(path), random) {
+            Some(Ok(found)) => assert_eq!(found.len(), PAGES * PAGE as u64),
+            Some(Err(error)) => stopped(&error),
+            None => {}
+        },
+        1 => match told(io.stat_many(vec![path.to_owned(); 3]), random) {
+            Some(Ok(found)) => assert!(found.len() == 3 && found.iter().all(|one| one.is_ok() || stop.is_requested())),
+            Some(Err(error)) => stopped(&error),
+            None => {}
+        },
+        2 => match told(io.run_blocking("storm", move || number), random) {
+            Some(Ok(ran)) => assert_eq!(ran, number),
+            Some(Err(error)) => stopped(&error),
+            None => {}
+        },
+        3 => {
+            // Of no buffers that are counted: those of the ranges that have come wait for the others.
+            let ranges = (0..3).map(|n| (at(n) * PAGE as u64, vec![0; PAGE])).collect();
+            match told(io.read_ranges(&files.cached, ranges), random) {
+                Some(Ok(pages)) => {
+                    let is_right = |(n, page): (u64, &Vec<u8>)| page.len() == PAGE && page[..8] == at(n).to_le_bytes();
+                    assert!(pages.len() == 3 && (0..).zip(&pages).all(is_right));
+                }
+                Some(Err(error)) => stopped(&error),
+                None => {}
+            }
+        }
+        _ => {
+            let (completer, answer) = io.external::<u64, Abandoned>("storm");
+            let is_given = random.below(2) == 0;
+            if is_given {
+                let _ = completer.complete(number);
+            } else {
+                drop(completer);
+            }
+            match told(answer.into_completion(), random) {
+                Some(Ok(value)) => assert!(is_given && value == number),
+                Some(Err(error)) => assert!(!is_given || stop.is_requested(), "{error}"),
+                None => {}
+            }
+        }
+    }
 }
 
 /// Waits in one of all ways.

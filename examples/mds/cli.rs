@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Exit status 0: every stop was clean. 1: not so; what was wrong has been said. 130: interrupted by SIGINT or SIGTERM before its end.
 #[derive(Debug, Parser)]
-#[command(name = "mds", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "mds", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do instead of the main job.
     #[command(subcommand)]

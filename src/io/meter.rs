@@ -426,7 +426,9 @@ mod tests {
         assert_eq!((reads.done(), reads.failed(), reads.in_flight(), reads.prompt()), (6, 1, 1, 2));
         assert_eq!(reads.quantile(0.5), Some(Duration::from_nanos(2048)));
         assert_eq!(reads.quantile(1.0), Some(Duration::from_micros(1000)), "never above the slowest");
-        assert_eq!(reads.histogram().map(|(_, count)| count).sum::<u64>(), 4);
+        assert_eq!((reads.total(), reads.slowest()), (Duration::from_micros(1006), Duration::from_micros(1000)));
+        let filled = reads.histogram().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+        assert_eq!(filled, [(Some(Duration::from_nanos(2048)), 3), (Some(Duration::from_nanos(1 << 20)), 1)]);
         assert_eq!(metrics.operation(Operation::Write).quantile(0.5), None);
         assert_eq!(metrics.in_flight(), 1);
     }

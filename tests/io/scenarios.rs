@@ -31,6 +31,8 @@ mod help;
 mod lingering;
 #[path = "operations.rs"]
 mod operations;
+#[path = "../common/signals.rs"]
+mod signals;
 #[path = "windows.rs"]
 mod windows;
 
@@ -878,21 +880,29 @@ pub fn jobs_run_and_their_panics_are_theirs(backend: Backend) {
 }
 
 pub fn threads_have_names_and_run_the_hook(backend: Backend) {
-    let names = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&names);
+    let threads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&threads);
     let hook = move |name: &str| {
-        assert_eq!(thread::current().name(), Some(name), "it runs on the thread that it is told of");
-        seen.lock().expect("names").push(name.to_owned());
+        let status = fs::read_to_string("/proc/thread-self/status").expect("a status");
+        let of = |field| status.lines().find_map(|line| line.strip_prefix(field)).expect("a field").trim().to_owned();
+        seen.lock().expect("threads").push((name.to_owned(), of("Name:"), of("SigBlk:")));
     };
     let stop = Stop::builder("test").on_thread_start(hook).build();
-    let io = start(backend, &stop);
+    let io = Io::builder(&stop).backend(backend).deadline(Duration::from_secs(3600)).build().expect("a backend");
     get(io.run_blocking("job", || ())).expect("run");
     let uring = io.backend() == "uring";
+    until("the last of them runs", || threads.lock().expect("threads").iter().any(|(name, ..)| name == "uw-time"));
     end(&stop);
-    let mut names = names.lock().expect("names").clone();
+    let mut threads = threads.lock().expect("threads").clone();
     // Without io_uring that thread was there to try.
-    names.retain(|name| uring || name != "uw-ring");
-    assert_eq!(names, if uring { vec!["uw-ring", "uw-pool-1"] } else { vec!["uw-pool-1"] });
+    threads.retain(|(name, ..)| uring || name != "uw-ring");
+    threads.sort_unstable();
+    let names: Vec<_> = threads.iter().map(|(name, ..)| &**name).collect();
+    assert_eq!(names, if uring { vec!["uw-pool-1", "uw-ring", "uw-time"] } else { vec!["uw-pool-1", "uw-time"] });
+    for (name, comm, blocked) in &threads {
+        assert_eq!(name, comm, "it runs on the thread that it is told of");
+        assert!(signals::is_blocked_as_it_should(blocked), "{name}: {blocked}");
+    }
 }
 
 /// A task's wait, without a runtime.

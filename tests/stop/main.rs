@@ -9,6 +9,8 @@ mod again;
 mod common;
 #[path = "../common/seen.rs"]
 mod seen;
+#[path = "../common/signals.rs"]
+mod signals;
 
 mod drops;
 mod hurry;

@@ -7,6 +7,7 @@ use unwedge::{Completion, Plan, Stop};
 
 use crate::common::{GUARD, guarded};
 use crate::seen::until;
+use crate::signals::is_blocked_as_it_should;
 
 /// A field of the calling thread's status.
 fn status(field: &str) -> String {
@@ -17,29 +18,6 @@ fn status(field: &str) -> String {
 
 fn comm() -> String {
     fs::read_to_string("/proc/thread-self/comm").expect("a name").trim_end_matches('\n').to_owned()
-}
-
-/// Those that a crash raises where it is: a handler that is to say what happened must run there.
-const CRASH: u64 = bit(libc::SIGSEGV)
-    | bit(libc::SIGBUS)
-    | bit(libc::SIGFPE)
-    | bit(libc::SIGILL)
-    | bit(libc::SIGTRAP)
-    | bit(libc::SIGSYS)
-    | bit(libc::SIGABRT);
-
-/// Every signal but those of a crash, those that cannot be blocked, and the two that the C library keeps to itself (32 and 33).
-const ALL_BLOCKED: u64 = !(CRASH | bit(libc::SIGKILL) | bit(libc::SIGSTOP) | bit(32) | bit(33));
-
-/// A signal's place in a mask.
-const fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
-}
-
-/// Whether a thread has what the library's own threads have blocked, given its mask in digits.
-fn is_blocked_as_it_should(mask: &str) {
-    let blocked = u64::from_str_radix(mask, 16).expect("a mask");
-    assert_eq!(blocked & (ALL_BLOCKED | CRASH), ALL_BLOCKED, "{blocked:x}");
 }
 
 #[test]
@@ -53,7 +31,7 @@ fn the_library_s_own_threads_have_its_name_and_block_all_signals_but_a_crash_s()
         completer.complete(1).expect("wanted");
         let (name, blocked) = tell.recv_timeout(GUARD).expect("told");
         assert_eq!(name, "uw-callback");
-        is_blocked_as_it_should(&blocked);
+        assert!(is_blocked_as_it_should(&blocked), "{blocked}");
         assert_eq!(status("SigBlk"), before, "who started it has its own mask");
         assert!(stop.shutdown(Plan::within(GUARD)).is_clean());
     });
@@ -75,7 +53,7 @@ fn a_shutdown_for_a_task_is_a_thread_of_the_library_s_own_too() {
         until("it runs", || own().is_some());
         let status = fs::read_to_string(own().expect("it runs").path().join("status")).expect("a status");
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("the field").trim();
-        is_blocked_as_it_should(blocked);
+        assert!(is_blocked_as_it_should(blocked), "{blocked}");
         go.send(()).expect("it is there");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         assert!(runtime.block_on(shutdown).is_clean());

@@ -50,7 +50,7 @@ use crate::rados::{Place, Plain, RadosStore};
 
 /// A metadata server that boots from a Ceph metadata pool, live or captured, serves it read-only, and always stops.
 #[derive(Debug, Parser)]
-#[command(name = "mds-rados", version, about)]
+#[command(name = "mds-rados", version)]
 struct Cli {
     /// What to do. A pool is a captured one's folder, or `rados:CONF:POOL`.
     #[command(subcommand)]
