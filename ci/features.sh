@@ -36,5 +36,5 @@ for set in none $base $extra $pairs $all_but_one "$(without none $base $extra)";
     esac
 done
 
-# What is tested of the features that are off by default.
-cargo test --package unwedge --features "$(without none $extra)" --test io --test io_export --test report_watch
+# What is tested of the features that are off by default: buffers of `bytes`, both facades, parking_lot 0.13's locks, the order of locks.
+cargo test --package unwedge --all-features --test io --test io_export --test report_watch --test locks --test report

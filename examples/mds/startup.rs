@@ -18,7 +18,7 @@ use unwedge::report::{Outcome, Report};
 use crate::decode::tables::SavedSessions;
 use crate::fixture::Fixture;
 use crate::frozen::{FrozenStore, Ice};
-use crate::life::Life;
+use crate::life::{Life, RECONNECT_WINDOW};
 use crate::serve::{Socket, serve};
 use crate::state::State;
 use crate::store::FileStore;
@@ -148,4 +148,36 @@ fn a_stop_in_any_state_of_a_boot_holds_when_the_storage_comes_back() {
             fs::remove_file(&sessions).expect("removed");
         }
     }
+}
+
+/// Boots from a table of these clients, of which some come back. How long they were waited for, and whose session there is then.
+fn reconnect(fixture: &Fixture, known: &[u64], back: &[u64]) -> (Duration, Vec<u64>) {
+    let sessions = fixture.dirty().join("objects").join(SavedSessions::object(0));
+    fs::write(sessions, SavedSessions { clients: known.to_vec() }.encode()).expect("written");
+    let stop = Stop::new("mds");
+    let io = Io::new(&stop).expect("I/O");
+    let store = FileStore::open(&io, &stop, &fixture.dirty()).expect("a pool");
+    let life = Life::start(&stop, store).expect("threads");
+    for client in back {
+        life.mds().when(|mds| mds.open_session(*client)).expect("no stop").expect("no trouble");
+        life.notify();
+    }
+    life.wait_open().expect("no stop").expect("no trouble");
+    let (entered, found) =
+        life.mds().when(|mds| Some((mds.entered().to_vec(), mds.session_table().clients))).expect("no stop");
+    let at = |state| entered.iter().find(|(entered, _)| *entered == state).expect("it was entered").1;
+    assert!(life.shut_down("the test is over", GUARD, GUARD, GUARD).is_clean());
+    (at(State::Rejoin).duration_since(at(State::Reconnect)), found)
+}
+
+#[test]
+fn clients_of_the_last_life_are_waited_for_until_all_are_back_or_the_window_is_over() {
+    let fixture = Fixture::unpack(|| false).expect("the pool");
+    assert_eq!(RECONNECT_WINDOW, Duration::from_secs(3));
+    let (waited, found) = reconnect(&fixture, &[7, 9], &[9]);
+    assert!(waited >= RECONNECT_WINDOW, "{waited:?}");
+    assert_eq!(found, [9], "who has not come back has lost its session");
+    let (waited, found) = reconnect(&fixture, &[7, 9], &[9, 7]);
+    assert!(waited < RECONNECT_WINDOW, "{waited:?}");
+    assert_eq!(found, [7, 9]);
 }

@@ -306,3 +306,33 @@ fn forget_sessions(pool: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread of each life is late: it hangs before its first line for longer than a stop may take. That is a stop which is not clean, and the run says so.
+    #[test]
+    fn a_stop_that_leaves_a_thread_is_not_clean() {
+        let hangs = |name: &str| {
+            if name == "boot" {
+                std::thread::sleep(3 * scene::WITHIN);
+            }
+        };
+        let (runtime, drill) =
+            (daemon::runtime().expect("a runtime"), Stop::builder("drill").on_thread_start(hangs).build());
+        let fixture = Fixture::unpack(|| false).expect("the pool");
+        let stage = Stage { drill: &drill, runtime: &runtime, fixture: &fixture };
+        let mut blemishes = Vec::new();
+        let stops =
+            stage.stops(Scenario::Frozen(State::Replay), 1, &mut blemishes).expect("the drill itself goes well");
+        assert_eq!((stops.runs, stops.clean, blemishes.len()), (1, false, 1), "{blemishes:?}");
+        assert!(blemishes[0].starts_with("replay, run 0: not everything has ended"), "{blemishes:?}");
+        assert!(blemishes[0].contains("thread boot"), "{blemishes:?}");
+        let drill = Stop::new("drill");
+        let stage = Stage { drill: &drill, ..stage };
+        let stops =
+            stage.stops(Scenario::Frozen(State::Replay), 1, &mut blemishes).expect("the drill itself goes well");
+        assert_eq!((stops.clean, blemishes.len()), (true, 1), "{blemishes:?}");
+    }
+}

@@ -31,7 +31,7 @@ use crate::state::State;
 use crate::store::FileStore;
 
 /// The whole stop; what has not ended then is named and left.
-const WITHIN: Duration = Duration::from_secs(1);
+pub const WITHIN: Duration = Duration::from_secs(1);
 
 /// How much of it storage that does not answer is given for the table of sessions.
 const SAVE_WITHIN: Duration = Duration::from_millis(1);
