@@ -54,6 +54,23 @@ fn there_is_a_ring_where_the_kernel_has_one() {
     assert!((0..5).any(|_| has_uring()));
 }
 
+/// The kernel has room for what the deepest ring may have under way.
+#[test]
+fn the_deepest_ring_is_had() {
+    if has_uring() {
+        let stop = Stop::new("test");
+        let io = Io::builder(&stop).backend(Backend::Uring).depth(4096).build().expect("a ring");
+        let file = io.open("/proc/self/status", unwedge::io::OpenOptions::new().read(true)).wait();
+        let file = file.expect("not stopped").expect("opened");
+        let reads: Vec<_> = (0..20_000).map(|_| io.read_at(&file, vec![0; 5], 0)).collect();
+        assert!(
+            reads.into_iter().all(|mut read| read.wait().is_ok_and(|read| read.is_ok_and(|read| read == b"Name:")))
+        );
+        drop(file);
+        assert!(stop.shutdown(Plan::within(Duration::from_secs(30))).is_clean());
+    }
+}
+
 /// The service's own descriptors are not for programs that the daemon starts.
 #[test]
 fn descriptors_are_not_inherited() {

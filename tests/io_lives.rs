@@ -1,4 +1,5 @@
-//! Many lives in one process leave its threads, descriptors and memory as they were. Alone in its file, because it counts what the process has.
+//! Many lives in one process leave its threads, descriptors and memory as they were, and its signals to whom they belong: no handler is installed. Alone in
+//! its file, because it counts what the process has.
 
 use std::{
     fs, thread,
@@ -16,11 +17,19 @@ fn count(what: &str) -> usize {
     fs::read_dir(format!("/proc/self/{what}")).expect("proc").count()
 }
 
+fn status(field: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").expect("proc");
+    status.lines().find_map(|line| line.strip_prefix(field)).expect("a line").trim().to_owned()
+}
+
 /// Resident memory in KiB.
 fn memory() -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    status("VmRSS:").trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// The signals that have a handler, and those that are ignored.
+fn handled() -> [String; 2] {
+    ["SigCgt:", "SigIgn:"].map(status)
 }
 
 fn life(backend: Backend, path: &str, orderly: bool) {
@@ -40,6 +49,7 @@ fn life(backend: Backend, path: &str, orderly: bool) {
 
 #[test]
 fn lives_leave_nothing() {
+    let before = handled();
     let uring = Io::builder(&Stop::new("probe")).backend(Backend::Uring).build().is_ok();
     let backends: &[Backend] = if uring { &[Backend::Uring, Backend::Pool] } else { &[Backend::Pool] };
     for &backend in backends {
@@ -61,6 +71,7 @@ fn lives_leave_nothing() {
             );
         }
     }
+    assert_eq!(handled(), before, "no signal is the library's");
 }
 
 /// The count when it has come down to `goal`, or has not changed for a while, or at last.

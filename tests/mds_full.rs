@@ -121,6 +121,29 @@ fn session(socket: &Path, server: &mut Child) -> BufReader<UnixStream> {
     }
 }
 
+/// The restarts of the main job hand sessions on, which cannot be written any more: not every stop is as it should be, and its exit status says so.
+#[test]
+fn a_main_job_that_is_not_clean_fails() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut job = Command::new(program());
+    job.args(["--runs", "1", "--lives", "200"]).env("TMPDIR", temporary.path());
+    let mut job = job.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let mut lines = BufReader::new(job.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+    // The line behind the last of the stops; all of them were clean.
+    let stops: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("  (*)")).collect();
+    assert!(!stops.iter().any(|line| line.contains("  NO ")), "{stops:?}");
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `none` is valid for reading, the old limit is not asked for; the process is a child that has not been waited for.
+    assert_eq!(unsafe { libc::prlimit(job.id() as i32, libc::RLIMIT_FSIZE, &none, std::ptr::null_mut()) }, 0);
+    assert_eq!(lines.last().as_deref(), Some("NOT every stop was clean"));
+    let ended = job.wait_with_output().expect("it ends");
+    let said = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("mds: not clean: restart: ")), "{said}");
+    assert!(said.contains("unwedge_mds0_sessions") && said.contains("File too large"), "{said}");
+    assert_eq!(fs::read_dir(temporary.path()).expect("a folder").count(), 0, "everything temporary has gone");
+}
+
 #[test]
 fn options_of_the_main_job_are_refused_beside_a_command() {
     let run = mds(&["--json", "dump", "--pool", "/", "tree"]);
