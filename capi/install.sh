@@ -6,10 +6,10 @@
 # --lockdep: the order of locks is watched (unwedge_on_inversion), as in a debug build.
 set -eu
 from=$PWD
-cd "$(dirname "$0")"
+CDPATH= cd "$(dirname "$0")"
 # What is not absolute is meant from where the caller stands.
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
-prefix=/usr/local libdir='' destdir=${DESTDIR:-} profile=capi features=''
+prefix=/usr/local libdir='' destdir=${DESTDIR:+$(absolute "$DESTDIR")} profile=capi features=''
 usage() { echo "usage: capi/install.sh [--prefix DIR] [--libdir DIR] [--destdir DIR] [--debug] [--lockdep]"; }
 while [ $# -gt 0 ]; do
     case $1 in
@@ -38,9 +38,11 @@ ln -sf "libunwedge.so.$version" "$lib/libunwedge.so.0"
 ln -sf libunwedge.so.0 "$lib/libunwedge.so"
 install -m 644 include/unwedge.h include/unwedge.hpp "$include"
 install -m 644 NOTICE PORTING.md "$share"
+# In a .pc a blank within a path has a backslash before it.
+escaped() { printf '%s\n' "$1" | sed 's/ /\\ /g'; }
 cat >"$lib/pkgconfig/unwedge.pc" <<END
-prefix=$prefix
-libdir=$libdir
+prefix=$(escaped "$prefix")
+libdir=$(escaped "$libdir")
 includedir=\${prefix}/include
 
 Name: unwedge

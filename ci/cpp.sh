@@ -69,7 +69,7 @@ abidiff --no-added-syms capi/abi.xml "$work/stub.so" || { say "the ABI has chang
 capi/notice.sh | diff - capi/NOTICE || { say "capi/NOTICE is not what the library carries: ci/cpp.sh --bless"; exit 1; }
 
 say "headers without warnings"
-strict="-Wall -Wextra -Wpedantic -Werror -fsyntax-only -Icapi/include"
+strict="-Wall -Wextra -Wpedantic -Wredundant-decls -Werror -fsyntax-only -Icapi/include"
 for compiler in gcc clang; do
     for standard in c99 c11 c17; do
         $compiler -x c -std=$standard $strict capi/include/unwedge.h -Wno-pragma-once-outside-header 2>"$work/out" || { cat "$work/out"; exit 1; }

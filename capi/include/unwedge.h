@@ -209,8 +209,6 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
-extern int pthread_setcancelstate(int state, int *old);
-
 // Makes a completion and the completer that owes it. 0, and both handles are yours: release each.
 //
 // `what` is what it is called in reports: few different names, not one for each operation. `free_value` frees a value that nobody takes; NULL if values need

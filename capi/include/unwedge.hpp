@@ -84,7 +84,7 @@ namespace detail {
 
 /// Throws what a code says; ends the program where there are no exceptions.
 [[noreturn]] inline void raise(long long code) {
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
     if (code == -ECANCELED) throw stopped();
     if (code == -EOWNERDEAD) throw abandoned();
     throw failure(static_cast<int>(code));
@@ -92,6 +92,14 @@ namespace detail {
     static_cast<void>(code);
     std::terminate();
 #endif
+}
+
+/// Throws what an operation came to. One that was cancelled is a failure like any other: `stopped` says that a wait was ended, and its lock let go.
+[[noreturn]] inline void raise_result(long long result) {
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
+    if (result == -ECANCELED) throw failure(ECANCELED);
+#endif
+    raise(result);
 }
 
 inline int check(int code) {
@@ -259,7 +267,7 @@ public:
 
     /// Throws what the lock threw, if it did.
     void rethrow() const {
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
         if (thrown_) std::rethrow_exception(thrown_);
 #endif
     }
@@ -272,7 +280,7 @@ private:
 
     template <class F>
     int guarded(F f) noexcept {
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
         try {
             return f() ? 0 : EBUSY;
         } catch (...) {
@@ -313,7 +321,7 @@ private:
     static try_for_fn try_lock_for_if(std::false_type) noexcept { return nullptr; }
 
     Lock *lock_;
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
     std::exception_ptr thrown_;
 #endif
 };
@@ -438,7 +446,7 @@ private:
     template <class F>
     static void run(void *box) noexcept {
         std::unique_ptr<F> body(static_cast<F *>(box));
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
         try {
             (*body)();
         } catch (const stopped &) {
@@ -545,7 +553,7 @@ private:
     static int run(unwedge_stop_t *phase, void *box) noexcept {
         unwedge_stop_ref(phase);
         const stop_domain own((detail::stop_handle(phase)));
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
         try {
             (*static_cast<F *>(box))(own);
         } catch (const stopped &) {
@@ -564,6 +572,8 @@ private:
 };
 
 inline report stop_domain::shutdown(plan &&what) const {
+    // One that was moved from would have no limit.
+    if (what.get() == nullptr) detail::raise(-EINVAL);
     detail::report_handle made;
     detail::check(unwedge_stop_shutdown(raw_.get(), what.get(), nullptr, nullptr, made.place()));
     return unwedge::report(std::move(made));
@@ -571,6 +581,7 @@ inline report stop_domain::shutdown(plan &&what) const {
 
 template <class Lock>
 report stop_domain::shutdown_holding(Lock &lock, plan &&what) const {
+    if (what.get() == nullptr) detail::raise(-EINVAL);
     detail::lent_lock<Lock> lent(lock);
     detail::report_handle made;
     detail::check(unwedge_stop_shutdown(raw_.get(), what.get(), lent.ops(), &lent, made.place()));
@@ -848,7 +859,7 @@ public:
     /// The value; otherwise throws why there is none.
     T get() {
         if (wait_ < 0) detail::raise(wait_);
-        if (result_ < 0) detail::raise(result_);
+        if (result_ < 0) detail::raise_result(result_);
         return std::move(carrier::at(kept_));
     }
 
@@ -867,7 +878,7 @@ public:
     explicit operator bool() const noexcept { return wait_ >= 0 && result_ >= 0; }
     void get() const {
         if (wait_ < 0) detail::raise(wait_);
-        if (result_ < 0) detail::raise(result_);
+        if (result_ < 0) detail::raise_result(result_);
     }
 
 private:
@@ -894,7 +905,8 @@ public:
     T wait() { return await(nullptr, -1).get(); }
     /// As `wait`, ended by a stop of this domain: a phase's.
     T wait(const stop_domain &stop) { return await(stop.get(), -1).get(); }
-    /// As `wait`, by who holds a lock: it is let go meanwhile. Held again afterwards, but after `stopped`.
+    /// As `wait`, by who holds a lock: it is let go meanwhile. Held again afterwards, but after `stopped`, what the lock threw, or a wait that could not be (another
+    /// one is at it). A std::unique_lock says which; with a bare lock use the std::nothrow form, whose status is that of the wait alone.
     template <class Lock>
     T wait(const stop_domain &stop, Lock &lock) {
         detail::lent_lock<Lock> lent(lock);
@@ -1155,7 +1167,7 @@ private:
     friend class plan;
     detail::monitor_handle share() const noexcept { return raw_.share(); }
     static int make(void *place, void *value) noexcept {
-#if defined(__cpp_exceptions)
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS)
         try {
             new (place) content(std::move(*static_cast<T *>(value)));
         } catch (...) {

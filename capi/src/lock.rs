@@ -84,9 +84,14 @@ impl Caller {
         None
     }
 
+    /// Waits for it: so whatever errno comes is a failure, and none says that it is not free.
     fn plainly(&self) -> Option<Held<'_>> {
         // SAFETY: the caller's callback with the caller's lock (`Callback`), within the call (`Call`).
-        self.taken(unsafe { (self.lock_fn)(self.lock) })
+        let taken = self.taken(unsafe { (self.lock_fn)(self.lock) });
+        if taken.is_none() {
+            self.failed.set(true);
+        }
+        taken
     }
 
     fn if_free(&self) -> Option<Held<'_>> {

@@ -8,7 +8,7 @@
 //!   after it. So who holds the lock has a count of the monitor, from the call that took it to the one that lets it go, and a release by anybody frees nothing.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
 use std::ptr::NonNull;
@@ -129,12 +129,19 @@ impl Kind for Monitored {
     const TAG: u32 = 0x7577_6d6f;
 }
 
-/// This thread: a number that no other thread has at the same time.
+/// This thread: a number that no other thread has or has had, greater than 0.
 fn me() -> usize {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
     std::thread_local! {
-        static ME: u8 = const { 0 };
+        static ME: Cell<usize> = const { Cell::new(0) };
     }
-    ME.with(|me| std::ptr::from_ref(me).addr())
+    let me = ME.get();
+    if me != 0 {
+        return me;
+    }
+    // Ordering: Relaxed: a number.
+    ME.set(LAST.fetch_add(1, Relaxed) + 1);
+    ME.get()
 }
 
 impl Monitored {

@@ -1,7 +1,6 @@
 //! Stop domains.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use unwedge::report::Report;
@@ -10,6 +9,7 @@ use unwedge::{Plan, Stop};
 use crate::border::{Arg, BAD_ARGUMENT, CancellationHeld, Owned, blocking, border, give, string, wanted, write_text};
 use crate::handle::{Handle, Kind, at, count, keep, take};
 use crate::lock::{Caller, unwedge_lock_ops_t};
+use crate::names::keep as keep_text;
 use crate::plan::{Planned, unwedge_plan_t};
 use crate::report::unwedge_report_t;
 
@@ -341,13 +341,8 @@ pub extern "C" fn unwedge_strerror(result: c_int) -> *const c_char {
     text.as_ptr()
 }
 
-/// What the C library says of an errno, made once.
+/// What the C library says of an errno.
 fn system_text(errno: c_int) -> &'static CStr {
-    static TEXTS: [OnceLock<CString>; 256] = [const { OnceLock::new() }; 256];
-    let Some(place) = usize::try_from(errno).ok().and_then(|errno| TEXTS.get(errno)) else { return c"another error" };
-    place.get_or_init(|| {
-        let text = std::io::Error::from_raw_os_error(errno).to_string();
-        let text = text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text);
-        CString::new(text).unwrap_or_default()
-    })
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    keep_text(text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text))
 }

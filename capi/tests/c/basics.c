@@ -411,7 +411,7 @@ int main(void) {
     CHECK(unwedge_stop_shutdown(stop, NULL, NULL, NULL, NULL) == 1);
     CHECK(strcmp(unwedge_strerror(-ECANCELED), "stopped: the lock is not held") == 0 && unwedge_version()[0] == '0');
     CHECK(strcmp(unwedge_strerror(-ENOENT), strerror(ENOENT)) == 0 && unwedge_strerror(-ENOENT) == unwedge_strerror(-ENOENT));
-    CHECK(strcmp(unwedge_strerror(7), "no error") == 0 && strcmp(unwedge_strerror(-100000), "another error") == 0);
+    CHECK(strcmp(unwedge_strerror(7), "no error") == 0 && strcmp(unwedge_strerror(-100000), strerror(100000)) == 0);
     CHECK(strcmp(unwedge_strerror(INT_MIN), "another error") == 0);
     unwedge_condvar_release(changed);
     unwedge_stop_release(stop);

@@ -19,6 +19,8 @@ static int mutex_try_lock(void *lock) { return pthread_mutex_trylock(lock); }
 static const unwedge_lock_ops_t mutex_ops = {.lock = mutex_lock, .unlock = mutex_unlock, .try_lock = mutex_try_lock};
 static int fails(void *lock) { (void)lock; return EDEADLK; }
 static const unwedge_lock_ops_t failing_ops = {.lock = fails, .unlock = mutex_unlock};
+static int fails_for_now(void *lock) { (void)lock; return EAGAIN; }
+static const unwedge_lock_ops_t failing_for_now_ops = {.lock = fails_for_now, .unlock = mutex_unlock};
 static const unwedge_lock_ops_t failing_try_ops = {.lock = fails, .unlock = mutex_unlock, .try_lock = fails};
 
 static unwedge_stop_t *stop;
@@ -164,8 +166,8 @@ static void notifies(void *arg) {
     while (unwedge_condvar_notify_one(changed) == 0) sched_yield();
 }
 static void locks_that_fail(void) {
-    const unwedge_lock_ops_t *ops[] = {&failing_ops, &failing_try_ops};
-    for (int i = 0; i < 2; i++) {
+    const unwedge_lock_ops_t *ops[] = {&failing_ops, &failing_try_ops, &failing_for_now_ops};
+    for (int i = 0; i < 3; i++) {
         CHECK(unwedge_stop_spawn(stop, "notifier", notifies, NULL) == 0);
         pthread_mutex_lock(&mutex);
         CHECK(unwedge_condvar_wait(changed, stop, ops[i], &mutex, -1) == -ENOLCK);
@@ -195,6 +197,23 @@ static void releases(void) {
     unwedge_stop_release(domain);
     CHECK(pthread_join(thread, NULL) == 0);
     changed = kept;
+}
+
+/* A thread that ends with a monitor's lock held: the next one, which may have its stack, does not hold it for that. */
+static unwedge_monitor_t *left_held;
+static void *leaves_it_held(void *arg) {
+    CHECK(unwedge_monitor_lock(left_held, -1) == 0);
+    return arg;
+}
+static void *comes_after(void *arg) {
+    CHECK(unwedge_monitor_unlock(left_held) == -EPERM && unwedge_monitor_lock(left_held, 1000000) == -ETIMEDOUT);
+    return arg;
+}
+static void ended_holders(void) {
+    pthread_t thread;
+    CHECK(unwedge_monitor_new(stop, "left", &flag_ops, NULL, &left_held) == 0);
+    CHECK(pthread_create(&thread, NULL, leaves_it_held, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(pthread_create(&thread, NULL, comes_after, NULL) == 0 && pthread_join(thread, NULL) == 0);
 }
 
 static void in_the_child(unwedge_io_t *io) {
@@ -231,6 +250,40 @@ static void forks(void) {
     if (child == 0) in_the_child(io);
     CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     unwedge_io_release(io);
+}
+
+/* A fork while another thread makes completions under ever other names: in the child that is no lock which nobody lets go. */
+static atomic_int forked;
+static void *makes_names(void *arg) {
+    for (unsigned i = 0; !forked; i++) {
+        unwedge_completion_t *completion;
+        unwedge_completer_t *completer;
+        CHECK(unwedge_completion_new(stop, i % 2 ? "an operation" : "another operation", NULL, &completion, &completer) == 0);
+        unwedge_completion_release(completion);
+        unwedge_completer_release(completer);
+    }
+    return arg;
+}
+static void forks_beside_names(void) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, makes_names, NULL) == 0);
+    for (int i = 0; i < 100; i++) {
+        int status = 0;
+        pid_t child;
+        usleep(50 + i % 50);
+        child = fork();
+        if (child == 0) {
+            unwedge_completion_t *completion;
+            unwedge_completer_t *completer;
+            alarm(30);
+            CHECK(unwedge_completion_new(stop, "the child's", NULL, &completion, &completer) == 0);
+            execl("/bin/true", "true", NULL); /* no exit, at which a memory checker would miss what the other thread had */
+            _exit(1);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    forked = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
 }
 
 /* The library is still there after its last dlclose, so a thread of it may run on. */
@@ -327,8 +380,10 @@ int main(void) {
 #endif
     locks_that_fail();
     releases();
+    ended_holders();
     stops_beside_a_result();
     forks();
+    forks_beside_names();
     closes();
     return 0;
 }

@@ -79,6 +79,24 @@ void handles() {
     CHECK(first.result.wait(std::nothrow).result() == -EOWNERDEAD);
 }
 
+/// A plan that was moved from is none, and no shutdown without a limit: nothing is done.
+void plans() {
+    unwedge::stop_domain stop("plans");
+    unwedge::plan first(milliseconds(1));
+    unwedge::plan second(std::move(first));
+    std::mutex mutex;
+    std::unique_lock<std::mutex> guard(mutex);
+    for (const bool holding : {false, true}) {
+        try {
+            holding ? stop.shutdown_holding(guard, std::move(first)) : stop.shutdown(std::move(first));
+            CHECK(!"it has no plan");
+        } catch (const unwedge::failure &error) {
+            CHECK(error.code() == std::errc::invalid_argument && !stop.is_requested() && guard.owns_lock());
+        }
+    }
+    CHECK(stop.shutdown(std::move(second)).is_clean());
+}
+
 void long_times() {
     unwedge::stop_domain stop("long");
     const hours centuries(24 * 365 * 300);
@@ -111,6 +129,7 @@ int main() {
     read_bytes();
     guards();
     handles();
+    plans();
     long_times();
     std::printf("moves: all as it should be\n");
 }

@@ -315,6 +315,18 @@ void values() {
     } catch (const unwedge::failure &error) {
         CHECK(error.code() == std::errc::io_error);
     }
+    // An operation that was cancelled is a failure: only a wait that was ended is `stopped`, and only it has let the lock go.
+    auto cancelled = unwedge::owe<int>(stop, "cancelled");
+    cancelled.owes.fail(ECANCELED);
+    std::mutex m;
+    std::unique_lock<std::mutex> guard(m);
+    try {
+        cancelled.result.wait(stop, guard);
+        CHECK(!"it was cancelled");
+    } catch (const unwedge::failure &error) {
+        CHECK(error.code() == std::errc::operation_canceled && guard.owns_lock());
+    }
+    guard.unlock();
     auto dropped = unwedge::owe<int>(stop, "dropped");
     dropped.owes = unwedge::completer<int>();
     { unwedge::completer<int> gone(std::move(dropped.owes)); }
