@@ -99,16 +99,18 @@ pub struct Report {
 }
 
 impl Report {
+    /// `reason`: why the stop was requested; asked for after the registry was read, so that a stop of which a phase is seen is seen as requested.
     /// `have_ended`: nobody of the domains is named, whoever may be there again. `plan`: the shutdown whose phases alone count.
     pub(crate) fn new(
         domain: &str,
-        reason: Option<Arc<str>>,
+        reason: impl FnOnce() -> Option<Arc<str>>,
         domains: &[DomainRef],
         have_ended: bool,
         panicked: Vec<String>,
         plan: Option<u64>,
     ) -> Self {
         let snapshot = Snapshot::take();
+        let reason = reason();
         let mut phases = snapshot.phases_of(domains);
         phases.retain(|phase| plan.is_none_or(|plan| phase.plan == plan));
         let steps = snapshot.steps_of(&phases);

@@ -234,7 +234,7 @@ impl Stop {
         let family = self.family();
         let panicked = family.iter().flat_map(|stop| stop.inner.members.panicked()).collect();
         let domains: Vec<_> = family.iter().map(|stop| stop.domain).collect();
-        Report::new(self.name(), self.reason(), &domains, have_ended, panicked, plan)
+        Report::new(self.name(), || self.reason(), &domains, have_ended, panicked, plan)
     }
 }
 

@@ -61,6 +61,28 @@ fn shut_down(stop: &Stop, plan: Plan) -> thread::JoinHandle<Report> {
     })
 }
 
+/// Of a stop that is in a phase no report says that nobody has requested it, also one that is taken while both happen.
+#[test]
+fn a_stop_that_is_in_a_phase_was_requested() {
+    // With the request looked at first it was seen within some tens of these.
+    for _ in 0..500 {
+        let stop = Stop::new("mds.a");
+        let (go, gone) = mpsc::channel::<()>();
+        let plan = Plan::within(GUARD).phase("save", GUARD, move |_| Ok(gone.recv()?));
+        let own = stop.clone();
+        let shutdown = thread::spawn(move || own.shutdown(plan));
+        let seen = loop {
+            let seen = stop.report();
+            if seen.phases().iter().any(|phase| phase.outcome.is_current()) {
+                break seen;
+            }
+        };
+        assert_eq!(seen.reason(), Some("shutdown"), "{seen}");
+        go.send(()).expect("the phase waits");
+        assert!(shutdown.join().expect("no panic").is_clean());
+    }
+}
+
 #[test]
 fn a_step_that_blocks_outside_is_named_in_the_first_lines_among_decoys() {
     guarded(|| {
