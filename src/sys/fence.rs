@@ -1,10 +1,10 @@
 //! An asymmetric barrier: free for who waits, dear for who stops.
 //!
 //! Two threads each write a place of their own and then read the other's; at least one of them must see what the other wrote. Between its
-//! write and its read each needs a full barrier, which costs as much as a locked instruction. Waits are many and stops are few. So [`light`], on
-//! the waiter's side, only keeps the compiler from moving the read before the write, and [`heavy`], on the other side, has the kernel run a full barrier
-//! on every processor that runs a thread of this process just then (membarrier(2), `PRIVATE_EXPEDITED`; a thread that does not run passed one
-//! when it was switched out).
+//! write and its read each needs a full barrier, which costs as much as a locked instruction. Waits and unlocks are many; stops are few, and so are those
+//! who find a lock taken for which nobody has queued lately. So [`light`], on the side of the many, only keeps the compiler from moving the read before
+//! the write, and [`heavy`], on the other side, has the kernel run a full barrier on every processor that runs a thread of this process just then
+//! (membarrier(2), `PRIVATE_EXPEDITED`; a thread that does not run passed one when it was switched out).
 //!
 //! Where the kernel refuses membarrier (before Linux 4.14, a container's filter) both are full fences. If it refuses only later (a filter
 //! that was set meanwhile), waiters that passed their side before are waited for: what a processor has written becomes visible by itself, within far less
@@ -30,7 +30,7 @@ const SETTLE: Duration = Duration::from_millis(1);
 /// Which of the two it is. Left from `UNKNOWN` once; `ASYMMETRIC` goes over `SETTLING` to `SYMMETRIC`. Ordering: Relaxed, nothing is published by it.
 static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-/// The waiter's side: see the head of this file.
+/// The side of the many: see the head of this file.
 #[inline]
 pub(crate) fn light() {
     if MODE.load(Ordering::Relaxed) == ASYMMETRIC {
@@ -38,6 +38,18 @@ pub(crate) fn light() {
     } else {
         light_slow();
     }
+}
+
+/// As [`light`], for who has a barrier of its own to pass where that one is not free. Whether it was passed.
+#[inline]
+pub(crate) fn light_if_free() -> bool {
+    let is_free = MODE.load(Ordering::Relaxed) == ASYMMETRIC;
+    if is_free {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        find_out();
+    }
+    is_free
 }
 
 #[cold]
@@ -63,6 +75,7 @@ pub(crate) fn heavy() {
     fence(Ordering::SeqCst);
 }
 
+#[cold]
 fn find_out() {
     if MODE.load(Ordering::Relaxed) == UNKNOWN {
         let mode = if register() { ASYMMETRIC } else { SYMMETRIC };

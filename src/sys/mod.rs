@@ -51,12 +51,22 @@ pub(crate) use look::look_as_task;
 #[cfg(not(any(unwedge_loom, unwedge_tsan)))]
 mod fence;
 #[cfg(not(any(unwedge_loom, unwedge_tsan)))]
-pub(crate) use fence::{heavy, light};
+pub(crate) use fence::{heavy, light, light_if_free};
 
 #[cfg(unwedge_tsan)]
 mod tsan;
 #[cfg(unwedge_tsan)]
-pub(crate) use tsan::{Mutex as LightMutex, Mutex, MutexGuard as LightGuard, MutexGuard, Signal, heavy, light}; // in the place of the others
+pub(crate) use tsan::{
+    // in the place of the others
+    Mutex as LightMutex,
+    Mutex,
+    MutexGuard as LightGuard,
+    MutexGuard,
+    Signal,
+    heavy,
+    light,
+    light_if_free,
+};
 
 /// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a
 /// report) is free of undefined behaviour, and are accessed relaxed, but for a waiter's place and links. loom does not see them, which keeps models small.

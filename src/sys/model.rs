@@ -41,6 +41,12 @@ pub(crate) fn light() {
 }
 
 /// As [`light`].
+pub(crate) fn light_if_free() -> bool {
+    light();
+    true
+}
+
+/// As [`light`].
 pub(crate) fn heavy() {
     loom::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }

@@ -57,6 +57,11 @@ pub(crate) fn light() {
     BARRIER.fetch_add(1, AcqRel);
 }
 
+/// As the one in `fence`. Not free: it would order what does not belong together.
+pub(crate) fn light_if_free() -> bool {
+    false
+}
+
 /// As the one in `fence`.
 pub(crate) fn heavy() {
     light();

@@ -9,12 +9,20 @@
 //! | `NEED` | somebody is queued and no thread has a turn: an unlock must give one |
 //! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it, without a try |
 //! | `CLOSED` | the first thread in line was overtaken too often: nobody else may keep the lock |
+//! | `ALERT` × n | the next n unlocks that find nobody in need pass a full barrier before they look |
 //! | `READER` × n | n guards hold the lock for reading |
 //!
 //! # No lost wake-up (L3)
-//! A waiter links itself, sets `NEED` by a read-modify-write, and *then* tries the lock once more. Who unlocks unlocks, and *then* does a
-//! read-modify-write on the same word. The later of the two sees the earlier: either the waiter finds the lock free, or the unlocker finds
-//! `NEED`. (With a plain load after the unlock both can miss each other: the model `twin_unlock_with_a_load` deadlocks.)
+//! A waiter links itself, sets `NEED` by a read-modify-write, and *then* tries the lock once more. Who unlocks unlocks, and *then* looks at the same
+//! word. Each needs a full barrier between the two, or both can miss each other (the model `twin_unlock_with_a_load` deadlocks):
+//! - While the word is not 0, who unlocks looks by a read-modify-write. Of that and the waiter's the later one sees the earlier: either the waiter
+//!   finds the lock free, or the unlocker finds `NEED`.
+//! - While it is 0, who unlocks passes the light side of the asymmetric barrier, and loads: a lock for which nobody queues costs what the user's own
+//!   costs. So who sets `NEED` where no `ALERT` was passes the heavy side, under the line's lock, before anybody relies on it: then the unlock of
+//!   whoever has found 0 is seen, or he finds `NEED`. (The model `twin_queued_without_a_barrier` deadlocks.)
+//!
+//! `NEED` comes with `ALERT`, which later unlocks count down, and a new monitor has it. So where threads queue often, or monitors do not live long,
+//! nobody passes a heavy barrier, and elsewhere one does for a thousand unlocks.
 //!
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
@@ -38,7 +46,7 @@
 //!
 //! # Who holds it
 //! `holder` is stored after the lock is taken and cleared before it is let go. If a notifier moves a waiter here and, after the
-//! read-modify-write of that, still finds a holder, then that holder's unlock comes later and sees `NEED`.
+//! barrier of that, still finds a holder, then that holder's unlock comes later and sees `NEED`.
 //!
 //! # Since when
 //! The fast path looks at no clock. Who queues, and who takes the lock before others in the line, *stamps* the hold: sets `STAMPED` in `holder` by a
@@ -59,10 +67,21 @@ use super::list::List;
 use super::trace;
 use super::waiter::{Place, QUEUED, STOPPED, TURN, Waiter, Wake};
 
-const NEED: u32 = 1;
-const WRITER: u32 = 2;
-const CLOSED: u32 = 4;
-const READER: u32 = 8;
+const NEED: u64 = 1;
+const WRITER: u64 = 2;
+const CLOSED: u64 = 4;
+const ALERT: u64 = 8;
+const READER: u64 = 1 << 16;
+
+/// The part of the word that counts `ALERT`.
+const ALERTS: u64 = READER - ALERT;
+
+/// How many there are after somebody has come to be in need: a heavy barrier costs as much as some hundred read-modify-writes. In a model one, so that both ways
+/// of looking follow each other.
+const ALERTED: u64 = if cfg!(unwedge_loom) { 1 } else { 1023 } * ALERT;
+
+/// The word of a new monitor: one that does not live long is never worth a heavy barrier. In a model it is quiet at once.
+const BORN: u64 = if cfg!(unwedge_loom) { 0 } else { ALERTED };
 
 /// In `holder`: `stamp` is of this hold. A bit that no [`MemberRef`] has.
 const STAMPED: u64 = 1 << 63;
@@ -86,7 +105,7 @@ pub(crate) struct MonitorCell {
 /// What every holder writes.
 struct Hot {
     /// See the table in the head of this file.
-    word: AtomicU32,
+    word: AtomicU64,
     /// The member that holds the lock exclusively, as a word, 0 for none; with `STAMPED`: see "Since when".
     holder: AtomicU64,
 }
@@ -144,7 +163,7 @@ impl Line {
 arena!(
     /// Every monitor of the process.
     monitors: MonitorCell = || MonitorCell {
-        hot: CachePadded::new(Hot { word: AtomicU32::new(0), holder: AtomicU64::new(0) }),
+        hot: CachePadded::new(Hot { word: AtomicU64::new(BORN), holder: AtomicU64::new(0) }),
         line: LightMutex::new(Line::EMPTY),
         stamp: PlainU64::new(0),
         when: Condition::new(),
@@ -231,12 +250,13 @@ impl MonitorCell {
     /// The lock was let go.
     #[inline]
     pub(crate) fn released(&self, shared: bool) {
-        // Ordering: AcqRel in both, partner of the read-modify-writes in `refresh`: see "No lost wake-up".
+        // For all of it: see "No lost wake-up". Ordering: AcqRel, partner of the read-modify-write in `refresh`; Relaxed, where the barrier, the partner
+        // of the one there, does it.
         if shared {
             if self.hot.word.fetch_sub(READER, AcqRel) & NEED != 0 {
                 self.wake_next();
             }
-        } else if self.hot.word.load(Relaxed) != 0 || self.hot.word.compare_exchange(0, 0, AcqRel, Relaxed).is_err() {
+        } else if !(sys::light_if_free() && self.hot.word.load(Relaxed) == 0) {
             self.released_slow();
         }
     }
@@ -244,9 +264,11 @@ impl MonitorCell {
     #[cold]
     fn released_slow(&self) {
         let mut word = self.hot.word.load(Relaxed);
-        // Who sees `NEED` has seen enough. Who does not, looks again by a read-modify-write that changes nothing, of whatever is there.
+        // Who sees `NEED` has seen enough. Who does not, looks again by a read-modify-write of whatever is there, which counts down `ALERT`.
         while word & NEED == 0 {
-            match self.hot.word.compare_exchange(word, word, AcqRel, Relaxed) {
+            let counted = if word & ALERTS == 0 { word } else { word - ALERT };
+            // Ordering: AcqRel, partner of the read-modify-write in `refresh`.
+            match self.hot.word.compare_exchange(word, counted, AcqRel, Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
@@ -267,7 +289,7 @@ impl MonitorCell {
         SeenLock {
             holder: MemberRef::from_word(holder & !STAMPED),
             since: (holder & STAMPED != 0 && stamp != 0).then_some(stamp),
-            readers: self.hot.word.load(Relaxed) / READER,
+            readers: u32::try_from(self.hot.word.load(Relaxed) / READER).unwrap_or(u32::MAX),
         }
     }
 
@@ -297,7 +319,7 @@ impl MonitorCell {
     #[cfg(unwedge_loom)]
     fn stamp_hold(&self) {}
 
-    /// Brings the bits in line with the line. At least one read-modify-write.
+    /// Brings the bits in line with the line: one read-modify-write, and the heavy barrier where nobody was alert.
     fn refresh(&self, line: &Line) {
         let mut bits = 0;
         if let Some(first) = line.list.front() {
@@ -309,17 +331,24 @@ impl MonitorCell {
             }
         }
         let closed = u32::from(line.closed_for.is_some());
-        bits |= CLOSED * closed;
+        bits |= CLOSED * u64::from(closed);
         // Not written where it says so already: others have it in their caches.
         if self.closed.load(Relaxed) != closed {
             self.closed.store(closed, Relaxed);
         }
-        // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
+        let needed = bits & NEED != 0;
         let mut word = self.hot.word.load(Relaxed);
-        while let Err(now) =
-            self.hot.word.compare_exchange(word, word & !(NEED | WRITER | CLOSED) | bits, AcqRel, Relaxed)
-        {
-            word = now;
+        loop {
+            let alerts = if needed { ALERTED } else { word & ALERTS };
+            let new = word & !(NEED | WRITER | CLOSED | ALERTS) | bits | alerts;
+            // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
+            match self.hot.word.compare_exchange(word, new, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        if needed && word & ALERTS == 0 {
+            sys::heavy();
         }
     }
 
@@ -452,7 +481,7 @@ impl MonitorCell {
                 line.list.remove(waiter);
             }
             *line = Line::EMPTY;
-            cell.hot.word.swap(0, AcqRel);
+            cell.hot.word.swap(BORN, AcqRel);
             cell.closed.store(0, Relaxed);
         }
         cell.hot.holder.store(0, Relaxed);

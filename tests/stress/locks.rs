@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use unwedge::lock::{LockData, SharedLock};
@@ -200,4 +200,72 @@ fn a_free_lock_is_open_again_when_those_for_whom_it_was_closed_are_stopped() {
         }
         assert!(rounds > 10, "too few rounds to mean anything: {rounds}");
     });
+}
+
+/// A lock for which nobody has queued for a thousand unlocks is let go without a barrier, and for good, while a task queues: over a lock whose unlock is a plain store,
+/// which comes late where nothing brings it out. The task is woken, or finds the lock free.
+#[test]
+fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
+    guarded(|| {
+        let stop = Stop::new("stress");
+        let monitor = Arc::new(Monitor::new("quiet", spin::lock_api::Mutex::new(0_u64), &stop));
+        let (held, had) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let over = Arc::new(AtomicU64::new(u64::MAX));
+        let (m, seen, tell, end) = (monitor.clone(), held.clone(), had.clone(), over.clone());
+        let other = stop.spawn("queues", move || {
+            let random = Random::new(8);
+            let mut round = 1;
+            while round <= end.load(SeqCst) {
+                if seen.load(SeqCst) < round {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                (0..random.below(60)).for_each(|_| std::hint::spin_loop());
+                // A future's first poll does not look for long before it queues.
+                let mut lock = std::pin::pin!(m.lock_async());
+                let wake = Arc::new(Unpark(std::thread::current())).into();
+                let mut context = Context::from_waker(&wake);
+                let mut guard = loop {
+                    match lock.as_mut().poll(&mut context) {
+                        Poll::Ready(result) => break result.expect("not stopped"),
+                        Poll::Pending => std::thread::park(),
+                    }
+                };
+                *guard += 1;
+                drop(guard);
+                tell.store(round, SeqCst);
+                round += 1;
+            }
+        });
+        let random = Random::new(9);
+        let until = Instant::now() + TIME;
+        let mut rounds = 0;
+        while Instant::now() < until {
+            rounds += 1;
+            for _ in 0..1100 {
+                drop(monitor.lock().expect("not stopped"));
+            }
+            let guard = monitor.lock().expect("not stopped");
+            held.store(rounds, SeqCst);
+            (0..random.below(60)).for_each(|_| std::hint::spin_loop());
+            drop(guard);
+            // Nobody else unlocks it: who missed this unlock sleeps for good.
+            while had.load(SeqCst) < rounds {
+                std::hint::spin_loop();
+            }
+        }
+        over.store(rounds, SeqCst);
+        other.expect("a thread").join().expect("no panic");
+        assert_eq!(monitor.lock().map(|had| *had), Ok(rounds));
+        assert!(rounds > 10, "too few rounds to mean anything: {rounds}");
+    });
+}
+
+/// Wakes a thread.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
