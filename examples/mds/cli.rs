@@ -82,7 +82,9 @@ pub enum Command {
     /// Serve a pool until SIGTERM or SIGINT. That is its end, and no interruption: the exit status is 0.
     ///
     /// One JSON object a line each way: {"op":"lookup","parent":1,"name":"a"}, {"op":"getattr","ino":1}, {"op":"readdir","ino":1},
-    /// {"op":"readlink","ino":9}, {"op":"refresh"}; an "id" comes back with the reply. The root is inode 1.
+    /// {"op":"readlink","ino":9}; an "id" comes back with the reply. The root is inode 1. A client that wants to be waited for when the server starts
+    /// again says so: {"op":"session","client":4711}. And for operators: {"op":"refresh"} forgets what was read of the tree, {"op":"flush"} writes the table of
+    /// sessions now.
     Serve {
         /// The pool's folder: `objects/` and `omap.jsonl`. (`mds-rados` also takes `rados:CONF:POOL`.)
         #[arg(long, value_name = "DIR")]
@@ -106,4 +108,26 @@ pub enum What {
     Events,
     /// Each entry of the tree as a JSON object, sorted by the bytes of its path.
     Tree,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+    use crate::protocol::Request;
+
+    #[test]
+    fn the_help_names_every_request() {
+        let mut cli = Cli::command();
+        let serve = cli.find_subcommand_mut("serve").expect("it serves");
+        let help = serve.render_long_help().to_string();
+        // Who asks for what is no request is told what there is.
+        let refusal = Request::parse(br#"{"op":"?"}"#).op.expect_err("there is none of that name").message;
+        let names: Vec<_> = refusal.split('`').skip(3).step_by(2).collect();
+        assert!(names.len() > 4, "{refusal}");
+        for name in names {
+            assert!(help.contains(&format!("{{\"op\":\"{name}\"")), "{name} in {help}");
+        }
+    }
 }
