@@ -21,6 +21,7 @@ fn fitting(text: &str, room: usize) -> usize {
 
 /// Less than eight bytes as a word. Put together in registers, of the few loads that cover them: bytes that were just written one by one would be slow to read
 /// back as a word.
+#[inline]
 fn word_of(bytes: &[u8]) -> u64 {
     let end = bytes.len();
     let word = match *bytes {
@@ -43,7 +44,11 @@ impl<const WORDS: usize> Text<WORDS> {
 
     #[inline]
     pub(crate) fn set(&self, text: &str) {
-        if text.is_empty() { self.clear() } else { self.set_some(text) }
+        match self.0.first() {
+            // As most operations' names are.
+            Some(first) if text.len() < 8 => first.store(word_of(text.as_bytes()), Relaxed),
+            _ => self.set_long(text),
+        }
     }
 
     /// Makes it a name. What has none, or one that begins with a NUL, is called so: in a report an empty name would say that nobody knows it.
@@ -52,7 +57,7 @@ impl<const WORDS: usize> Text<WORDS> {
         self.set(if name.is_empty() || name.starts_with('\0') { "unnamed" } else { name });
     }
 
-    fn set_some(&self, text: &str) {
+    fn set_long(&self, text: &str) {
         let full = text.as_bytes()[..fitting(text, WORDS * 8)].chunks_exact(8);
         if let Some(word) = self.0.get(full.len()) {
             word.store(word_of(full.remainder()), Relaxed);

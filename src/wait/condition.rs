@@ -156,7 +156,7 @@ impl Condition {
         self.serve_one().map(Served::wakes)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serve_one(&self) -> Option<Served> {
         if !self.has_waiters() {
             return None;
@@ -216,7 +216,7 @@ enum Served {
 
 /// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait. `passing`: to whom it goes on if
 /// that one does not use it. `morphing` is the line that is open for those who are moved to it.
-#[inline]
+#[inline(always)]
 fn serve(
     waiter: &'static Waiter,
     passing: Option<&'static Condition>,

@@ -384,12 +384,16 @@ impl MonitorCell {
     }
 
     /// Takes a waiter out, whether it has the lock now or gave up.
+    #[inline]
     pub(super) fn leave(&self, waiter: &'static Waiter, has_lock: bool) {
         // Only its owner, who calls this, and a notification, which is over or lost by now, link it. Where `wake_next` has taken it out, that is
         // over too (`Waiter::place`), and its duty with it.
-        if waiter.place() != Place::Line {
-            return;
+        if waiter.place() == Place::Line {
+            self.leave_line(waiter, has_lock);
         }
+    }
+
+    fn leave_line(&self, waiter: &'static Waiter, has_lock: bool) {
         let mut line = self.line.lock();
         let was_first = is(line.list.front(), waiter);
         let had_turn = is(line.turn, waiter);

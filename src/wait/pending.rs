@@ -70,7 +70,11 @@ impl Pending {
 
     /// One step: tries the lock where that is due.
     #[inline]
-    pub(crate) fn poll<G>(&mut self, mut try_lock: impl FnMut() -> Option<G>) -> Poll<Result<G, Stopped>> {
+    pub(crate) fn poll<G>(&mut self, try_lock: impl FnMut() -> Option<G>) -> Poll<Result<G, Stopped>> {
+        if self.ticket.state() == WAITING { Poll::Pending } else { self.step(try_lock) }
+    }
+
+    fn step<G>(&mut self, mut try_lock: impl FnMut() -> Option<G>) -> Poll<Result<G, Stopped>> {
         let waiter = self.waiter();
         loop {
             let state = self.ticket.state();

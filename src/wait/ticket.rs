@@ -108,6 +108,7 @@ impl Ticket {
     }
 
     /// This wait, for who is to end it.
+    #[inline]
     pub(crate) fn watcher(&self) -> Watcher {
         Watcher::new(self.waiter)
     }

@@ -203,12 +203,14 @@ impl Waiter {
     }
 
     /// Its own place in the arena.
+    #[inline]
     pub(super) fn index(&self) -> u32 {
         self.index.load(Relaxed)
     }
 
     /// Where it is linked. Under the lock of a list in which it may be; or by its owner, for whom `None` is final once nobody can link it any
     /// more.
+    #[inline]
     pub(super) fn place(&self) -> Place {
         // Ordering: Acquire, partner of the Release in `set_place`: an owner who finds itself taken out goes after all that was done to the links.
         match self.place.load(Acquire) {
@@ -218,6 +220,7 @@ impl Waiter {
         }
     }
 
+    #[inline]
     pub(super) fn set_place(&self, place: Place) {
         self.place.store(place as u8, Release);
     }
@@ -227,6 +230,7 @@ impl Waiter {
         self.kind.load(Relaxed) == Kind::Thread as u8
     }
 
+    #[inline]
     pub(super) fn is_shared(&self) -> bool {
         self.shared.load(Relaxed) != 0
     }
@@ -294,6 +298,7 @@ impl Waiter {
         Debtor::of_wait(self.debtor.load(Relaxed), began)
     }
 
+    #[inline]
     fn domain(&self) -> Option<DomainRef> {
         DomainRef::from_parts(self.domain.get(), self.domain_live.load(Relaxed))
     }
@@ -406,16 +411,19 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
+    #[inline]
     pub(super) fn new(waiter: &'static Waiter) -> Self {
         Watcher { waiter, began: waiter.began.load(Relaxed) }
     }
 
     /// As two words.
+    #[inline]
     pub(crate) fn parts(self) -> (&'static Waiter, u64) {
         (self.waiter, self.began)
     }
 
     /// From the two words of one watcher.
+    #[inline]
     pub(crate) fn from_parts(waiter: &'static Waiter, began: u64) -> Self {
         Watcher { waiter, began }
     }

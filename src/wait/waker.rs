@@ -31,6 +31,7 @@ impl WakerWords {
     }
 
     /// Puts a waker in. By the waiter alone, while the state word has no `WAKER`.
+    #[inline]
     pub(super) fn put(&self, waker: Waker) {
         let waker = ManuallyDrop::new(waker);
         // Ordering: Relaxed, published by the step that sets `WAKER`.
@@ -39,6 +40,7 @@ impl WakerWords {
     }
 
     /// Whether this very waker lies here. By the waiter alone.
+    #[inline]
     pub(super) fn is(&self, waker: &Waker) -> bool {
         self.data.load(Relaxed).cast_const() == waker.data()
             && std::ptr::eq(self.vtable.load(Relaxed).cast_const(), waker.vtable())
@@ -50,6 +52,7 @@ impl WakerWords {
     }
 
     /// Copies the words, after the state word was read with `WAKER` set.
+    #[inline]
     pub(super) fn copy(&self) -> WakerCopy {
         WakerCopy { data: self.data.load(Relaxed), vtable: self.vtable.load(Relaxed) }
     }
@@ -61,6 +64,7 @@ impl WakerCopy {
     /// # Safety
     /// The copy was made while the slot owned a waker, and the caller has become its owner as the head of this file says; or the caller
     /// has just put it there and the slot did not become its owner.
+    #[inline]
     pub(super) unsafe fn into_waker(self) -> Waker {
         // SAFETY: `put` stored a `&'static RawWakerVTable`.
         let vtable: &'static RawWakerVTable = unsafe { &*self.vtable };
