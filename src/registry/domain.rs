@@ -57,6 +57,8 @@ impl DomainRef {
 
     /// As [`claim`](Self::claim), a part of another one.
     pub(crate) fn claim_in(parent: Option<DomainRef>, name: &str) -> Self {
+        // Here, at a process's start mostly, and not in its first wait.
+        sys::is_free();
         let index = domains().claim();
         let cell = domains().get(index);
         // The claimer owns the cell: nobody else writes to it.

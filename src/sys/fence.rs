@@ -10,6 +10,9 @@
 //! that was set meanwhile), waiters that passed their side before are waited for: what a processor has written becomes visible by itself, within far less
 //! than [`SETTLE`]. Whoever comes to the other side in that time waits as well.
 //!
+//! Who has a word by which to know whether the light side is free, and another way where it is not, passes it by [`bare`], with no look at what this file knows.
+//! [`heavy_for_bare`] is the other side of that, also where the word was written before membarrier was refused.
+//!
 //! Invariant, cited as **Asymmetric**: of a `write; light(); read` and a `write; heavy(); read` at least one read sees the other's write, or what
 //! followed it.
 
@@ -40,16 +43,16 @@ pub(crate) fn light() {
     }
 }
 
-/// As [`light`], for who has a barrier of its own to pass where that one is not free. Whether it was passed.
-#[inline]
-pub(crate) fn light_if_free() -> bool {
-    let is_free = MODE.load(Ordering::Relaxed) == ASYMMETRIC;
-    if is_free {
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        find_out();
-    }
-    is_free
+/// As [`light`] where that is free, and nothing otherwise: for who knows by a word of its own that it [is](is_free), or was lately.
+#[inline(always)]
+pub(crate) fn bare() {
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// Whether [`light`] is free. Found out once: where threads run already the kernel takes some milliseconds for that.
+pub(crate) fn is_free() -> bool {
+    find_out();
+    MODE.load(Ordering::Relaxed) == ASYMMETRIC
 }
 
 #[cold]
@@ -73,6 +76,17 @@ pub(crate) fn heavy() {
         MODE.store(SYMMETRIC, Ordering::Relaxed);
     }
     fence(Ordering::SeqCst);
+}
+
+/// As [`heavy`], where the other side is [`bare`].
+#[cold]
+pub(crate) fn heavy_for_bare() {
+    if is_free() {
+        heavy();
+    } else {
+        std::thread::sleep(SETTLE);
+        fence(Ordering::SeqCst);
+    }
 }
 
 #[cold]

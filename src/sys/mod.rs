@@ -8,7 +8,7 @@
 //! | [`Parker`] | a futex word with a token, looked at for some microseconds before a sleep (`look`) | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | [`LightMutex`] | a word and a futex; a model of its own runs this code | loom's mutex |
-//! | [`light`], [`heavy`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)` |
+//! | [`light`], [`bare`], [`heavy`], [`heavy_for_bare`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)` |
 //! | [`bring_for_writing`] | a hint to the cache, on x86-64 | nothing |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | a thread's spare slots | kept for its next waits (`wait::spare`) | none |
@@ -51,21 +51,15 @@ pub(crate) use look::look_as_task;
 #[cfg(not(any(unwedge_loom, unwedge_tsan)))]
 mod fence;
 #[cfg(not(any(unwedge_loom, unwedge_tsan)))]
-pub(crate) use fence::{heavy, light, light_if_free};
+pub(crate) use fence::{bare, heavy, heavy_for_bare, is_free, light};
 
 #[cfg(unwedge_tsan)]
 mod tsan;
 #[cfg(unwedge_tsan)]
+// In the place of the others.
 pub(crate) use tsan::{
-    // in the place of the others
-    Mutex as LightMutex,
-    Mutex,
-    MutexGuard as LightGuard,
-    MutexGuard,
-    Signal,
-    heavy,
+    Mutex as LightMutex, Mutex, MutexGuard as LightGuard, MutexGuard, Signal, bare, heavy, heavy_for_bare, is_free,
     light,
-    light_if_free,
 };
 
 /// Atomics for fields whose consistency is guaranteed by another word or lock: they are atomic so that a reader without any lock (a

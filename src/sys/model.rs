@@ -41,9 +41,18 @@ pub(crate) fn light() {
 }
 
 /// As [`light`].
-pub(crate) fn light_if_free() -> bool {
+pub(crate) fn bare() {
     light();
+}
+
+/// Which of the two is modelled.
+pub(crate) fn is_free() -> bool {
     true
+}
+
+/// As [`light`].
+pub(crate) fn heavy_for_bare() {
+    light();
 }
 
 /// As [`light`].

@@ -57,10 +57,16 @@ pub(crate) fn light() {
     BARRIER.fetch_add(1, AcqRel);
 }
 
-/// As the one in `fence`. Not free: it would order what does not belong together.
-pub(crate) fn light_if_free() -> bool {
+/// As the one in `fence`.
+pub(crate) fn bare() {}
+
+/// It is not: it would order what does not belong together.
+pub(crate) fn is_free() -> bool {
     false
 }
+
+/// Never needed.
+pub(crate) fn heavy_for_bare() {}
 
 /// As the one in `fence`.
 pub(crate) fn heavy() {

@@ -10,6 +10,7 @@
 //! | `WRITER` | the first in line wants the lock exclusively: readers queue behind it, without a try |
 //! | `CLOSED` | the first thread in line was overtaken too often: nobody else may keep the lock |
 //! | `ALERT` × n | the next n unlocks that find nobody in need pass a full barrier before they look |
+//! | `ALWAYS` | all of them do |
 //! | `READER` × n | n guards hold the lock for reading |
 //!
 //! # No lost wake-up (L3)
@@ -22,7 +23,8 @@
 //!   whoever has found 0 is seen, or he finds `NEED`. (The model `twin_queued_without_a_barrier` deadlocks.)
 //!
 //! `NEED` comes with `ALERT`, which later unlocks count down, and a new monitor has it. So where threads queue often, or monitors do not live long,
-//! nobody passes a heavy barrier, and elsewhere one does for a thousand unlocks.
+//! nobody passes a heavy barrier, and elsewhere one does for a thousand unlocks. Where the light side is not free there is `ALWAYS` instead, which
+//! stays. (If membarrier is refused only later, who finds neither waits until all that was done so far is seen: `sys::heavy_for_bare`.)
 //!
 //! While a thread has a turn `NEED` is off and the duty is the thread's: it gives it back when it takes the lock and others are queued, when it
 //! fails and queues again, and when it is stopped, times out or unwinds.
@@ -71,17 +73,23 @@ const NEED: u64 = 1;
 const WRITER: u64 = 2;
 const CLOSED: u64 = 4;
 const ALERT: u64 = 8;
+const ALWAYS: u64 = 1 << 15;
 const READER: u64 = 1 << 16;
 
-/// The part of the word that counts `ALERT`.
+/// The part of the word that says whether an unlock passes a full barrier.
 const ALERTS: u64 = READER - ALERT;
 
 /// How many there are after somebody has come to be in need: a heavy barrier costs as much as some hundred read-modify-writes. In a model one, so that both ways
 /// of looking follow each other.
 const ALERTED: u64 = if cfg!(unwedge_loom) { 1 } else { 1023 } * ALERT;
 
-/// The word of a new monitor: one that does not live long is never worth a heavy barrier. In a model it is quiet at once.
+/// The same for those of a new monitor: one that does not live long is never worth a heavy barrier. In a model it is quiet at once.
 const BORN: u64 = if cfg!(unwedge_loom) { 0 } else { ALERTED };
+
+/// That many, where it pays.
+fn alerts(many: u64) -> u64 {
+    if sys::is_free() { many } else { ALWAYS }
+}
 
 /// In `holder`: `stamp` is of this hold. A bit that no [`MemberRef`] has.
 const STAMPED: u64 = 1 << 63;
@@ -163,7 +171,7 @@ impl Line {
 arena!(
     /// Every monitor of the process.
     monitors: MonitorCell = || MonitorCell {
-        hot: CachePadded::new(Hot { word: AtomicU64::new(BORN), holder: AtomicU64::new(0) }),
+        hot: CachePadded::new(Hot { word: AtomicU64::new(0), holder: AtomicU64::new(0) }),
         line: LightMutex::new(Line::EMPTY),
         stamp: PlainU64::new(0),
         when: Condition::new(),
@@ -256,7 +264,10 @@ impl MonitorCell {
             if self.hot.word.fetch_sub(READER, AcqRel) & NEED != 0 {
                 self.wake_next();
             }
-        } else if !(sys::light_if_free() && self.hot.word.load(Relaxed) == 0) {
+            return;
+        }
+        sys::bare();
+        if self.hot.word.load(Relaxed) != 0 {
             self.released_slow();
         }
     }
@@ -266,7 +277,8 @@ impl MonitorCell {
         let mut word = self.hot.word.load(Relaxed);
         // Who sees `NEED` has seen enough. Who does not, looks again by a read-modify-write of whatever is there, which counts down `ALERT`.
         while word & NEED == 0 {
-            let counted = if word & ALERTS == 0 { word } else { word - ALERT };
+            let counts = word & ALWAYS == 0 && word & ALERTS != 0;
+            let counted = if counts { word - ALERT } else { word };
             // Ordering: AcqRel, partner of the read-modify-write in `refresh`.
             match self.hot.word.compare_exchange(word, counted, AcqRel, Relaxed) {
                 Ok(_) => return,
@@ -339,7 +351,7 @@ impl MonitorCell {
         let needed = bits & NEED != 0;
         let mut word = self.hot.word.load(Relaxed);
         loop {
-            let alerts = if needed { ALERTED } else { word & ALERTS };
+            let alerts = if needed { alerts(ALERTED) } else { word & ALERTS };
             let new = word & !(NEED | WRITER | CLOSED | ALERTS) | bits | alerts;
             // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
             match self.hot.word.compare_exchange(word, new, AcqRel, Relaxed) {
@@ -348,7 +360,7 @@ impl MonitorCell {
             }
         }
         if needed && word & ALERTS == 0 {
-            sys::heavy();
+            sys::heavy_for_bare();
         }
     }
 
@@ -472,6 +484,8 @@ impl MonitorCell {
         // Ordering: Release, partner of the Acquire fence in `look_by_name`.
         sys::plain_fence(Release);
         cell.name.set_name(name);
+        // Ordering: AcqRel, as wherever it is written.
+        cell.hot.word.swap(alerts(BORN), AcqRel);
         index
     }
 
@@ -485,7 +499,7 @@ impl MonitorCell {
                 line.list.remove(waiter);
             }
             *line = Line::EMPTY;
-            cell.hot.word.swap(BORN, AcqRel);
+            cell.hot.word.swap(0, AcqRel);
             cell.closed.store(0, Relaxed);
         }
         cell.hot.holder.store(0, Relaxed);
