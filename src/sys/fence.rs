@@ -7,7 +7,7 @@
 //! (membarrier(2), `PRIVATE_EXPEDITED`; a thread that does not run passed one when it was switched out).
 //!
 //! Where the kernel refuses membarrier (before Linux 4.14, a container's filter) both are full fences. If it refuses only later (a filter
-//! that was set meanwhile), waiters that passed their side before are waited for: what a processor has written becomes visible by itself, within far less
+//! that was set meanwhile), those who passed the light side before are waited for: what a processor has written becomes visible by itself, within far less
 //! than [`SETTLE`]. Whoever comes to the other side in that time waits as well.
 //!
 //! Who has a word by which to know whether the light side is free, and another way where it is not, passes it by [`bare`], with no look at what this file knows.

@@ -1,4 +1,4 @@
-//! A mutex for critical sections of a few instructions, whose unlock is a plain store.
+//! A mutex for critical sections of a few instructions, but for a heavy barrier in one of a thousand, whose unlock is a plain store.
 //!
 //! The word says whether it is locked, `sleepers` how many may sleep. Who finds it locked looks again for some microseconds, longer than any
 //! section lasts whose holder runs; then the holder was taken off its processor, and sleeping is right. An unlock stores, and looks for sleepers: between the

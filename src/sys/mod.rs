@@ -8,7 +8,7 @@
 //! | [`Parker`] | a futex word with a token, looked at for some microseconds before a sleep (`look`) | a token under loom's mutex and condition variable |
 //! | [`Mutex`] | std's mutex, poison ignored | loom's mutex |
 //! | [`LightMutex`] | a word and a futex; a model of its own runs this code | loom's mutex |
-//! | [`light`], [`bare`], [`heavy`], [`heavy_for_bare`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)` |
+//! | [`light`], [`bare`], [`heavy`], [`heavy_for_bare`] | a compiler's barrier, and membarrier(2) | `fence(SeqCst)`: more, for it also orders two light sides |
 //! | [`bring_for_writing`] | a hint to the cache, on x86-64 | nothing |
 //! | clock | `CLOCK_MONOTONIC` | stands still until a model moves it, at any point of the execution |
 //! | a thread's spare slots | kept for its next waits (`wait::spare`) | none |

@@ -331,7 +331,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
         // Where it need not wait the lock is taken again by the first poll, so that no guard lives in the future.
         let first = self.over_data(&mut predicate).then(|| self.begin_async(condition, location).ok()).flatten();
         let waiting = WaitWhile::new(monitor, domain, condition, first, predicate, location);
-        // Only now: the future is written before the unlock's barrier, and the caller, who moves it, does not wait for the stores to get through.
+        // Only now: the future is written before the lock's own unlock, a barrier mostly, and the caller, who moves it, does not wait for the stores to get through.
         drop(self);
         waiting
     }

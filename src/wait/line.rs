@@ -234,7 +234,7 @@ impl MonitorCell {
         if shared {
             self.hot.word.fetch_add(READER, AcqRel);
         } else {
-            // Ordering: Relaxed, see "Who holds it": the unlock's read-modify-write of `word` publishes the clearing.
+            // Ordering: Relaxed, see "Who holds it": the unlock's look at `word`, with its barrier, comes after the clearing.
             self.hot.holder.store(member::me().word(), Relaxed);
         }
     }

@@ -214,10 +214,10 @@ fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
         let (m, seen, tell, end) = (monitor.clone(), held.clone(), had.clone(), over.clone());
         let other = stop.spawn("queues", move || {
             let random = Random::new(8);
-            let mut round = 1;
+            let (mut round, mut looks) = (1, 0);
             while round <= end.load(SeqCst) {
                 if seen.load(SeqCst) < round {
-                    std::hint::spin_loop();
+                    look_again(&mut looks);
                     continue;
                 }
                 (0..random.below(60)).for_each(|_| std::hint::spin_loop());
@@ -239,7 +239,7 @@ fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
         });
         let random = Random::new(9);
         let until = Instant::now() + TIME;
-        let mut rounds = 0;
+        let (mut rounds, mut looks) = (0, 0);
         while Instant::now() < until {
             rounds += 1;
             for _ in 0..1100 {
@@ -251,7 +251,7 @@ fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
             drop(guard);
             // Nobody else unlocks it: who missed this unlock sleeps for good.
             while had.load(SeqCst) < rounds {
-                std::hint::spin_loop();
+                look_again(&mut looks);
             }
         }
         over.store(rounds, SeqCst);
@@ -259,6 +259,15 @@ fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
         assert_eq!(monitor.lock().map(|had| *had), Ok(rounds));
         assert!(rounds > 10, "too few rounds to mean anything: {rounds}");
     });
+}
+
+/// Before another look: where there is one processor, the other needs it.
+fn look_again(looks: &mut u32) {
+    *looks += 1;
+    if *looks % 1000 == 0 {
+        std::thread::yield_now();
+    }
+    std::hint::spin_loop();
 }
 
 /// Wakes a thread.
