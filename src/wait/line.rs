@@ -349,9 +349,10 @@ impl MonitorCell {
             self.closed.store(closed, Relaxed);
         }
         let needed = bits & NEED != 0;
+        let alerted = alerts(ALERTED);
         let mut word = self.hot.word.load(Relaxed);
         loop {
-            let alerts = if needed { alerts(ALERTED) } else { word & ALERTS };
+            let alerts = if needed { alerted } else { word & ALERTS };
             let new = word & !(NEED | WRITER | CLOSED | ALERTS) | bits | alerts;
             // Ordering: AcqRel, partner of `released`: see "No lost wake-up".
             match self.hot.word.compare_exchange(word, new, AcqRel, Relaxed) {
@@ -484,7 +485,7 @@ impl MonitorCell {
         // Ordering: Release, partner of the Acquire fence in `look_by_name`.
         sys::plain_fence(Release);
         cell.name.set_name(name);
-        // Ordering: AcqRel, as wherever it is written.
+        // Ordering: AcqRel, as wherever it is written; who uses the monitor has it from who claims its cell here.
         cell.hot.word.swap(alerts(BORN), AcqRel);
         index
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use unwedge::lock::{LockData, SharedLock};
@@ -213,6 +213,7 @@ fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
         let over = Arc::new(AtomicU64::new(u64::MAX));
         let (m, seen, tell, end) = (monitor.clone(), held.clone(), had.clone(), over.clone());
         let other = stop.spawn("queues", move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             let random = Random::new(8);
             let (mut round, mut looks) = (1, 0);
             while round <= end.load(SeqCst) {
@@ -222,17 +223,7 @@ fn the_last_unlock_of_a_quiet_lock_wakes_who_queues_meanwhile() {
                 }
                 (0..random.below(60)).for_each(|_| std::hint::spin_loop());
                 // A future's first poll does not look for long before it queues.
-                let mut lock = std::pin::pin!(m.lock_async());
-                let wake = Arc::new(Unpark(std::thread::current())).into();
-                let mut context = Context::from_waker(&wake);
-                let mut guard = loop {
-                    match lock.as_mut().poll(&mut context) {
-                        Poll::Ready(result) => break result.expect("not stopped"),
-                        Poll::Pending => std::thread::park(),
-                    }
-                };
-                *guard += 1;
-                drop(guard);
+                *runtime.block_on(m.lock_async()).expect("not stopped") += 1;
                 tell.store(round, SeqCst);
                 round += 1;
             }
@@ -268,13 +259,4 @@ fn look_again(looks: &mut u32) {
         std::thread::yield_now();
     }
     std::hint::spin_loop();
-}
-
-/// Wakes a thread.
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }
