@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use crate::error::{Abandoned, Stopped, WaitError};
@@ -267,14 +267,16 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
         deadline: Option<Instant>,
         location: &'static Location<'static>,
     ) -> Result<(), WaitError> {
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
         // A task's wait that was begun with this completion ends here: the cell names one waiter, and the next poll begins anew.
-        self.receiver.as_mut().map(|receiver| receiver.ticket().take());
-        let ticket = Ticket::begin(Kind::Thread, WAITING, &self.note(domain, location));
-        if ticket.is_over() {
+        drop(receiver.ticket().take());
+        let note = note(receiver, domain, location);
+        let ticket = Ticket::begin(Kind::Thread, WAITING, &note);
+        if note.is_over() {
             return Err(WaitError::Stopped);
         }
-        self.note_order(location);
-        if self.register(&ticket) {
+        note_order(receiver, location);
+        if receiver.register(&ticket) {
             return Ok(());
         }
         ticket.park_while(|state| state == WAITING, deadline);
@@ -283,27 +285,6 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
             STOPPED => Err(WaitError::Stopped),
             _ => Err(WaitError::TimedOut),
         }
-    }
-
-    /// What is noted of a wait for it.
-    fn note(&self, domain: Option<DomainRef>, location: &'static Location<'static>) -> Note<'_> {
-        let owed = self.owed();
-        let owed = owed.map(|owed| (owed.operation, owed.object.as_deref().unwrap_or(""), owed.offset, owed.length));
-        Note { domain, owed, ..Note::endless(What::Completion, location) }
-    }
-
-    /// For the order of locks: a wait for it begins.
-    #[inline]
-    fn note_order(&self, location: &'static Location<'static>) {
-        if let Some(receiver) = self.receiver.as_ref().filter(|_| order::WATCHED) {
-            let owed = receiver.owed();
-            let object = owed.object.as_deref().unwrap_or("");
-            order::wait_for(receiver.class(), owed.operation, object, order::place(location));
-        }
-    }
-
-    fn register(&mut self, ticket: &Ticket) -> bool {
-        self.receiver.as_mut().is_none_or(|receiver| receiver.register(ticket))
     }
 
     /// The result, if it is there.
@@ -345,39 +326,61 @@ impl<T, E: From<Abandoned>> Future for Completion<T, E> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let ticket = this.receiver.as_mut().map(Receiver::ticket);
-        let Some(waiting @ Some(_)) = ticket else { return this.poll_first(Location::caller(), cx) };
-        if waiting.as_ref().is_some_and(|ticket| ticket.set_waker(cx.waker())) {
-            return Poll::Pending;
+        let Some(receiver) = &mut this.receiver else { return Poll::Ready(Ok(this.take())) };
+        match receiver.ticket() {
+            None => ready!(poll_first(receiver, Location::caller(), cx))?,
+            Some(ticket) if ticket.set_waker(cx.waker()) => return Poll::Pending,
+            waiting => {
+                if waiting.take().is_none_or(|ticket| ticket.end() != NOTIFIED) {
+                    return Poll::Ready(Err(Stopped));
+                }
+            }
         }
-        let notified = waiting.take().is_some_and(|ticket| ticket.state() == NOTIFIED);
-        Poll::Ready(if notified { Ok(this.take()) } else { Err(Stopped) })
+        Poll::Ready(Ok(this.take()))
     }
 }
 
-impl<T, E: From<Abandoned>> Completion<T, E> {
-    /// The poll with which a task's wait begins.
-    fn poll_first(
-        &mut self,
-        location: &'static Location<'static>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<T, E>, Stopped>> {
-        let domain = self.domain();
-        if let Some(early) = self.take_ready_in(domain)? {
-            return Poll::Ready(Ok(early));
-        }
-        let ticket = Ticket::begin_polled(WAITING, &self.note(domain, location), cx.waker());
-        if ticket.is_over() {
-            return Poll::Ready(Err(Stopped));
-        }
-        self.note_order(location);
-        if let Some(receiver) = &mut self.receiver {
-            if !receiver.register(&ticket) {
-                *receiver.ticket() = Some(ticket);
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Ok(self.take()))
+/// The poll with which a task's wait begins. `Ok` where the result is there already.
+#[inline(always)]
+fn poll_first<V>(
+    receiver: &mut Receiver<V>,
+    location: &'static Location<'static>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Stopped>> {
+    let note = note(receiver, Some(receiver.domain()), location);
+    if note.is_over() {
+        return Poll::Ready(Err(Stopped));
+    }
+    if receiver.is_ready() {
+        return Poll::Ready(Ok(()));
+    }
+    let ticket = Ticket::begin_polled(WAITING, &note, cx.waker());
+    if note.is_over() {
+        return Poll::Ready(Err(Stopped));
+    }
+    note_order(receiver, location);
+    if receiver.register(&ticket) {
+        return Poll::Ready(Ok(()));
+    }
+    *receiver.ticket() = Some(ticket);
+    Poll::Pending
+}
+
+/// What is noted of a wait for it.
+#[inline]
+fn note<'a, V>(receiver: &'a Receiver<V>, domain: Option<DomainRef>, location: &'static Location<'static>) -> Note<'a> {
+    let Owed { operation, object, offset, length } = receiver.owed();
+    let owed = Some((*operation, object.as_deref().unwrap_or(""), *offset, *length));
+    Note { domain, owed, ..Note::endless(What::Completion, location) }
+}
+
+/// For the order of locks: a wait for it begins.
+#[inline]
+fn note_order<V>(receiver: &Receiver<V>, location: &'static Location<'static>) {
+    if order::WATCHED {
+        let owed = receiver.owed();
+        let object = owed.object.as_deref().unwrap_or("");
+        order::wait_for(receiver.class(), owed.operation, object, order::place(location));
     }
 }
 
@@ -541,5 +544,18 @@ mod tests {
         let before = reads();
         assert!(monitor.when_until(deadline, |_| None::<()>).is_err());
         assert!(reads() > before, "a wait looks at one");
+    }
+
+    /// Whose slot was another's before.
+    #[test]
+    fn a_wait_for_what_has_no_name_is_not_given_another_ones() {
+        let stop = Stop::new("names");
+        let (_owes, mut named) = Completion::<u32>::new("read", &stop);
+        assert_eq!(named.wait_until(now() + Duration::from_millis(1)), Err(WaitError::TimedOut));
+        let (_owes, mut unnamed) = Completion::<u32>::new("", &stop);
+        assert!(Pin::new(&mut unnamed).poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        let me = crate::registry::member::me();
+        let seen: Vec<_> = crate::wait::look::look().filter(|seen| seen.member == me).collect();
+        assert_eq!(seen.iter().map(|seen| seen.operation.to_string()).collect::<Vec<_>>(), [""]);
     }
 }

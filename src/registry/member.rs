@@ -269,6 +269,7 @@ pub(crate) fn me() -> MemberRef {
 }
 
 /// Who notifies. (In a model only who is known already: it plays no part there, and a slot would be claimed for it.)
+#[inline]
 pub(crate) fn signaller() -> MemberRef {
     if cfg!(unwedge_loom) { MemberRef(sys::current_member()) } else { me() }
 }

@@ -16,13 +16,15 @@ const SKIP: u32 = 8191;
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 16;
 
-#[derive(Clone, Copy)]
+/// What a thread has learnt of one kind of sleep.
 struct Learnt {
     /// Sleeps until it is tried again.
-    skip: u32,
-    /// How many were skipped last time.
-    skipped: u32,
+    skip: Cell<u32>,
+    /// How many were skipped last time; `NOTHING`, if there was none.
+    skipped: Cell<u32>,
 }
+
+const NOTHING: u32 = u32::MAX;
 
 /// One kind of sleep, and what is known of it.
 struct Kind {
@@ -33,9 +35,8 @@ struct Kind {
 }
 
 thread_local! {
-    /// What this thread has learnt.
-    static THREAD: Cell<Option<Learnt>> = const { Cell::new(None) };
-    static TASK: Cell<Option<Learnt>> = const { Cell::new(None) };
+    static THREAD: Learnt = const { Learnt { skip: Cell::new(0), skipped: Cell::new(NOTHING) } };
+    static TASK: Learnt = const { Learnt { skip: Cell::new(0), skipped: Cell::new(NOTHING) } };
 }
 
 /// A thread's sleep. Longer than it takes to wake another core (5 to 30 µs), so that two threads that hand over to and fro both come to look for the other,
@@ -46,23 +47,31 @@ static THREADS: Kind = Kind { shared: AtomicU32::new(0), limit: Duration::from_m
 /// core to hand back.
 static TASKS: Kind = Kind { shared: AtomicU32::new(0), limit: Duration::from_micros(2) };
 
+impl Learnt {
+    fn set(&self, skipped: u32) {
+        self.skipped.set(skipped);
+        self.skip.set(skipped);
+    }
+}
+
 impl Kind {
     /// Looks, where it is due. Whether it was seen.
-    #[inline]
-    fn look(&self, own: &Cell<Option<Learnt>>, seen: impl FnMut() -> bool) -> bool {
-        let Learnt { skip, skipped } = own.get().unwrap_or_else(|| {
-            let skipped = self.shared.load(Relaxed);
-            Learnt { skip: skipped, skipped }
-        });
+    #[inline(always)]
+    fn look(&self, own: &Learnt, seen: impl FnMut() -> bool) -> bool {
+        let skip = own.skip.get();
         if skip > 0 {
-            own.set(Some(Learnt { skip: skip - 1, skipped }));
+            own.skip.set(skip - 1);
             return false;
         }
-        self.look_now(own, skipped, seen)
+        self.look_now(own, seen)
     }
 
     #[cold]
-    fn look_now(&self, own: &Cell<Option<Learnt>>, skipped: u32, mut seen: impl FnMut() -> bool) -> bool {
+    fn look_now(&self, own: &Learnt, mut seen: impl FnMut() -> bool) -> bool {
+        if own.skipped.get() == NOTHING {
+            own.set(self.shared.load(Relaxed));
+            return self.look(own, seen);
+        }
         let begun = Instant::now();
         loop {
             for _ in 0..LOOKS {
@@ -73,15 +82,15 @@ impl Kind {
                 spin_loop();
             }
             if begun.elapsed() >= self.limit {
-                self.learn(own, (2 * skipped + 1).min(SKIP));
+                self.learn(own, (2 * own.skipped.get() + 1).min(SKIP));
                 return false;
             }
         }
     }
 
-    fn learn(&self, own: &Cell<Option<Learnt>>, skipped: u32) {
+    fn learn(&self, own: &Learnt, skipped: u32) {
         self.shared.store(skipped, Relaxed);
-        own.set(Some(Learnt { skip: skipped, skipped }));
+        own.set(skipped);
     }
 }
 

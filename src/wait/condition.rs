@@ -88,15 +88,21 @@ impl Condition {
     }
 
     /// Notes who notifies: a user's notification, and not one that is passed on. Only where somebody waits.
+    #[inline(always)]
     pub(super) fn note_notifier(&self, at: Option<&'static Location<'static>>) {
         let notifier = member::signaller();
         if self.notifier.load(Relaxed) != notifier.word() {
-            if let Some(slot) = notifier.slot() {
-                self.notifier_name.copy_from(&slot.name);
-            }
-            self.notifier.store(notifier.word(), Relaxed);
+            self.note_other(notifier);
         }
         self.notified_at.store(at.map_or(std::ptr::null_mut(), |at| std::ptr::from_ref(at).cast_mut()), Relaxed);
+    }
+
+    #[cold]
+    fn note_other(&self, notifier: MemberRef) {
+        if let Some(slot) = notifier.slot() {
+            self.notifier_name.copy_from(&slot.name);
+        }
+        self.notifier.store(notifier.word(), Relaxed);
     }
 
     /// Who notified last while somebody waited, and where. Two notifications at once may be mixed.
@@ -139,16 +145,19 @@ impl Condition {
     /// Takes out whoever is left: futures that were forgotten and never dropped.
     pub(super) fn clear(&self) {
         let mut list = self.list.lock();
-        while let Some(waiter) = list.front() {
-            list.remove(waiter);
-            self.count(-1);
-        }
+        while self.pop(&mut list).is_some() {}
         self.notifier.store(0, Relaxed);
     }
 
     /// Notifies the first waiter. Whether there was one.
     pub(crate) fn notify_one(&self) -> bool {
-        self.serve_one().map(Served::finish).is_some()
+        match self.serve_one() {
+            // The commonest apart, all the way.
+            Some(Served::Wake(wake @ Wake::Task(_))) => wake.wake(),
+            Some(served) => served.finish(),
+            None => return false,
+        }
+        true
     }
 
     /// As [`notify_one`](Self::notify_one), for one who is to wake only later: whom, if there was a waiter.
@@ -200,8 +209,7 @@ impl Condition {
 
     #[inline]
     fn pop(&self, list: &mut List) -> Option<&'static Waiter> {
-        let first = list.front()?;
-        list.remove(first);
+        let first = list.pop_front()?;
         self.count(-1);
         Some(first)
     }
@@ -222,14 +230,14 @@ fn serve(
     passing: Option<&'static Condition>,
     morphing: &mut Option<Morphing>,
 ) -> Option<Served> {
-    let monitor = waiter.monitor.get();
     // Nobody but this notification gives `passing` a value, and it is read after the word.
     waiter.passing.set(passing);
-    match monitor {
-        Some(cell) if waiter.is_thread() => move_to(cell, waiter, morphing),
-        Some(_) => waiter.rouse(WAITING, TURN).map(Served::Wake),
-        None => waiter.rouse(WAITING, NOTIFIED).map(Served::Wake),
-    }
+    let wake = match waiter.monitor.get() {
+        Some(cell) if waiter.is_thread() => return move_to(cell, waiter, morphing),
+        Some(_) => waiter.rouse_task(WAITING, TURN),
+        None => waiter.rouse(WAITING, NOTIFIED),
+    };
+    wake.map(Served::Wake)
 }
 
 /// Moves a thread to its monitor's line.

@@ -15,7 +15,7 @@ use crate::sys;
 
 use super::condition::Condition;
 use super::guard::{Exclusive, Mode, MonitorGuard};
-use super::monitor::Monitor;
+use super::monitor::{By, Monitor};
 use super::pending::Pending;
 use super::waiter::{Kind, What};
 
@@ -28,9 +28,10 @@ fn poll_pending<'a, L: Lock, M: Mode<L>>(
     at: Place,
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
+    let by = By::new(monitor, domain, at);
     loop {
-        if let ready @ Poll::Ready(_) = pending.poll(|| monitor.try_guard(domain, at)) {
-            return ready;
+        if let Poll::Ready(result) = pending.poll(&by) {
+            return Poll::Ready(result.map(|guard| by.guard(guard)));
         }
         if !sys::look_as_task(|| pending.may_go_on()) && pending.ticket().set_waker(cx.waker()) {
             return Poll::Pending;
@@ -201,7 +202,7 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
 }
 
 /// Polls what is pending, or takes the lock if nothing is; what is pending is used up by an outcome.
-#[inline]
+#[inline(always)]
 fn poll_first<'a, L: Lock>(
     pending: &mut Option<Pending>,
     monitor: &'a Monitor<L>,
@@ -220,11 +221,12 @@ fn poll_first<'a, L: Lock>(
         let note = monitor.note(What::Lock, false, None, domain, location);
         *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note)?);
     }
-    let result = match pending {
-        Some(waiting) => ready!(poll_pending(waiting, monitor, domain, order::place(location), cx)),
-        None => Err(Stopped),
-    };
-    *pending = None;
+    let Some(waiting) = pending else { return Poll::Ready(Err(Stopped)) };
+    let result = ready!(poll_pending(waiting, monitor, domain, order::place(location), cx));
+    match pending.take() {
+        Some(had) if result.is_ok() => had.finish(),
+        ended => drop(ended),
+    }
     Poll::Ready(result)
 }
 

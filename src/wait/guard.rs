@@ -21,7 +21,7 @@ use super::condition::Condition;
 use super::condvar::Condvar;
 use super::future::{Wait, WaitWhile};
 use super::line::MonitorCell;
-use super::monitor::Monitor;
+use super::monitor::{By, Monitor};
 use super::pending::Pending;
 use super::waiter::{Kind, What};
 
@@ -95,7 +95,7 @@ pub struct MonitorGuard<'a, L: Lock, M: Mode<L> = Exclusive> {
     /// Dropped in `drop`, between what comes before and after an unlock, and nowhere else.
     guard: ManuallyDrop<M::Guard<'a>>,
     /// For the order of locks.
-    held: Held,
+    _held: Held,
     _mode: PhantomData<fn() -> M>,
 }
 
@@ -130,17 +130,8 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[inline]
     pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>, at: Place) -> Self {
-        let held = monitor.held(at);
-        MonitorGuard { monitor, domain, dirty: 0, guard: ManuallyDrop::new(guard), held, _mode: PhantomData }
-    }
-
-    /// The lock's own guard; the lock stays held, and the monitor believes it held until a new guard around it is dropped.
-    pub(super) fn into_raw(self) -> M::Guard<'a> {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not used or dropped afterwards, so that this is dropped once, here.
-        unsafe { std::ptr::read(&this.held) }.end();
-        // SAFETY: `this` is not used or dropped afterwards.
-        unsafe { ManuallyDrop::take(&mut this.guard) }
+        let guard = ManuallyDrop::new(guard);
+        MonitorGuard { monitor, domain, dirty: 0, guard, _held: monitor.held(at), _mode: PhantomData }
     }
 
     /// Waits for a notification; the lock is free meanwhile. Blocks the thread.
@@ -232,7 +223,7 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     }
 
     /// Registers a task, before the lock is let go.
-    #[inline]
+    #[inline(always)]
     fn begin_async(
         &self,
         condition: &'static Condition,
@@ -255,14 +246,14 @@ impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
         let mut pending = Pending::on(condition, Kind::Thread, &note)?;
         drop(self);
         monitor.wanted(location);
-        let at = order::place(location);
-        if let Poll::Ready(result) = pending.block(deadline, || monitor.try_guard(domain, at)) {
-            return Ok(Timed { guard: result?, timed_out: false });
+        let by = By::new(monitor, domain, order::place(location));
+        if let Poll::Ready(result) = pending.block(deadline, &by) {
+            return Ok(Timed { guard: by.guard(result?), timed_out: false });
         }
         // The deadline ends the wait for the condition, and never the one for the lock.
         let timed_out = pending.expire();
-        match pending.block(None, || monitor.try_guard(domain, at)) {
-            Poll::Ready(result) => Ok(Timed { guard: result?, timed_out }),
+        match pending.block(None, &by) {
+            Poll::Ready(result) => Ok(Timed { guard: by.guard(result?), timed_out }),
             Poll::Pending => unreachable!("a wait without a deadline ends with an outcome"),
         }
     }
@@ -329,7 +320,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
         let condition = condvar.condition();
         let (monitor, domain) = (self.monitor, self.domain);
         // Where it need not wait the lock is taken again by the first poll, so that no guard lives in the future.
-        let first = self.over_data(&mut predicate).then(|| self.begin_async(condition, location).ok()).flatten();
+        let first = if self.over_data(&mut predicate) { self.begin_async(condition, location).ok() } else { None };
         let waiting = WaitWhile::new(monitor, domain, condition, first, predicate, location);
         // Only now: the future is written before the lock's own unlock, a barrier mostly, and the caller, who moves it, does not wait for the stores to get through.
         drop(self);
@@ -337,6 +328,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     }
 
     /// Runs a predicate over the data.
+    #[inline]
     pub(super) fn over_data<R>(&mut self, f: &mut impl FnMut(&mut L::Data) -> R) -> R {
         self.dirty = 1;
         f(L::data(&mut self.guard))
@@ -351,7 +343,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     }
 
     /// The one registration of a task on a condition, by a future that looks again. `None`: the domain is over.
-    #[inline]
+    #[inline(always)]
     pub(super) fn wait_again(
         self,
         condition: &'static Condition,

@@ -23,6 +23,19 @@ impl List {
         self.head
     }
 
+    /// Takes the first one out.
+    #[inline]
+    pub(super) fn pop_front(&mut self) -> Option<&'static Waiter> {
+        let first = self.head?;
+        self.head = first.next.get();
+        match self.head {
+            None => self.tail = None,
+            Some(next) => next.prev.set(None),
+        }
+        first.set_place(Place::None);
+        Some(first)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &'static Waiter> + use<> {
         let mut at = self.head;
         std::iter::from_fn(move || {

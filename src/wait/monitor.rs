@@ -4,6 +4,7 @@
 //! the domain's flag, one at whether the line is closed, the user's `try_lock`, and a store of who holds it.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::Poll;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use super::condition::Condition;
 use super::future::{LockFuture, When};
 use super::guard::{Exclusive, Mode, MonitorGuard, Shared};
 use super::line::{MonitorCell, monitors};
-use super::pending::Pending;
+use super::pending::{Attempt, Pending};
 use super::ticket::Note;
 use super::waiter::{Kind, What};
 
@@ -391,9 +392,15 @@ impl<L: Lock> Monitor<L> {
         if !self.cell.seems_open(M::SHARED) {
             return Err(NotHad::Closed);
         }
-        let guard = M::try_lock(&self.lock).ok_or(NotHad::Held)?;
+        self.try_now::<M>().ok_or(NotHad::Held)
+    }
+
+    /// Tries the lock.
+    #[inline]
+    fn try_now<M: Mode<L>>(&self) -> Option<M::Guard<'_>> {
+        let guard = M::try_lock(&self.lock)?;
         self.cell.acquired(M::SHARED);
-        Ok(guard)
+        Some(guard)
     }
 
     /// As [`try_raw`](Self::try_raw), with a guard.
@@ -404,18 +411,6 @@ impl<L: Lock> Monitor<L> {
         at: Place,
     ) -> Option<MonitorGuard<'a, L, M>> {
         Some(MonitorGuard::new(self, domain, self.try_raw::<M>().ok()?, at))
-    }
-
-    /// Tries the lock.
-    #[inline]
-    pub(super) fn try_guard<'a, M: Mode<L>>(
-        &'a self,
-        domain: &'a DomainRef,
-        at: Place,
-    ) -> Option<MonitorGuard<'a, L, M>> {
-        let guard = M::try_lock(&self.lock)?;
-        self.cell.acquired(M::SHARED);
-        Some(MonitorGuard::new(self, domain, guard, at))
     }
 
     /// Gives the lock's own guard and not a monitor's, so that the fast path can keep its guard in registers. The caller makes the guard.
@@ -440,13 +435,14 @@ impl<L: Lock> Monitor<L> {
         }
         let note = self.note(What::Lock, M::SHARED, None, domain, location);
         let mut pending = Pending::in_line(self.cell, Kind::Thread, &note)?;
-        match pending.block(deadline, || self.try_guard::<M>(domain, order::place(location))) {
-            Poll::Ready(result) => Ok(result?.into_raw()),
+        match pending.block(deadline, &By::<L, M>::new(self, domain, order::place(location))) {
+            Poll::Ready(result) => Ok(result?),
             Poll::Pending => Err(WaitError::TimedOut),
         }
     }
 
     /// What is noted of a wait in this monitor.
+    #[inline(always)]
     pub(super) fn note(
         &self,
         what: What,
@@ -456,6 +452,41 @@ impl<L: Lock> Monitor<L> {
         location: &'static Location<'static>,
     ) -> Note<'static> {
         Note { what, domain: Some(*domain), monitor: Some(self.cell), shared, condition, owed: None, location }
+    }
+}
+
+/// Who acquires a monitor's lock by steps: under which domain, and where.
+pub(super) struct By<'a, L, M> {
+    monitor: &'a Monitor<L>,
+    domain: &'a DomainRef,
+    at: Place,
+    _mode: PhantomData<M>,
+}
+
+impl<'a, L: Lock, M: Mode<L>> By<'a, L, M> {
+    #[inline]
+    pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, at: Place) -> Self {
+        By { monitor, domain, at, _mode: PhantomData }
+    }
+
+    /// The monitor's guard around what was acquired.
+    #[inline]
+    pub(super) fn guard(&self, guard: M::Guard<'a>) -> MonitorGuard<'a, L, M> {
+        MonitorGuard::new(self.monitor, self.domain, guard, self.at)
+    }
+}
+
+impl<'a, L: Lock, M: Mode<L>> Attempt for By<'a, L, M> {
+    type Guard = M::Guard<'a>;
+
+    #[inline]
+    fn try_lock(&self) -> Option<M::Guard<'a>> {
+        self.monitor.try_now::<M>()
+    }
+
+    #[cold]
+    fn let_go(&self, guard: M::Guard<'a>) {
+        drop(self.guard(guard));
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! All that is known of it lies in its slot, so that it is one word: futures and results that hold it are moved about.
 
+use std::mem::ManuallyDrop;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -15,6 +16,15 @@ use super::condition::Condition;
 use super::line::MonitorCell;
 use super::ticket::{Note, Ticket};
 use super::waiter::{IDLE, Kind, QUEUED, STOPPED, TURN, WAITING, Waiter, Wake};
+
+/// How a lock is tried, and let go again by one who is no holder yet.
+pub(crate) trait Attempt {
+    /// The lock's own guard: small, so that it stays in registers.
+    type Guard;
+    fn try_lock(&self) -> Option<Self::Guard>;
+    /// Drops it as a holder does.
+    fn let_go(&self, guard: Self::Guard);
+}
 
 /// An acquisition under way. Its slot names the monitor, and the condition on which it began.
 pub(crate) struct Pending {
@@ -28,7 +38,7 @@ impl Pending {
     #[inline(always)]
     fn begin(kind: Kind, state: u64, note: &Note<'_>, overtaken: u32) -> Result<Self, Stopped> {
         let ticket = Ticket::begin(kind, state, note);
-        if ticket.is_over() {
+        if note.is_over() {
             return Err(Stopped);
         }
         ticket.waiter().overtaken.store(overtaken, Relaxed);
@@ -43,7 +53,7 @@ impl Pending {
     }
 
     /// Begins to wait on a condition. The caller holds the lock, and lets go of it afterwards.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on(condition: &'static Condition, kind: Kind, note: &Note<'_>) -> Result<Self, Stopped> {
         let this = Pending::begin(kind, WAITING, note, 0)?;
         condition.push(this.waiter());
@@ -69,12 +79,24 @@ impl Pending {
     }
 
     /// One step: tries the lock where that is due.
-    #[inline]
-    pub(crate) fn poll<G>(&mut self, try_lock: impl FnMut() -> Option<G>) -> Poll<Result<G, Stopped>> {
-        if self.ticket.state() == WAITING { Poll::Pending } else { self.step(try_lock) }
+    #[inline(always)]
+    pub(crate) fn poll<A: Attempt>(&mut self, attempt: &A) -> Poll<Result<A::Guard, Stopped>> {
+        match self.ticket.state() {
+            WAITING => Poll::Pending,
+            // The commonest case apart: it was woken, and the lock is free.
+            TURN => match attempt.try_lock() {
+                Some(guard) => Poll::Ready(self.took(guard, attempt)),
+                None => {
+                    self.overtaken();
+                    self.step(attempt)
+                }
+            },
+            _ => self.step(attempt),
+        }
     }
 
-    fn step<G>(&mut self, mut try_lock: impl FnMut() -> Option<G>) -> Poll<Result<G, Stopped>> {
+    #[inline(never)]
+    fn step<A: Attempt>(&mut self, attempt: &A) -> Poll<Result<A::Guard, Stopped>> {
         let waiter = self.waiter();
         loop {
             let state = self.ticket.state();
@@ -94,20 +116,34 @@ impl Pending {
                     return Poll::Ready(Err(Stopped));
                 }
             }
-            if let Some(guard) = try_lock() {
-                if self.ticket.retire() == STOPPED {
-                    // The stop was first (L5), and it has passed on what we had. The guard's drop unlocks.
-                    self.give_up(STOPPED);
-                    return Poll::Ready(Err(Stopped));
-                }
-                self.cell().leave(waiter, true);
-                return Poll::Ready(Ok(guard));
+            if let Some(guard) = attempt.try_lock() {
+                return Poll::Ready(self.took(guard, attempt));
             }
             if state == QUEUED {
                 return Poll::Pending;
             }
             self.overtaken();
         }
+    }
+
+    /// The lock was had: the wait has ended, unless a stop was first.
+    #[inline(always)]
+    fn took<A: Attempt>(&self, guard: A::Guard, attempt: &A) -> Result<A::Guard, Stopped> {
+        if self.ticket.retire_early() == STOPPED {
+            // The stop was first (L5), and it has passed on what we had.
+            self.give_up(STOPPED);
+            attempt.let_go(guard);
+            return Err(Stopped);
+        }
+        self.cell().leave(self.waiter(), true);
+        Ok(guard)
+    }
+
+    /// After the lock was had: as its drop, with nothing to be looked at.
+    #[inline(always)]
+    pub(crate) fn finish(self) {
+        debug_assert!(self.ticket.state() == IDLE, "the wait has ended");
+        ManuallyDrop::new(self).ticket.give_back();
     }
 
     /// Whether a step may lead on: a hint.
@@ -145,13 +181,13 @@ impl Pending {
     }
 
     /// Blocks until there is an outcome or the deadline, which ends nothing.
-    pub(crate) fn block<G>(
+    pub(crate) fn block<A: Attempt>(
         &mut self,
         deadline: Option<Instant>,
-        mut try_lock: impl FnMut() -> Option<G>,
-    ) -> Poll<Result<G, Stopped>> {
+        attempt: &A,
+    ) -> Poll<Result<A::Guard, Stopped>> {
         loop {
-            if let ready @ Poll::Ready(_) = self.poll(&mut try_lock) {
+            if let ready @ Poll::Ready(_) = self.poll(attempt) {
                 return ready;
             }
             if !self.ticket.park_while(|state| matches!(state, WAITING | QUEUED), deadline) {
@@ -175,7 +211,7 @@ impl Pending {
 }
 
 impl Drop for Pending {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // Who had an outcome has ended the wait already.
         if self.ticket.state() != IDLE {

@@ -1,5 +1,6 @@
 //! The owner's side of a wait: how it begins, sleeps and ends.
 
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::task::Waker;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use super::line::MonitorCell;
 use super::spare;
 use super::trace;
 use super::waiter::{
-    COUNT, IDLE, Kind, NOTIFIED, Place, QUEUED, STATE, WAITING, WAKER, Waiter, Watcher, What, contain, waiters,
+    COUNT, IDLE, Kind, NOTIFIED, Place, QUEUED, STATE, WAITING, WAKER, Waiter, Watcher, What, contain,
 };
 use crate::registry::domain::DomainRef;
 use crate::registry::member;
@@ -29,6 +30,12 @@ pub(crate) struct Note<'a> {
 }
 
 impl Note<'_> {
+    /// Whether the wait's domain is over.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.domain.is_some_and(DomainRef::is_over)
+    }
+
     /// A wait for something that is neither a lock's nor a condition's.
     pub(crate) fn new(what: What, domain: DomainRef, location: &'static Location<'static>) -> Self {
         Note { domain: Some(domain), ..Note::endless(what, location) }
@@ -135,12 +142,18 @@ impl Ticket {
     #[inline]
     pub(crate) fn retire(&self) -> u64 {
         let word = self.waiter.word.load(Acquire);
-        let idle = word & !(STATE | WAKER) | IDLE;
         if word & (STATE | WAKER) == NOTIFIED {
             // Ordering: Release, partner of the Acquire in `look`.
-            self.waiter.word.store(idle, Release);
+            self.waiter.word.store(word & !(STATE | WAKER) | IDLE, Release);
             return NOTIFIED;
         }
+        self.retire_early()
+    }
+
+    /// As [`retire`](Self::retire), of a wait that may not have had its event.
+    #[inline(always)]
+    pub(super) fn retire_early(&self) -> u64 {
+        let idle = self.waiter.word.load(Relaxed) & !(STATE | WAKER) | IDLE;
         // Ordering: AcqRel; Acquire as in `state`, Release as above. The count is the owner's, so it is still the one that was read.
         let copy = self.waiter.waker.copy();
         let found = self.waiter.word.swap(idle, AcqRel);
@@ -149,6 +162,31 @@ impl Ticket {
             drop_waker(unsafe { copy.into_waker() });
         }
         found & STATE
+    }
+
+    /// Ends the wait, and says what had come of it.
+    #[inline]
+    pub(crate) fn end(self) -> u64 {
+        let this = ManuallyDrop::new(self);
+        let state = this.retire();
+        this.give_back();
+        state
+    }
+
+    /// Gives the slot back, of which the wait has ended. Once.
+    #[inline(always)]
+    pub(super) fn give_back(&self) {
+        trace::wait_ended(self.waiter);
+        debug_assert!(self.waiter.place() == Place::None, "a waiter is unlinked before its slot is given back");
+        if !spare::keep(self.waiter) {
+            self.waiter.give_back();
+        }
+    }
+
+    /// For one that is dropped before its wait has ended.
+    #[cold]
+    fn retire_late(&self) {
+        self.retire();
     }
 
     /// Sleeps until woken or the deadline; may return for no reason. Threads only.
@@ -217,14 +255,12 @@ fn drop_waker(waker: Waker) {
 }
 
 impl Drop for Ticket {
+    // As small as it can be: it becomes a part of the caller.
+    #[inline(always)]
     fn drop(&mut self) {
-        trace::wait_ended(self.waiter);
         if self.waiter.word.load(Acquire) & (STATE | WAKER) != IDLE {
-            self.retire();
+            self.retire_late();
         }
-        debug_assert!(self.waiter.place() == Place::None, "a waiter is unlinked before its slot is given back");
-        if !spare::keep(self.waiter) {
-            waiters().release(self.waiter.index());
-        }
+        self.give_back();
     }
 }

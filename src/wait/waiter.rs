@@ -202,6 +202,12 @@ impl Waiter {
         waiter
     }
 
+    /// Gives it to whoever needs one.
+    #[cold]
+    pub(super) fn give_back(&self) {
+        waiters().release(self.index());
+    }
+
     /// Its own place in the arena.
     #[inline]
     pub(super) fn index(&self) -> u32 {
@@ -258,9 +264,20 @@ impl Waiter {
     /// One transition by somebody other than the owner, after which the owner is to be woken: under the same conditions as [`advance`](Self::advance).
     #[inline]
     pub(super) fn rouse(&'static self, from: u64, to: u64) -> Option<Wake> {
+        self.rouse_by(from, |word| self.rouse_from(word, to))
+    }
+
+    /// The same for what is known to be a task.
+    #[inline]
+    pub(super) fn rouse_task(&'static self, from: u64, to: u64) -> Option<Wake> {
+        self.rouse_by(from, |word| self.rouse_task_from(word, to))
+    }
+
+    #[inline]
+    fn rouse_by(&'static self, from: u64, step: impl Fn(u64) -> Result<Wake, u64>) -> Option<Wake> {
         let mut word = self.word.load(Acquire);
         while word & STATE == from {
-            match self.rouse_from(word, to) {
+            match step(word) {
                 Ok(wake) => return Some(wake),
                 Err(now) => word = now,
             }
@@ -271,16 +288,22 @@ impl Waiter {
     /// The step itself, from the word as it was read. `Err` with what the word is instead.
     #[inline]
     fn rouse_from(&'static self, word: u64, to: u64) -> Result<Wake, u64> {
-        let is_thread = self.is_thread();
-        let copy = self.waker.copy();
-        if !is_thread {
-            self.woken.store(sys::coarse_millis(), Relaxed);
+        if !self.is_thread() {
+            return self.rouse_task_from(word, to);
         }
+        // Ordering: AcqRel, as in `advance`.
+        self.word.compare_exchange(word, word & !STATE | to, AcqRel, Acquire)?;
+        Ok(Wake::Thread(self))
+    }
+
+    /// The same for a task.
+    #[inline]
+    fn rouse_task_from(&'static self, word: u64, to: u64) -> Result<Wake, u64> {
+        let copy = self.waker.copy();
+        self.woken.store(sys::coarse_millis(), Relaxed);
         // Ordering: AcqRel, as in `advance`; Acquire also for the waker.
         self.word.compare_exchange(word, word & !(STATE | WAKER) | to, AcqRel, Acquire)?;
-        Ok(if is_thread {
-            Wake::Thread(self)
-        } else if word & WAKER != 0 {
+        Ok(if word & WAKER != 0 {
             // SAFETY: the copy was made after `word` was read with `WAKER` set, and the step above took it off that very word.
             Wake::Task(unsafe { copy.into_waker() })
         } else {

@@ -50,9 +50,6 @@ impl Held {
     pub(crate) fn new(_: &Class, _: Place) -> Self {
         Held
     }
-
-    #[inline(always)]
-    pub(crate) fn end(self) {}
 }
 
 /// What a member holds and owes.

@@ -143,9 +143,6 @@ impl Held {
         }
         Held { by, instance: class.instance }
     }
-
-    /// As a drop.
-    pub(crate) fn end(self) {}
 }
 
 impl Drop for Held {
