@@ -274,6 +274,13 @@ impl<V> Receiver<V> {
         })
     }
 
+    /// A task's wait begins, where none has.
+    #[inline]
+    pub(super) fn set_ticket(&mut self, ticket: Ticket) {
+        let none = ManuallyDrop::new(self.ticket().replace(ticket));
+        debug_assert!(none.is_none(), "the last one has ended");
+    }
+
     /// Names who is to be notified. Whether the value is there already, so that nobody need be.
     pub(super) fn register(&mut self, ticket: &Ticket) -> bool {
         let cell = self.cell();

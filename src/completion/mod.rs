@@ -362,7 +362,7 @@ fn poll_first<V>(
     if receiver.register(&ticket) {
         return Poll::Ready(Ok(()));
     }
-    *receiver.ticket() = Some(ticket);
+    receiver.set_ticket(ticket);
     Poll::Pending
 }
 
