@@ -162,6 +162,11 @@ pub(crate) fn coarse_millis() -> u64 {
     0
 }
 
+/// As [`coarse_millis`].
+pub(crate) fn coarse_nanos() -> u64 {
+    0
+}
+
 loom::thread_local! {
     static MEMBER: Cell<u64> = Cell::new(0);
 }

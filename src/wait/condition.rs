@@ -13,7 +13,7 @@ use std::panic::Location;
 use crate::registry::arena::arena;
 use crate::registry::member::{self, MemberRef};
 use crate::registry::text::{Copied, Text};
-use crate::sys::{AtomicU32, LightMutex, PlainPtr, PlainU32, PlainU64, Relaxed};
+use crate::sys::{AtomicU32, LightGuard, LightMutex, PlainPtr, PlainU32, PlainU64, Relaxed};
 
 use super::line::{MonitorCell, Morphing};
 use super::list::List;
@@ -151,30 +151,29 @@ impl Condition {
 
     /// Notifies the first waiter. Whether there was one.
     pub(crate) fn notify_one(&self) -> bool {
-        match self.serve_one() {
-            // The commonest apart, all the way.
-            Some(Served::Wake(wake @ Wake::Task(_))) => wake.wake(),
-            Some(served) => served.finish(),
-            None => return false,
-        }
-        true
+        self.serve_one(Served::finish).is_some()
     }
 
     /// As [`notify_one`](Self::notify_one), for one who is to wake only later: whom, if there was a waiter.
     pub(super) fn notify_next(&self) -> Option<[Option<Wake>; 2]> {
-        self.serve_one().map(Served::wakes)
+        self.serve_one(Served::wakes)
     }
 
     #[inline(always)]
-    fn serve_one(&self) -> Option<Served> {
+    fn serve_one<R>(&self, then: impl Fn(Served) -> R) -> Option<R> {
         if !self.has_waiters() {
             return None;
         }
         let mut list = self.list.lock();
         loop {
             let next = self.pop(&mut list)?;
-            if let Some(served) = serve(next, next.condition.get(), &mut None) {
-                return Some(served);
+            let unlocked = |list: LightGuard<'_, List>, served| {
+                drop(list);
+                then(served)
+            };
+            match serve(next, next.condition.get(), |cell| move_to(cell, next, &mut None), list, unlocked) {
+                Ok(done) => return Some(done),
+                Err(still) => list = still,
             }
         }
     }
@@ -197,7 +196,8 @@ impl Condition {
                 while left > 0 && taken < BATCH {
                     let Some(next) = self.pop(&mut list) else { break };
                     left -= 1;
-                    batch[taken] = serve(next, None, &mut morphing);
+                    let moved = |cell| move_to(cell, next, &mut morphing);
+                    batch[taken] = serve(next, None, moved, (), |(), served| served).ok();
                     taken += usize::from(batch[taken].is_some());
                 }
             }
@@ -222,33 +222,51 @@ enum Served {
     Moved(&'static MonitorCell),
 }
 
-/// Gives the notification to a waiter that was just taken out of the list. `None` if something else had ended its wait. `passing`: to whom it goes on if
-/// that one does not use it. `morphing` is the line that is open for those who are moved to it.
+/// Gives the notification to a waiter that was just taken out of the list, and does what is left to do; gives `held` back if something else had ended its wait.
+/// `passing`: to whom it goes on if that one does not use it. `moved` moves a thread to its monitor's line.
+///
+/// Each way to the end by itself, so that the commonest is short.
 #[inline(always)]
-fn serve(
+fn serve<H, R>(
     waiter: &'static Waiter,
     passing: Option<&'static Condition>,
-    morphing: &mut Option<Morphing>,
-) -> Option<Served> {
+    moved: impl FnOnce(&'static MonitorCell) -> bool,
+    held: H,
+    then: impl FnOnce(H, Served) -> R,
+) -> Result<R, H> {
     // Nobody but this notification gives `passing` a value, and it is read after the word.
     waiter.passing.set(passing);
-    let wake = match waiter.monitor.get() {
-        Some(cell) if waiter.is_thread() => return move_to(cell, waiter, morphing),
-        Some(_) => waiter.rouse_task(WAITING, TURN),
-        None => waiter.rouse(WAITING, NOTIFIED),
-    };
-    wake.map(Served::Wake)
+    match waiter.monitor.get() {
+        Some(cell) if waiter.is_thread() => match moved(cell) {
+            true => Ok(then(held, Served::Moved(cell))),
+            false => Err(held),
+        },
+        Some(_) => match waiter.rouse_task(WAITING, TURN) {
+            Some(wake) => Ok(then(held, Served::Wake(wake))),
+            None => Err(held),
+        },
+        None => match end_wait(waiter) {
+            Some(wake) => Ok(then(held, Served::Wake(wake))),
+            None => Err(held),
+        },
+    }
 }
 
-/// Moves a thread to its monitor's line.
+/// Ends a wait over a lock that is no monitor's.
 #[inline(never)]
-fn move_to(cell: &'static MonitorCell, waiter: &'static Waiter, morphing: &mut Option<Morphing>) -> Option<Served> {
+fn end_wait(waiter: &'static Waiter) -> Option<Wake> {
+    waiter.rouse(WAITING, NOTIFIED)
+}
+
+/// Moves a thread to its monitor's line. Whether it still waited. `morphing` is the line that is open for those who are moved to it.
+#[inline(never)]
+fn move_to(cell: &'static MonitorCell, waiter: &'static Waiter, morphing: &mut Option<Morphing>) -> bool {
     if !morphing.as_ref().is_some_and(|open| open.is_to(cell)) {
         // One line's lock at a time.
         *morphing = None;
     }
     let open = morphing.get_or_insert_with(|| cell.morph());
-    open.take(waiter, || waiter.advance(WAITING, QUEUED)).then_some(Served::Moved(cell))
+    open.take(waiter, || waiter.advance(WAITING, QUEUED))
 }
 
 impl Served {

@@ -62,15 +62,9 @@ impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.pending.is_none() {
-            if this.domain.is_over() {
-                return Poll::Ready(Err(Stopped));
-            }
-            this.monitor.wanted(this.location);
-            if let Some(guard) = this.monitor.try_acquire(this.domain, order::place(this.location)) {
+            if let Some(guard) = begin(&mut this.pending, this.monitor, this.domain, this.location)? {
                 return Poll::Ready(Ok(guard));
             }
-            let note = this.monitor.note(What::Lock, M::SHARED, None, this.domain, this.location);
-            this.pending = Some(Pending::in_line(this.monitor.cell, Kind::Task, &note)?);
         }
         let Some(pending) = &mut this.pending else { return Poll::Pending };
         let result = ready!(poll_pending(pending, this.monitor, this.domain, order::place(this.location), cx));
@@ -211,15 +205,9 @@ fn poll_first<'a, L: Lock>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<MonitorGuard<'a, L>, Stopped>> {
     if pending.is_none() {
-        if domain.is_over() {
-            return Poll::Ready(Err(Stopped));
-        }
-        monitor.wanted(location);
-        if let Some(guard) = monitor.try_acquire(domain, order::place(location)) {
+        if let Some(guard) = begin(pending, monitor, domain, location)? {
             return Poll::Ready(Ok(guard));
         }
-        let note = monitor.note(What::Lock, false, None, domain, location);
-        *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note)?);
     }
     let Some(waiting) = pending else { return Poll::Ready(Err(Stopped)) };
     let result = ready!(poll_pending(waiting, monitor, domain, order::place(location), cx));
@@ -228,6 +216,26 @@ fn poll_first<'a, L: Lock>(
         ended => drop(ended),
     }
     Poll::Ready(result)
+}
+
+/// The first step of an acquisition by a task: takes the lock if it is free, or queues.
+#[inline(never)]
+fn begin<'a, L: Lock, M: Mode<L>>(
+    pending: &mut Option<Pending>,
+    monitor: &'a Monitor<L>,
+    domain: &'a DomainRef,
+    location: &'static Location<'static>,
+) -> Result<Option<MonitorGuard<'a, L, M>>, Stopped> {
+    if domain.is_over() {
+        return Err(Stopped);
+    }
+    monitor.wanted(location);
+    if let Some(guard) = monitor.try_acquire(domain, order::place(location)) {
+        return Ok(Some(guard));
+    }
+    let note = monitor.note(What::Lock, M::SHARED, None, domain, location);
+    *pending = Some(Pending::in_line(monitor.cell, Kind::Task, &note)?);
+    Ok(None)
 }
 
 macro_rules! debug_as {

@@ -343,7 +343,7 @@ impl<'a, L: LockData + 'a> MonitorGuard<'a, L> {
     }
 
     /// The one registration of a task on a condition, by a future that looks again. `None`: the domain is over.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn wait_again(
         self,
         condition: &'static Condition,

@@ -9,7 +9,7 @@ use super::waiter::{IDLE, Kind, NOTIFIED, QUEUED, STATE, STOPPED, TURN, WAITING,
 use crate::registry::domain::DomainRef;
 use crate::registry::member::MemberRef;
 use crate::registry::text::Copied;
-use crate::sys::{self, Acquire, Relaxed};
+use crate::sys::{self, Acquire, PlainU64, Relaxed};
 
 /// How far a wait has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,13 +60,13 @@ pub(crate) fn most() -> usize {
 
 /// Every wait of the process.
 pub(crate) fn look() -> impl Iterator<Item = Seen> {
-    let now = sys::coarse_millis();
+    let now = sys::coarse_nanos();
     waiters().look().filter_map(move |(index, waiter)| waiter.look(index, now))
 }
 
 /// The wait in a slot, if there is one now.
 pub(crate) fn look_at(index: u32) -> Option<Seen> {
-    waiters().find(index)?.look(index, sys::coarse_millis())
+    waiters().find(index)?.look(index, sys::coarse_nanos())
 }
 
 impl Seen {
@@ -128,7 +128,8 @@ impl Waiter {
         let location = self.location.load(Relaxed);
         let owed = matches!(what, What::Completion | What::End);
         let is_task = self.kind.load(Relaxed) == Kind::Task as u8;
-        let age_ms = now.saturating_sub(self.since.load(Relaxed));
+        let millis_since = |then: &PlainU64| now.saturating_sub(then.load(Relaxed)) / 1_000_000;
+        let age_ms = millis_since(&self.since);
         let was_woken = is_task && matches!(stage, Stage::Woken | Stage::Stopped);
         let monitor = self.monitor.get();
         let seen = Seen {
@@ -150,7 +151,7 @@ impl Waiter {
             // SAFETY: what is stored here is null or came from a `&'static Location`, and it is never written through.
             location: unsafe { location.as_ref() },
             age_ms,
-            woken_ms: was_woken.then(|| now.saturating_sub(self.woken.load(Relaxed)).min(age_ms)),
+            woken_ms: was_woken.then(|| millis_since(&self.woken).min(age_ms)),
         };
         // The slot may have changed hands meanwhile: then this is a mixture, and is not shown. (The owner retires the word before it writes the
         // next wait's fields. Ordering: the fence, partner of the one in `Ticket::begin`, keeps the look at the word behind the looks at the fields.)

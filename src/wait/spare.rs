@@ -11,66 +11,90 @@ mod kept {
     /// The most that a thread keeps.
     const MOST: u32 = 16;
 
+    /// What is said to be kept before a thread has kept anything, and again at its end.
+    const NEVER: u32 = u32::MAX;
+
     struct Spare {
         first: Cell<Option<&'static Waiter>>,
         count: Cell<u32>,
     }
 
-    impl Drop for Spare {
+    /// Gives back what was kept when its thread ends.
+    struct Guard;
+
+    impl Drop for Guard {
         fn drop(&mut self) {
-            let mut next = self.first.take();
-            while let Some(waiter) = next {
-                next = waiter.next.get();
-                waiters().release(waiter.index());
-            }
+            SPARE.with(|spare| {
+                spare.count.set(NEVER);
+                let mut next = spare.first.take();
+                while let Some(waiter) = next {
+                    next = waiter.next.get();
+                    waiters().release(waiter.index());
+                }
+            });
         }
     }
 
     std::thread_local! {
-        static SPARE: Spare = const { Spare { first: Cell::new(None), count: Cell::new(0) } };
+        // Without a destructor of its own: then each access would look whether that has run.
+        static SPARE: Spare = const { Spare { first: Cell::new(None), count: Cell::new(NEVER) } };
+        static GUARD: Guard = const { Guard };
     }
 
     /// A slot that this thread has kept.
     #[inline]
     pub(in crate::wait) fn take() -> Option<&'static Waiter> {
-        SPARE
-            .try_with(|spare| {
-                let waiter = spare.first.get()?;
-                spare.first.set(waiter.next.get());
-                spare.count.set(spare.count.get() - 1);
-                Some(waiter)
-            })
-            .ok()?
+        let kept = SPARE.try_with(|spare| {
+            let waiter = spare.first.get()?;
+            spare.first.set(waiter.next.get());
+            spare.count.set(spare.count.get() - 1);
+            Some(waiter)
+        });
+        kept.ok()?
     }
 
-    /// Keeps a slot, unless this thread has kept enough or is at its end.
-    #[inline]
-    pub(in crate::wait) fn keep(waiter: &'static Waiter) -> bool {
-        SPARE
-            .try_with(|spare| {
-                let room = spare.count.get() < MOST;
-                if room {
-                    waiter.next.set(spare.first.get());
-                    spare.first.set(Some(waiter));
-                    spare.count.set(spare.count.get() + 1);
-                }
-                room
-            })
-            .unwrap_or(false)
+    /// Keeps a slot, or gives it to whoever needs one, if this thread has kept enough or is at its end.
+    #[inline(always)]
+    pub(in crate::wait) fn keep(waiter: &'static Waiter) {
+        let kept = SPARE.try_with(|spare| {
+            let room = spare.count.get() < MOST;
+            if room {
+                waiter.next.set(spare.first.get());
+                spare.first.set(Some(waiter));
+                spare.count.set(spare.count.get() + 1);
+            }
+            room
+        });
+        if kept != Ok(true) {
+            keep_first(waiter);
+        }
+    }
+
+    #[cold]
+    fn keep_first(waiter: &'static Waiter) {
+        SPARE.with(|spare| {
+            if spare.count.get() == NEVER && GUARD.try_with(|_| ()).is_ok() {
+                waiter.next.set(None);
+                spare.first.set(Some(waiter));
+                spare.count.set(1);
+            } else {
+                waiters().release(waiter.index());
+            }
+        });
     }
 }
 
 /// No slot is kept by a modelled thread.
 #[cfg(unwedge_loom)]
 mod kept {
-    use crate::wait::waiter::Waiter;
+    use crate::wait::waiter::{Waiter, waiters};
 
     pub(in crate::wait) fn take() -> Option<&'static Waiter> {
         None
     }
 
-    pub(in crate::wait) fn keep(_: &'static Waiter) -> bool {
-        false
+    pub(in crate::wait) fn keep(waiter: &'static Waiter) {
+        waiters().release(waiter.index());
     }
 }
 

@@ -93,7 +93,7 @@ impl Ticket {
             waiter.operation.clear();
         }
         waiter.location.store(std::ptr::from_ref(note.location).cast_mut(), Relaxed);
-        waiter.since.store(sys::coarse_millis(), Relaxed);
+        waiter.since.store(sys::coarse_nanos(), Relaxed);
         // Only the owner changes the count.
         let count = (waiter.word.load(Relaxed) & !(STATE | WAKER)) + COUNT;
         waiter.began.store(count, Relaxed);
@@ -178,9 +178,7 @@ impl Ticket {
     pub(super) fn give_back(&self) {
         trace::wait_ended(self.waiter);
         debug_assert!(self.waiter.place() == Place::None, "a waiter is unlinked before its slot is given back");
-        if !spare::keep(self.waiter) {
-            self.waiter.give_back();
-        }
+        spare::keep(self.waiter);
     }
 
     /// For one that is dropped before its wait has ended.

@@ -105,7 +105,7 @@ pub(crate) struct Waiter {
     pub(super) domain_live: PlainU64,
     /// The count with which this wait began: whom a completer means. Set by the owner before the word is published.
     pub(super) began: PlainU64,
-    /// When a task was woken. Written by who is about to wake it.
+    /// When a task was woken, in coarse nanoseconds. Written by who is about to wake it.
     pub(super) woken: PlainU64,
     pub(super) kind: PlainU8,
     place: PlainU8,
@@ -132,6 +132,7 @@ pub(crate) struct Waiter {
     /// A [`MemberRef`](crate::registry::member::MemberRef) as a word.
     pub(super) member: PlainU64,
     pub(super) location: PlainPtr<Location<'static>>,
+    /// In coarse nanoseconds.
     pub(super) since: PlainU64,
     pub(super) operation: Text<2>,
     pub(super) offset: PlainU64,
@@ -200,12 +201,6 @@ impl Waiter {
         let waiter = waiters().get(index);
         waiter.index.store(index, Relaxed);
         waiter
-    }
-
-    /// Gives it to whoever needs one.
-    #[cold]
-    pub(super) fn give_back(&self) {
-        waiters().release(self.index());
     }
 
     /// Its own place in the arena.
@@ -300,7 +295,7 @@ impl Waiter {
     #[inline]
     fn rouse_task_from(&'static self, word: u64, to: u64) -> Result<Wake, u64> {
         let copy = self.waker.copy();
-        self.woken.store(sys::coarse_millis(), Relaxed);
+        self.woken.store(sys::coarse_nanos(), Relaxed);
         // Ordering: AcqRel, as in `advance`; Acquire also for the waker.
         self.word.compare_exchange(word, word & !(STATE | WAKER) | to, AcqRel, Acquire)?;
         Ok(if word & WAKER != 0 {
