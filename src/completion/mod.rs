@@ -8,6 +8,7 @@ mod cell;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::Location;
 use std::pin::Pin;
@@ -280,7 +281,7 @@ impl<T, E: From<Abandoned>> Completion<T, E> {
             return Ok(());
         }
         ticket.park_while(|state| state == WAITING, deadline);
-        match ticket.retire() {
+        match ticket.end() {
             NOTIFIED => Ok(()),
             STOPPED => Err(WaitError::Stopped),
             _ => Err(WaitError::TimedOut),
@@ -416,8 +417,9 @@ impl<T, E: From<Abandoned>> Completer<T, E> {
     /// # Errors
     /// Nobody wants it any more: the result comes back.
     #[inline]
-    pub fn finish(mut self, result: Result<T, E>) -> Result<(), Result<T, E>> {
-        self.settle(result)
+    pub fn finish(self, result: Result<T, E>) -> Result<(), Result<T, E>> {
+        // Afterwards there is nothing left for its drop.
+        ManuallyDrop::new(self).settle(result)
     }
 
     /// As [`finish`](Self::finish), once: what comes later nobody wants.

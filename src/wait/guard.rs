@@ -130,8 +130,9 @@ impl<L: Lock, M: Mode<L>> Drop for MonitorGuard<'_, L, M> {
 impl<'a, L: Lock + 'a, M: Mode<L>> MonitorGuard<'a, L, M> {
     #[inline]
     pub(super) fn new(monitor: &'a Monitor<L>, domain: &'a DomainRef, guard: M::Guard<'a>, at: Place) -> Self {
-        let guard = ManuallyDrop::new(guard);
-        MonitorGuard { monitor, domain, dirty: 0, guard, _held: monitor.held(at), _mode: PhantomData }
+        // First: if that panics the lock's own guard is dropped.
+        let held = monitor.held(at);
+        MonitorGuard { monitor, domain, dirty: 0, guard: ManuallyDrop::new(guard), _held: held, _mode: PhantomData }
     }
 
     /// Waits for a notification; the lock is free meanwhile. Blocks the thread.

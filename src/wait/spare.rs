@@ -24,7 +24,7 @@ mod kept {
 
     impl Drop for Guard {
         fn drop(&mut self) {
-            SPARE.with(|spare| {
+            let _ = SPARE.try_with(|spare| {
                 spare.count.set(NEVER);
                 let mut next = spare.first.take();
                 while let Some(waiter) = next {
@@ -56,6 +56,14 @@ mod kept {
     /// Keeps a slot, or gives it to whoever needs one, if this thread has kept enough or is at its end.
     #[inline(always)]
     pub(in crate::wait) fn keep(waiter: &'static Waiter) {
+        if !push(waiter) {
+            keep_first(waiter);
+        }
+    }
+
+    /// Keeps it, if there is room.
+    #[inline(always)]
+    fn push(waiter: &'static Waiter) -> bool {
         let kept = SPARE.try_with(|spare| {
             let room = spare.count.get() < MOST;
             if room {
@@ -65,22 +73,22 @@ mod kept {
             }
             room
         });
-        if kept != Ok(true) {
-            keep_first(waiter);
-        }
+        kept == Ok(true)
     }
 
     #[cold]
     fn keep_first(waiter: &'static Waiter) {
-        SPARE.with(|spare| {
-            if spare.count.get() == NEVER && GUARD.try_with(|_| ()).is_ok() {
-                waiter.next.set(None);
-                spare.first.set(Some(waiter));
-                spare.count.set(1);
-            } else {
-                waiters().release(waiter.index());
-            }
-        });
+        // From now on there is somebody to give them back; at the thread's end, no more.
+        if GUARD.try_with(|_| ()).is_ok() {
+            let _ = SPARE.try_with(|spare| {
+                if spare.count.get() == NEVER {
+                    spare.count.set(0);
+                }
+            });
+        }
+        if !push(waiter) {
+            waiters().release(waiter.index());
+        }
     }
 }
 

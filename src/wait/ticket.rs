@@ -53,7 +53,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Claims a slot and publishes the wait. The caller looks at the domain's flag next ([`Ticket::is_over`]).
+    /// Claims a slot and publishes the wait. The caller looks at the domain's flag next ([`Note::is_over`]).
     #[inline]
     pub(crate) fn begin(kind: Kind, state: u64, note: &Note<'_>) -> Self {
         Ticket::begin_with(kind, state, note, None)
@@ -150,7 +150,7 @@ impl Ticket {
         self.retire_early()
     }
 
-    /// As [`retire`](Self::retire), of a wait that may not have had its event.
+    /// As [`retire`](Self::retire), of one that is not `NOTIFIED`, as nobody is who waits in a monitor.
     #[inline(always)]
     pub(super) fn retire_early(&self) -> u64 {
         let idle = self.waiter.word.load(Relaxed) & !(STATE | WAKER) | IDLE;
