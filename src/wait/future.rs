@@ -61,15 +61,7 @@ impl<'a, L: Lock, M: Mode<L>> Future for LockFuture<'a, L, M> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.pending.is_none() {
-            if let Some(guard) = begin(&mut this.pending, this.monitor, this.domain, this.location)? {
-                return Poll::Ready(Ok(guard));
-            }
-        }
-        let Some(pending) = &mut this.pending else { return Poll::Pending };
-        let result = ready!(poll_pending(pending, this.monitor, this.domain, order::place(this.location), cx));
-        this.pending = None;
-        Poll::Ready(result)
+        poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx)
     }
 }
 
@@ -145,7 +137,8 @@ impl<'a, L: LockData, F: FnMut(&mut L::Data) -> bool> Future for WaitWhile<'a, L
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            let mut guard = ready!(poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx))?;
+            let mut guard: MonitorGuard<'_, L> =
+                ready!(poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx))?;
             if !guard.over_data(&mut this.predicate) {
                 return Poll::Ready(Ok(guard));
             }
@@ -186,7 +179,8 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            let mut guard = ready!(poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx))?;
+            let mut guard: MonitorGuard<'_, L> =
+                ready!(poll_first(&mut this.pending, this.monitor, this.domain, this.location, cx))?;
             if let Some(value) = guard.fulfil(&mut this.f) {
                 return Poll::Ready(Ok(value));
             }
@@ -197,13 +191,13 @@ impl<L: LockData, R, F: FnMut(&mut L::Data) -> Option<R>> Future for When<'_, L,
 
 /// Polls what is pending, or takes the lock if nothing is; what is pending is used up by an outcome.
 #[inline(always)]
-fn poll_first<'a, L: Lock>(
+fn poll_first<'a, L: Lock, M: Mode<L>>(
     pending: &mut Option<Pending>,
     monitor: &'a Monitor<L>,
     domain: &'a DomainRef,
     location: &'static Location<'static>,
     cx: &mut Context<'_>,
-) -> Poll<Result<MonitorGuard<'a, L>, Stopped>> {
+) -> Poll<Result<MonitorGuard<'a, L, M>, Stopped>> {
     if pending.is_none() {
         if let Some(guard) = begin(pending, monitor, domain, location)? {
             return Poll::Ready(Ok(guard));

@@ -53,7 +53,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Claims a slot and publishes the wait. The caller looks at the domain's flag next ([`Note::is_over`]).
+    /// Claims a slot and publishes the wait. The caller looks at the domain's flag next ([`Note::is_over`], [`Ticket::is_over`]).
     #[inline]
     pub(crate) fn begin(kind: Kind, state: u64, note: &Note<'_>) -> Self {
         Ticket::begin_with(kind, state, note, None)
